@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The data plane as the agents see it, whatever carries the packets.
+
+To this interface a binding is one atomic install, replace or remove. Every change a
+driver makes to the kernel has its undo, `open` removes what a crashed predecessor left
+behind, and `close` leaves nothing. A refresh of a binding makes no call at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mip_agents.protocol.tunnel import Tunnel
+
+
+class DataplaneError(Exception):
+    """The kernel or the machine refused; the text says what and what to do."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Packets and bytes (inner, without outer header) of one home address."""
+
+    sent_packets: int = 0
+    sent_bytes: int = 0
+    received_packets: int = 0
+    received_bytes: int = 0
+
+
+@dataclass(slots=True)
+class DropCounters:
+    """Packets that a driver threw away, by reason, since it was opened."""
+
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def count(self, reason: str) -> None:
+        """Count one packet."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+
+class Dataplane(Protocol):
+    """One way to carry tunnelled packets; see `mip_agents.dataplane.select`."""
+
+    name: str
+    """`tun`, `recorder`, ... as in the configuration key `dataplane`."""
+
+    async def open(self) -> None:
+        """Get ready, after removing what an earlier process left.
+
+        :raises DataplaneError: in one line that says what is missing and what to do.
+        """
+
+    async def install(self, tunnel: Tunnel) -> None:
+        """Add the tunnel, or replace the one with the same home address atomically.
+
+        A home agent's driver also takes over the home address on the home link (proxy
+        ARP, ARP-01). A mobile node's driver makes the home address local and, unless
+        the tunnel is receive-only, sends what comes from it through the tunnel.
+        :raises DataplaneError: nothing has changed then.
+        """
+
+    async def remove(self, home_address: str) -> None:
+        """Undo `install`; an unknown address is no error."""
+
+    async def announce(self, address: str, interface: str | None = None) -> None:
+        """Send gratuitous ARP for `address` with our link-layer address (ARP-02, ARP-04).
+
+        `interface` None means the home link of a home agent.
+        """
+
+    def tunnels(self) -> Iterable[Tunnel]:
+        """Return what is installed now."""
+
+    def counters(self, home_address: str) -> Counters:
+        """Return the traffic of one home address; zeros where it is unknown."""
+
+    def drops(self) -> DropCounters:
+        """Return what was thrown away, by reason."""
+
+    async def close(self) -> None:
+        """Undo everything, in reverse order. Safe to call twice and after a failure."""

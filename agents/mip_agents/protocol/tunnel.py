@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a registration asks of the data plane, as plain values."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from scapy_mip.const import Encapsulation
+
+
+class Role(enum.StrEnum):
+    """Which end of the tunnels an agent is."""
+
+    HOME_AGENT = "home-agent"
+    MOBILE_NODE = "mobile-node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """One home address and the tunnel that carries its packets.
+
+    Home agent and mobile node describe their end of a tunnel alike; `home_address` is
+    the key. Installing a tunnel whose key is present replaces it in one step, so that
+    a handover never leaves a moment without one. Addresses are dotted strings.
+    """
+
+    home_address: str
+    local: str
+    """Our end: source of the outer header (RFC 5944 section 4.2.3)."""
+    peers: tuple[str, ...]
+    """Other ends: a copy goes to each, and packets are accepted from each. For a home
+    agent the care-of addresses, for a mobile node its home agent."""
+    encapsulation: Encapsulation
+    reverse: bool
+    """Whether packets from the home address travel through the tunnel too (T). If not,
+    a home agent drops what arrives through it (RT-07)."""
+    interface: str | None = None
+    """Mobile node: the interface whose care-of address is `local`; outer packets leave
+    there. None: routing decides."""
+    receive_only: bool = False
+    """Mobile node: packets are taken out of the tunnel but none are sent into it yet,
+    as while a request is under way (MN-33)."""
