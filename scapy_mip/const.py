@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import Self
 
 MIP_PORT = 434
 """UDP port of Mobile IPv4 control messages. RFC 5944 section 3.1."""
@@ -48,7 +49,7 @@ class NamedInt(enum.IntEnum):
 
     title: str
 
-    def __new__(cls, value: int, title: str) -> NamedInt:
+    def __new__(cls, value: int, title: str) -> Self:
         """Make a member from its number and its title."""
         member = int.__new__(cls, value)
         member._value_ = value
@@ -224,9 +225,7 @@ class ReplyCode(enum.IntEnum):
     meaning: str
     source: str
 
-    def __new__(
-        cls, value: int, issuer: Issuer, meaning: str, source: str
-    ) -> ReplyCode:
+    def __new__(cls, value: int, issuer: Issuer, meaning: str, source: str) -> Self:
         """Make a member from its number, issuer, meaning and RFC section."""
         member = int.__new__(cls, value)
         member._value_ = value

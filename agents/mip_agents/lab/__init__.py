@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A small Internet in network namespaces, for the demonstration and for tests."""
