@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.tunnel import Tunnel
 
 
-class DataplaneError(Exception):
+class DataplaneError(MipError):
     """The kernel or the machine refused; the text says what and what to do."""
 
 

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything an engine can ask for.
+
+Effects are orders, named by imperatives, and plain values: the driver carries them out.
+Those with a `token` are answered by an event with the same token.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mip_agents.protocol.tunnel import Tunnel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send a datagram once the journal entries before it are durable."""
+
+    data: bytes
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    interface: str | None = None
+    """The interface to leave by; None: routing decides."""
+    ttl: int | None = None
+    """IP TTL; None: the system's default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingRecord:
+    """A mobility binding as the journal keeps it (HA-02)."""
+
+    home_address: str
+    care_of_address: str
+    home_agent: str
+    flags: int
+    """Flags of the accepted request, as on the wire."""
+    lifetime: int
+    """Granted seconds; 65535 is infinite."""
+    expires: int
+    """End as 64-bit NTP time, since monotonic time does not outlive a process."""
+    identification: int
+    spi: int
+    source: str
+    """Where the request came from: the node or its foreign agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentificationRecord:
+    """The newest Identification accepted from a node: nothing older is taken (HA-30).
+
+    It outlives the binding, so that a replay finds it after deregistration, too.
+    """
+
+    home_address: str
+    identification: int
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedBinding:
+    """A binding that is gone from the journal."""
+
+    home_address: str
+    care_of_address: str
+
+
+Change = BindingRecord | IdentificationRecord | DroppedBinding
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Make the changes durable, all or none; answered by `JournalWritten`."""
+
+    token: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstallTunnel:
+    """Install or atomically replace a tunnel; answered by `TunnelReady`."""
+
+    token: int
+    tunnel: Tunnel
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveTunnel:
+    """Take a tunnel away with all that came with it; answered by `TunnelReady`."""
+
+    token: int
+    home_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceAddress:
+    """Send gratuitous ARP for an address with our own link-layer address (ARP-02)."""
+
+    address: str
+    interface: str | None = None
+    """None: the home link of a home agent."""
+
+
+class Severity(enum.IntEnum):
+    """How loud a `Noted` is."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Something worth a log line, a counter and a control event, all three from here.
+
+    Keys and authenticators never enter `fields`.
+    """
+
+    event: str
+    """What happened, such as `registration_accepted`; also the counter's name."""
+    severity: Severity = Severity.INFO
+    rule: str | None = None
+    """The rule of the checklist behind it, such as `HA-09`, with its RFC section."""
+    fields: Mapping[str, str | int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The answer to a request that came with a token."""
+
+    token: int
+    error: str | None = None
+    """One line that says why it did not succeed; None is success."""
+    code: int | None = None
+    """Reply code, where a reply decided."""
+    fields: Mapping[str, str | int | None] = field(default_factory=dict)
+
+
+Effect = (
+    Send | Journal | InstallTunnel | RemoveTunnel | AnnounceAddress | Noted | Finished
+)
