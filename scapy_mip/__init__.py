@@ -8,18 +8,15 @@
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING
+from typing import Any
 
 from scapy_mip._version import __version__
-
-if TYPE_CHECKING:
-    from scapy.config import ScapyExt
 
 __all__ = ["__version__", "scapy_ext"]
 
 
-def scapy_ext(ext: ScapyExt) -> None:
-    """Tell Scapy's extension loader what this distribution brings."""
+def scapy_ext(ext: Any) -> None:
+    """Tell Scapy's extension loader (a `scapy.config.ScapyExt`) what there is."""
     ext.config("Mobile IPv4", __version__)
     ext.register(
         name="mip",

@@ -579,13 +579,15 @@ class ReplyCode(enum.IntEnum):
     CR_EXPIRED_NONCES = (203, Issuer.CR, "expired nonces", "RFC 6521 10")
 
 
+REPLY_CODES: dict[int, ReplyCode] = {int(code): code for code in ReplyCode}
+"""Every assigned reply code by its number."""
+
+
 def describe_code(code: int) -> str:
     """Say in words what a reply code means, also for a code that has no name.
 
     >>> describe_code(133)
     'HA: registration Identification mismatch'
     """
-    try:
-        return ReplyCode(code).text
-    except ValueError:
-        return f"unassigned code {code}"
+    named = REPLY_CODES.get(code)
+    return named.text if named else f"unassigned code {code}"

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an engine is told to do, as frozen values; configuration files end up here."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+
+from mip_agents.protocol.security import SecurityTable
+from scapy_mip.auth import SecurityAssociation
+from scapy_mip.const import REPLAY_TOLERANCE_DEFAULT, Encapsulation
+
+
+class ReverseTunnel(enum.StrEnum):
+    """How a home agent treats the T flag. RFC 3024 section 4.3."""
+
+    OFF = "off"
+    """A request with T is denied with 137."""
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+    """A request without T is denied with 138."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeAgentPolicy:
+    """What a home agent serves and grants."""
+
+    address: str
+    """The unicast address that mobile nodes register with (HA-14)."""
+    home_network: IPv4Network
+    mobile_nodes: SecurityTable
+    foreign_agents: SecurityTable = field(default_factory=SecurityTable)
+    max_lifetime: int = 36000
+    """Seconds; 65535 allows infinite lifetimes."""
+    max_bindings_per_node: int = 4
+    """Care-of addresses per node at one time (S flag); 1 answers with code 1."""
+    encapsulations: frozenset[Encapsulation] = frozenset(
+        {Encapsulation.IPIP, Encapsulation.GRE}
+    )
+    reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
+    timestamp_tolerance: int = REPLAY_TOLERANCE_DEFAULT
+    """Seconds by which a node's clock may differ (HA-30)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MobileNodePolicy:
+    """Who a mobile node is and how it registers."""
+
+    home_address: str
+    home_agent: str
+    security: SecurityAssociation
+    home_network: IPv4Network | None = None
+    """None: the network of the interface that holds the home address, else /24."""
+    lifetime: int = 600
+    """Requested seconds; 65535 is infinite."""
+    reverse_tunnel: bool = True
+    encapsulation: Encapsulation = Encapsulation.IPIP
+    interfaces: tuple[str, ...] = ()
+    """In order of preference."""
+    care_of_addresses: dict[str, str] = field(default_factory=dict)
+    """Fixed care-of address by interface; others are read from the kernel."""
+    roam: bool = True
+    """Move by itself as interfaces come and go; False: only when asked to register."""

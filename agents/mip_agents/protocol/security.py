@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mobility security associations by peer and SPI. RFC 5944 section 3.2 (COM-14)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+from scapy_mip.auth import SecurityAssociation
+from scapy_mip.const import SPI_RESERVED_MAX
+
+
+class SecurityTable:
+    """Who shares which key with us.
+
+    A peer is an address, or every address of a prefix. The longest prefix with the SPI
+    wins, so that one node of a served network can have a key of its own.
+    """
+
+    def __init__(self) -> None:
+        self._exact: dict[tuple[str, int], SecurityAssociation] = {}
+        self._peers: dict[str, SecurityAssociation] = {}
+        self._prefixes: list[tuple[IPv4Network, dict[int, SecurityAssociation]]] = []
+
+    @classmethod
+    def for_network(
+        cls, network: IPv4Network, associations: Iterable[SecurityAssociation]
+    ) -> SecurityTable:
+        """Make a table in which every address of `network` has the associations."""
+        table = cls()
+        for association in associations:
+            table.add(network, association)
+        return table
+
+    def add(self, peer: IPv4Network | str, association: SecurityAssociation) -> None:
+        """Add one association.
+
+        :raises ValueError: the peer has another one with this SPI.
+        """
+        network = IPv4Network(peer) if isinstance(peer, str) else peer
+        if network.prefixlen == network.max_prefixlen:
+            address = str(network.network_address)
+            if self._exact.setdefault((address, association.spi), association) != (
+                association
+            ):
+                raise ValueError(f"{address} has SPI {association.spi} twice")
+            self._peers.setdefault(address, association)
+            return
+        for known, by_spi in self._prefixes:
+            if known == network:
+                if by_spi.setdefault(association.spi, association) != association:
+                    raise ValueError(f"{network} has SPI {association.spi} twice")
+                return
+        self._prefixes.append((network, {association.spi: association}))
+        self._prefixes.sort(key=lambda entry: -entry[0].prefixlen)
+
+    def find(self, peer: str, spi: int) -> SecurityAssociation | None:
+        """Return the association with `peer` (a dotted string) under `spi`."""
+        found = self._exact.get((peer, spi))
+        if found is None and self._prefixes:
+            address = IPv4Address(peer)
+            for network, by_spi in self._prefixes:
+                if address in network and spi in by_spi:
+                    return by_spi[spi]
+        return found
+
+    def any_of(self, peer: str) -> SecurityAssociation | None:
+        """Return some association with `peer`: the one to sign with where none is named.
+
+        It is the first that was added for the peer itself, else for its longest prefix.
+        """
+        found = self._peers.get(peer)
+        if found is None and self._prefixes:
+            address = IPv4Address(peer)
+            for network, by_spi in self._prefixes:
+                if address in network:
+                    return next(iter(by_spi.values()))
+        return found
+
+    def serves(self, peer: str) -> bool:
+        """Return whether any association with `peer` exists."""
+        return self.any_of(peer) is not None
+
+
+def parse_security(security: Mapping[int, str | bytes]) -> list[SecurityAssociation]:
+    """Turn `{spi: key}` into HMAC-MD5 associations, the default of RFC 5944 5.1.
+
+    :raises ValueError: a key is empty or an SPI out of range or reserved (COM-09).
+    """
+    return [SecurityAssociation(check_spi(spi), key) for spi, key in security.items()]
+
+
+def check_spi(spi: int) -> int:
+    """Return an SPI that may be used in an association (COM-09).
+
+    :raises ValueError: it is reserved or does not fit into 32 bits.
+    """
+    if not SPI_RESERVED_MAX < spi <= 0xFFFFFFFF:
+        raise ValueError(
+            f"SPI {spi} is reserved: take one from {SPI_RESERVED_MAX + 1} to 4294967295"
+        )
+    return spi
