@@ -65,9 +65,9 @@ class SecurityTable:
         return found
 
     def any_of(self, peer: str) -> SecurityAssociation | None:
-        """Return some association with `peer`: the one to sign with where none is named.
+        """Return the association to sign with where a message names none.
 
-        It is the first that was added for the peer itself, else for its longest prefix.
+        It is the first that was added for `peer` itself, else for its longest prefix.
         """
         found = self._peers.get(peer)
         if found is None and self._prefixes:
