@@ -21,6 +21,9 @@ LIFETIME_DEREGISTER = 0
 LIFETIME_INFINITE = 0xFFFF
 """This lifetime means infinity. RFC 5944 sections 3.3 and 3.4."""
 
+DEFAULT_LIFETIME = 1800
+"""Seconds to ask for where no agent advertised a lifetime. RFC 5944 section 3.6.1.2."""
+
 NTP_UNIX_OFFSET = 2_208_988_800
 """Seconds from the NTP epoch (1900) to the Unix epoch (1970). RFC 5905."""
 

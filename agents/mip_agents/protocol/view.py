@@ -1,15 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From bytes to typed values and back: the only place where engines meet Scapy.
 
-Everything behind this module is typed; Scapy's `Any` ends here. Judgement stays with the
-engines: a view says what a message is, not whether it is welcome.
+Everything behind this module is typed; Scapy's `Any` ends here. Judgement stays with
+the engines: a view says what a message is, not whether it is welcome.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from scapy_mip.auth import SecurityAssociation
+from scapy_mip.base import MIP, message_name
+from scapy_mip.extensions.auth import (
+    MIPAuthentication,
+    MIPForeignHomeAuthentication,
+    MIPMobileHomeAuthentication,
+)
+from scapy_mip.extensions.base import (
+    MIPExtension,
+    MIPLongExtension,
+    extension_name,
+    is_skippable,
+)
+from scapy_mip.registration import (
+    MIPRegistration,
+    MIPRegistrationReply,
+    MIPRegistrationRequest,
+)
+
+_PLAIN = {MIPExtension, MIPLongExtension}
+"""What an extension is shown as when no class knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +93,51 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     extension that runs over the end and an unknown extension below 128 (COM-01) are
     `Malformed`; unknown extensions from 128 on are skipped (COM-02). Never raises.
     """
-    raise NotImplementedError
+    packet: Any = MIP(data)
+    if not isinstance(packet, MIPRegistration):
+        name = message_name(data[0]) if data else "empty datagram"
+        return Malformed("COM-03", f"{name}: cut short, or not for this agent")
+    types: list[int] = []
+    authentications: list[Authentication] = []
+    offset = packet.fixed_size
+    fields = packet.fields
+    for extension in fields["extensions"]:
+        kind = extension.original[0]
+        if isinstance(extension, MIPAuthentication):
+            spi = extension.fields["spi"]
+            authentications.append(Authentication(kind, spi, offset))
+        elif not isinstance(extension, MIPExtension):
+            return Malformed("COM-03", f"one stray byte at {offset}")
+        elif type(extension) in _PLAIN:
+            where = f"{extension_name(kind)} at byte {offset}"
+            if extension.is_cut:
+                return Malformed("COM-03", f"{where} runs over the end")
+            if not is_skippable(kind):
+                return Malformed("COM-01", f"{where} is not understood")
+        types.append(kind)
+        offset += len(extension.original)
+    if isinstance(packet, MIPRegistrationRequest):
+        return Request(
+            data=data,
+            flags=fields["flags"].value,
+            lifetime=fields["lifetime"],
+            home_address=fields["home_address"],
+            home_agent=fields["home_agent"],
+            care_of_address=fields["care_of_address"],
+            identification=fields["identification"],
+            extension_types=tuple(types),
+            authentications=tuple(authentications),
+        )
+    return Reply(
+        data=data,
+        code=fields["code"],
+        lifetime=fields["lifetime"],
+        home_address=fields["home_address"],
+        home_agent=fields["home_agent"],
+        identification=fields["identification"],
+        extension_types=tuple(types),
+        authentications=tuple(authentications),
+    )
 
 
 def build_request(
@@ -86,7 +151,17 @@ def build_request(
     mobile_home: SecurityAssociation,
 ) -> bytes:
     """Make a request that ends with a mobile-home authentication extension."""
-    raise NotImplementedError
+    return bytes(
+        MIPRegistrationRequest(
+            flags=flags,
+            lifetime=lifetime,
+            home_address=home_address,
+            home_agent=home_agent,
+            care_of_address=care_of_address,
+            identification=identification,
+            extensions=[MIPMobileHomeAuthentication(association=mobile_home)],
+        )
+    )
 
 
 def build_reply(
@@ -103,4 +178,18 @@ def build_reply(
 
     Each is left out where its association is None (HA-27 gives the order).
     """
-    raise NotImplementedError
+    extensions: list[MIPAuthentication] = []
+    if mobile_home is not None:
+        extensions.append(MIPMobileHomeAuthentication(association=mobile_home))
+    if foreign_home is not None:
+        extensions.append(MIPForeignHomeAuthentication(association=foreign_home))
+    return bytes(
+        MIPRegistrationReply(
+            code=code,
+            lifetime=lifetime,
+            home_address=home_address,
+            home_agent=home_agent,
+            identification=identification,
+            extensions=extensions,
+        )
+    )

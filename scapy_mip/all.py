@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every layer, enumeration and helper: `from scapy_mip.all import *`.
+
+Importing it gives UDP port 434 to these layers.
+"""
+
+from scapy_mip import _bindings
+from scapy_mip.auth import Algorithm, SecurityAssociation, sign, verify
+from scapy_mip.base import MIP, MIPMessage, message_name, register_message
+from scapy_mip.const import (
+    MIP_PORT,
+    Encapsulation,
+    ExtensionType,
+    MessageType,
+    ReplyCode,
+    RequestFlag,
+    describe_code,
+)
+from scapy_mip.extensions.auth import (
+    MIPFHAE,
+    MIPMFAE,
+    MIPMHAE,
+    MIPAuthentication,
+    MIPForeignHomeAuthentication,
+    MIPGeneralizedMobileIPAuthentication,
+    MIPMobileForeignAuthentication,
+    MIPMobileHomeAuthentication,
+)
+from scapy_mip.extensions.base import (
+    MIPExtension,
+    MIPLongExtension,
+    MIPOneBytePadding,
+    dissect_extensions,
+    extension_name,
+    is_skippable,
+    register_extension,
+)
+from scapy_mip.extensions.identity import MIPNAI, MIPMobileNodeNAI
+from scapy_mip.registration import (
+    MIPRRP,
+    MIPRRQ,
+    MIPRegistrationReply,
+    MIPRegistrationRequest,
+)
+
+restore_builtin_mobileip = _bindings.restore
+
+__all__ = [
+    "MIP",
+    "MIPFHAE",
+    "MIPMFAE",
+    "MIPMHAE",
+    "MIPNAI",
+    "MIPRRP",
+    "MIPRRQ",
+    "MIP_PORT",
+    "Algorithm",
+    "Encapsulation",
+    "ExtensionType",
+    "MIPAuthentication",
+    "MIPExtension",
+    "MIPForeignHomeAuthentication",
+    "MIPGeneralizedMobileIPAuthentication",
+    "MIPLongExtension",
+    "MIPMessage",
+    "MIPMobileForeignAuthentication",
+    "MIPMobileHomeAuthentication",
+    "MIPMobileNodeNAI",
+    "MIPOneBytePadding",
+    "MIPRegistrationReply",
+    "MIPRegistrationRequest",
+    "MessageType",
+    "ReplyCode",
+    "RequestFlag",
+    "SecurityAssociation",
+    "describe_code",
+    "dissect_extensions",
+    "extension_name",
+    "is_skippable",
+    "message_name",
+    "register_extension",
+    "register_message",
+    "restore_builtin_mobileip",
+    "sign",
+    "verify",
+]

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The base of all control messages on UDP port 434, and how their types are told apart.
+
+RFC 5944 section 3: the first byte is the message type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scapy.layers.inet import UDP
+from scapy.packet import Packet
+
+from scapy_mip._fastpath import FastPacket
+from scapy_mip.const import MessageType, slug
+from scapy_mip.extensions.base import MIPExtension, unchain
+from scapy_mip.fields import TypeField
+
+MESSAGE_NAMES: dict[int, str] = {int(known): known.title for known in MessageType}
+
+
+class MessageTypeField(TypeField):
+    """The type byte of a message, shown with the registry's name."""
+
+    def __init__(self, default: int) -> None:
+        super().__init__("type", default, MESSAGE_NAMES)
+
+
+class MIP(FastPacket):
+    """A control message of a type that has no class of its own.
+
+    Called with bytes, it gives the class of their message type.
+    """
+
+    name = "Mobile IP"
+    match_subclass = True
+    fields_desc = [MessageTypeField(MessageType.REGISTRATION_REQUEST)]
+
+    message_type: int | None = None
+    """The type that a subclass stands for."""
+    fixed_size: int = 1
+    """Bytes in front of the extensions."""
+
+    @classmethod
+    def dispatch_hook(
+        cls, _pkt: bytes = b"", *_args: Any, **_kwargs: Any
+    ) -> type[Packet]:
+        """Choose the class by the first byte; a message cut short stays with `MIP`."""
+        known = _CLASSES.get(_pkt[0]) if _pkt else None
+        return known if known is not None and len(_pkt) >= known.fixed_size else cls
+
+    def mysummary(self) -> Any:
+        """Name the message."""
+        return (
+            f"Mobile IP {MESSAGE_NAMES.get(self.type, f'message {self.type}')}",
+            [UDP],
+        )
+
+
+_CLASSES: dict[int, type[MIP]] = {}
+
+
+def register_message(cls: type[MIP]) -> type[MIP]:
+    """Make dissection give `cls` for its `message_type`; usable as a decorator.
+
+    :raises ValueError: the class names no type.
+    """
+    if cls.message_type is None:
+        raise ValueError(f"{cls.__name__} sets no message_type")
+    cls.fixed_size = len(bytes(cls()))
+    _CLASSES[int(cls.message_type)] = cls
+    return cls
+
+
+def message_classes() -> dict[int, type[MIP]]:
+    """Return the class of every registered message type."""
+    return dict(_CLASSES)
+
+
+def message_name(message_type: int) -> str:
+    """Return the name of a message type as JSON and logs write it.
+
+    >>> message_name(1), message_name(99)
+    ('registration_request', 'unknown_99')
+    """
+    title = MESSAGE_NAMES.get(message_type)
+    return slug(title) if title else f"unknown_{message_type}"
+
+
+class MIPMessage(MIP):
+    """A message with a fixed part and extensions; `/` appends an extension."""
+
+    @classmethod
+    def is_whole(cls, data: bytes, size: int) -> bool:
+        """Return whether the fixed part is there; extensions take all the rest."""
+        return len(data) >= size
+
+    def add_payload(self, payload: Packet | bytes) -> None:
+        """Append an extension to `extensions`; leave anything else to Scapy."""
+        if isinstance(payload, MIPExtension):
+            self.setfieldval(
+                "extensions", [*self.getfieldval("extensions"), *unchain(payload)]
+            )
+        else:
+            super().add_payload(payload)
+
+    def has_extension(self, extension_type: int) -> bool:
+        """Return whether an extension of this type is there."""
+        return any(
+            getattr(extension, "type", None) == extension_type
+            for extension in self.extensions
+        )

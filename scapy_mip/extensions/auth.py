@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Authentication extensions. RFC 5944 section 3.5, RFC 4721 section 5.
+
+An authenticator that is left None is computed when the message is built, over all that
+precedes it, with the security association given to the extension or found by SPI in
+`conf.contribs["mip"]["security_associations"]`. Without one it becomes zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from scapy.config import conf
+from scapy.error import warning
+from scapy.fields import ByteEnumField
+from scapy.packet import Packet
+
+from scapy_mip.auth import SPI_BYTES, SecurityAssociation, sign
+from scapy_mip.const import ExtensionType
+from scapy_mip.extensions.base import (
+    ExtensionTypeField,
+    MIPExtension,
+    register_extension,
+)
+from scapy_mip.fields import LengthField, RestField, SPIField
+
+UNSIGNED_BYTES = 16
+"""Size of the zeros where no association is known: that of the default HMAC-MD5."""
+
+conf.contribs.setdefault("mip", {}).setdefault("security_associations", {})
+
+
+class AuthenticatorField(RestField):
+    """The authenticator; None stands for one that is computed when building."""
+
+    def __init__(self) -> None:
+        super().__init__("authenticator", None, plus=SPI_BYTES)
+
+    def i2len(self, pkt: Any, x: Any) -> int:
+        """Return the bytes that it takes or will take."""
+        return pkt.authenticator_size() if x is None else len(x)
+
+    def i2m(self, pkt: Any, x: Any) -> bytes:
+        """Put zeros where the authenticator will come."""
+        if x is None:
+            return bytes(pkt.authenticator_size() if pkt else UNSIGNED_BYTES)
+        return super().i2m(pkt, x)
+
+
+class MIPAuthentication(MIPExtension):
+    """What all authentication extensions share; not on the wire itself.
+
+    :param association: the security association to sign with.
+    """
+
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.MOBILE_HOME_AUTHENTICATION),
+        LengthField(of="authenticator", plus=SPI_BYTES),
+        SPIField("spi", 256),
+        AuthenticatorField(),
+    ]
+    least_body = SPI_BYTES
+    association: SecurityAssociation | None = None
+
+    def __init__(
+        self,
+        _pkt: bytes = b"",
+        *args: Any,
+        association: SecurityAssociation | None = None,
+        **fields: Any,
+    ) -> None:
+        object.__setattr__(self, "association", association)
+        if association is not None:
+            fields.setdefault("spi", association.spi)
+        super().__init__(_pkt, *args, **fields)
+
+    def copy(self) -> Self:
+        """Copy with the association."""
+        clone = super().copy()
+        object.__setattr__(clone, "association", self.association)
+        return clone
+
+    def clone_with(self, payload: Packet | None = None, **kargs: Any) -> Any:
+        """Clone with the association, as building does."""
+        clone = super().clone_with(payload, **kargs)
+        object.__setattr__(clone, "association", self.association)
+        return clone
+
+    def find_association(self) -> SecurityAssociation | None:
+        """Return the given association, or the one known for the SPI."""
+        if self.association is not None:
+            return self.association
+        known = conf.contribs["mip"]["security_associations"]
+        found: SecurityAssociation | None = known.get(self.getfieldval("spi"))
+        return found
+
+    def authenticator_size(self) -> int:
+        """Return the bytes that a computed authenticator takes."""
+        found = self.find_association()
+        return found.size if found else UNSIGNED_BYTES
+
+    def build_after(self, covered: bytes) -> bytes:
+        """Build, and sign where the authenticator was left None."""
+        if self.getfieldval("authenticator") is not None:
+            return bytes(self)
+        if not isinstance(self.getfieldval("spi"), int):
+            settled: MIPAuthentication = next(iter(self))  # a random SPI
+            return settled.build_after(covered)
+        built = bytes(self)
+        association = self.find_association()
+        if association is None:
+            warning(
+                "no security association for SPI %s: zeros as authenticator",
+                self.getfieldval("spi"),
+            )
+            return built
+        header = built[: -association.size]
+        return header + sign(association, covered + header)
+
+
+@register_extension
+class MIPMobileHomeAuthentication(MIPAuthentication):
+    """Mobile-Home Authentication extension, MHAE. RFC 5944 section 3.5.2."""
+
+    name = "Mobile-Home Authentication"
+    extension_type = ExtensionType.MOBILE_HOME_AUTHENTICATION
+    type = ExtensionType.MOBILE_HOME_AUTHENTICATION
+
+
+@register_extension
+class MIPMobileForeignAuthentication(MIPAuthentication):
+    """Mobile-Foreign Authentication extension, MFAE. RFC 5944 section 3.5.3."""
+
+    name = "Mobile-Foreign Authentication"
+    extension_type = ExtensionType.MOBILE_FOREIGN_AUTHENTICATION
+    type = ExtensionType.MOBILE_FOREIGN_AUTHENTICATION
+
+
+@register_extension
+class MIPForeignHomeAuthentication(MIPAuthentication):
+    """Foreign-Home Authentication extension, FHAE. RFC 5944 section 3.5.4."""
+
+    name = "Foreign-Home Authentication"
+    extension_type = ExtensionType.FOREIGN_HOME_AUTHENTICATION
+    type = ExtensionType.FOREIGN_HOME_AUTHENTICATION
+
+
+GENERALIZED_SUBTYPES = {1: "Mobile-AAA", 2: "FA-FA", 3: "MN-GFA", 4: "MN-PAR"}
+"""Who authenticates to whom. RFC 4721 section 6, RFC 4857 section 11, RFC 4988 8."""
+
+
+@register_extension
+class MIPGeneralizedMobileIPAuthentication(MIPAuthentication):
+    """Generalized Mobile IP Authentication extension. RFC 4721 section 5."""
+
+    name = "Generalized Mobile IP Authentication"
+    extension_type = ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION),
+        ByteEnumField("subtype", 1, GENERALIZED_SUBTYPES),
+        LengthField(of="authenticator", plus=SPI_BYTES, fmt="H"),
+        SPIField("spi", 256),
+        AuthenticatorField(),
+    ]
+
+
+MIPMHAE = MIPMobileHomeAuthentication
+MIPMFAE = MIPMobileForeignAuthentication
+MIPFHAE = MIPForeignHomeAuthentication
