@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mip demo`: checks what it was told, and runs the story in a sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mip_agents.lab.namespaces import LabError
+from mip_agents.lab.plot import require_matplotlib
+from mip_agents.lab.processes import run_in_sandbox
+from mip_agents.lab.report import Printer
+from mip_agents.lab.story import DemoOptions, Story
+
+__all__ = ["ENCAPSULATIONS", "DemoOptions", "run_demo"]
+
+ENCAPSULATIONS = ("ipip", "gre")
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run the story and print what came of it.
+
+    :return: 0 if the traffic survived, 1 if not, 2 for options that cannot be, and
+        128 + the signal's number when it was interrupted.
+    """
+    printer = Printer(to_stderr=options.json)
+    try:
+        folder = _prepare(options)
+    except (LabError, OSError) as error:
+        return _refuse(error, 2)
+    try:
+        with _socket_folder(folder) as sockets:
+            return run_in_sandbox(
+                lambda how: Story(options, folder, sockets, how, printer).run(),
+                keep=(folder, Path(sys.prefix)),
+            )
+    except LabError as error:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if nothing was written
+        return _refuse(error, 1)
+    finally:
+        _give_to_caller(folder)
+
+
+def _give_to_caller(folder: Path) -> None:
+    """Under sudo, give what was written to the user who called it."""
+    user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
+    if os.geteuid() != 0 or not user or not group:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, int(user), int(group), follow_symlinks=False)
+
+
+def _refuse(error: Exception, code: int) -> int:
+    sys.stderr.write(f"mip demo: {error}\n")
+    return code
+
+
+def _prepare(options: DemoOptions) -> Path:
+    """Check the options, and make the folder."""
+    if options.encapsulation not in ENCAPSULATIONS:
+        raise LabError(
+            f"no encapsulation {options.encapsulation}: use one of "
+            + ", ".join(ENCAPSULATIONS)
+        )
+    if options.plot is not None:
+        require_matplotlib()
+        if not options.plot.absolute().parent.is_dir():
+            raise LabError(f"--plot: no folder {options.plot.absolute().parent}")
+    folder = options.folder or Path(time.strftime("mip-demo-%Y%m%d-%H%M%S"))
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=options.folder is not None)
+    return folder
+
+
+@contextlib.contextmanager
+def _socket_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder for the control sockets: a socket's path has at most 107 bytes."""
+    if len(os.fsencode(folder / "ha.sock")) <= 107:
+        yield folder
+        return
+    other = Path(tempfile.mkdtemp(prefix="mip-demo-"))
+    try:
+        yield other
+    finally:
+        shutil.rmtree(other, ignore_errors=True)
