@@ -15,6 +15,7 @@ has not met, an overridden hook, another Scapy - takes Scapy's own path, and
 
 from __future__ import annotations
 
+import functools
 import struct
 import time
 from collections.abc import Callable, Iterable
@@ -85,6 +86,7 @@ _HOOKS = (
 )
 """Methods through which a class may change what is compiled: if one does, it is not."""
 
+_inet_ntoa = functools.lru_cache(4096)(inet_ntoa)  # the same few addresses recur
 _no_payload = NoPayload()
 _new = object.__new__
 _set = object.__setattr__
@@ -95,8 +97,9 @@ class Compiled(NamedTuple):
 
     size: int
     """Bytes of the fixed fields: less input is not for `dissect`."""
-    dissect: Callable[[bytes, int, int], Packet]
-    """The packet in `data[start:stop]`, all of which belongs to it."""
+    dissect: Callable[..., Packet]
+    """The packet in `data[start:stop]`, all of which belongs to it; `start` and `stop`
+    default to the whole. Raises `struct.error` on less than `size` bytes."""
     build: Callable[[Packet], bytes]
     """The bytes of a packet without payload; raises on what it does not know."""
     convert: dict[str, Callable[[Packet, Any], Any]]
@@ -110,56 +113,106 @@ class Compiled(NamedTuple):
 class FastMeta(Packet_metaclass):
     """Gives a class its compiled code when it is first used."""
 
+    def __init__(cls, name: str, bases: tuple[type, ...], dct: dict[str, Any]) -> None:
+        super().__init__(name, bases, dct)
+        cls._known = False
+        cls._compiled: Compiled | None = None
+        cls._entry: Callable[[bytes], Packet | None] = functools.partial(
+            _first_entry, cls
+        )
+        if "_overload_fields" in cls.__dict__:
+            cls.overload_fields = cls._overload_fields
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        """Follow `bind_layers()`, which changes what packets get as a class value."""
+        super().__setattr__(name, value)
+        if name == "_overload_fields":
+            super().__setattr__("overload_fields", value)
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a packet; from bytes alone the compiled way, else as Scapy does."""
-        if len(args) == 1 and type(args[0]) is bytes and args[0] and ENABLED:
-            if not kwargs or (
-                kwargs.keys() <= _DISSECT_KEYWORDS
-                and kwargs.get("stop_dissection_after") is None
-            ):
-                packet = cls.dissect_fast(args[0])
-                if packet is not None:
-                    if not kwargs.get("_internal"):
-                        _set(packet, "time", time.time())
-                    if kwargs:
-                        _set(packet, "underlayer", kwargs.get("_underlayer"))
-                    return packet
-        elif not args and "_pkt" not in kwargs and cls.compiled() is not None:
-            return type.__call__(cls, **kwargs)
+        if not args:
+            if "_pkt" not in kwargs and cls.compiled() is not None:
+                return type.__call__(cls, **kwargs)
+        elif (
+            type(args[0]) is bytes
+            and len(args) == 1
+            and ENABLED
+            and (not kwargs or _only_dissects(kwargs))
+        ):
+            try:
+                packet = cls._entry(args[0])
+            except (struct.error, IndexError, KeyError):
+                packet = None  # short, empty, or of an unknown type
+            if packet is not None:
+                if not kwargs.get("_internal"):
+                    packet.__dict__["time"] = time.time()
+                if kwargs:
+                    packet.__dict__["underlayer"] = kwargs.get("_underlayer")
+                return packet
         return super().__call__(*args, **kwargs)
 
     def compiled(cls) -> Compiled | None:
         """Return the compiled code, or None for a class that has to stay stock."""
         if not ENABLED:
             return None
-        try:
-            known: Compiled | None = cls.__dict__["_compiled"]
-        except KeyError:
-            known = cls._compiled = _compile(cls)
-        return known
+        if not cls._known:
+            cls._known = True
+            cls._compiled = _compile(cls)
+            cls._entry = _make_entry(cls)
+        return cls._compiled
 
-    def dissect_fast(cls, data: bytes) -> Packet | None:
-        """Return the packet that is exactly `data`, or None where Scapy has to look."""
-        if "dispatch_hook" in cls.__dict__:
-            chosen = cls.dispatch_hook(data)
-            if chosen is not cls:
-                return (
-                    chosen.dissect_fast(data) if isinstance(chosen, FastMeta) else None
-                )
-        compiled = cls.compiled()
-        if compiled is None or not cls.is_whole(data, compiled.size):
-            return None
-        return compiled.dissect(data, 0, len(data))
+
+def _only_dissects(kwargs: dict[str, Any]) -> bool:
+    """Return whether the keywords are those of a lower layer, with nothing special."""
+    return (
+        kwargs.keys() <= _DISSECT_KEYWORDS
+        and kwargs.get("stop_dissection_after") is None
+    )
+
+
+def _first_entry(cls: FastMeta, data: bytes) -> Packet | None:
+    """Compile, then dissect: the entry of a class that has not been used yet."""
+    cls.compiled()
+    return cls._entry(data)
+
+
+def _make_entry(cls: Any) -> Callable[[bytes], Packet | None]:
+    """Return the way from bytes to a packet of this class, or of one it dispatches to.
+
+    It gives None, or raises `struct.error`, `IndexError` or `KeyError`, where Scapy has
+    to look at the bytes.
+    """
+    compiled: Compiled | None = cls._compiled
+    table = cls.__dict__.get("dispatch_table")
+    if table is not None:
+        return lambda data: table[data[0]]._entry(data)
+    if compiled is None:
+        return lambda _data: None
+    dissect, size = compiled.dissect, compiled.size
+    if cls.takes_all:
+        return dissect
+    if "dispatch_hook" not in cls.__dict__:
+        return lambda data: dissect(data) if cls.is_whole(data, size) else None
+
+    def entry(data: bytes) -> Packet | None:
+        chosen = cls.dispatch_hook(data)
+        if chosen is cls:
+            return dissect(data) if cls.is_whole(data, size) else None
+        return chosen._entry(data) if isinstance(chosen, FastMeta) else None
+
+    return entry
 
 
 class FastPacket(Packet, metaclass=FastMeta):
     """A packet with compiled code for the usual ways of making and building it."""
 
-    _compiled: Compiled | None = None
+    takes_all = False
+    """Whether the fields take all bytes that there are, leaving none to a payload."""
 
     @classmethod
     def is_whole(cls, data: bytes, size: int) -> bool:
-        """Return whether the class takes all of `data`, leaving nothing to a payload.
+        """Return whether `data` is exactly one packet of this class.
 
         :param size: bytes of the fixed fields.
         """
@@ -192,7 +245,6 @@ class FastPacket(Packet, metaclass=FastMeta):
         _set(self, "fields", values)
         _set(self, "original", b"")
         _set(self, "time", 0.0 if _internal else time.time())
-        _set(self, "overload_fields", cls._overload_fields)
         _set(self, "post_transforms", [])
         if _underlayer is not None:
             _set(self, "underlayer", _underlayer)
@@ -230,6 +282,8 @@ if ENABLED:
     _stock = Packet()
     for _slot in _KNOWN_SLOTS - {"_pkt", "_answered"}:
         setattr(FastPacket, _slot, getattr(_stock, _slot))
+    FastPacket.time = 0.0
+    FastPacket.overload_fields = FastPacket._overload_fields
     del _stock, _slot
 
 
@@ -303,12 +357,17 @@ def _compile(cls: Any) -> Compiled | None:
     scope: dict[str, Any] = {
         "cls": cls,
         "FlagValue": FlagValue,
+        # FlagValue has a `__setattr__` of its own: its slots are set past it.
+        **{
+            f"set_{slot}": FlagValue.__dict__[slot].__set__
+            for slot in ("value", "names", "multi")
+        },
         "inet_aton": inet_aton,
-        "inet_ntoa": inet_ntoa,
+        "inet_ntoa": _inet_ntoa,
         "new": _new,
-        "set_attribute": _set,
         "pack": layout.pack,
         "unpack": layout.unpack_from,
+        "tail": tail,
         "walk": getattr(tail, "walk", None),
         **{f"names_{n}": getattr(f, "names", None) for n, f in enumerate(fixed)},
     }
@@ -362,16 +421,17 @@ def _prepare_class(cls: Any) -> None:
 def _generate(fixed: list[Any], tail: Any) -> str:
     """Write the text of `dissect(data, start, stop)` and `build(packet)`."""
     names = [f"v{number}" for number in range(len(fixed))]
-    lines = ["def dissect(data, start, stop):"]
+    lines = ["def dissect(data, start=0, stop=None):"]
+    lines.append("    if stop is None: stop = len(data)")
     lines.append(f"    {', '.join(names)}, = unpack(data, start)")
     shown, watched = [], []
     for number, (field, value) in enumerate(zip(fixed, names, strict=True)):
         if isinstance(field, FlagsField):
             lines += [
                 f"    f{number} = new(FlagValue)",
-                f"    f{number}.value = {value}",
-                f"    f{number}.names = names_{number}",
-                f"    f{number}.multi = {isinstance(field.names, list)}",
+                f"    set_value(f{number}, {value})",
+                f"    set_names(f{number}, names_{number})",
+                f"    set_multi(f{number}, {isinstance(field.names, list)})",
             ]
             shown.append(f"{field.name!r}: f{number}")
             watched.append(f"{field.name!r}: {value}")
@@ -383,22 +443,18 @@ def _generate(fixed: list[Any], tail: Any) -> str:
     if hasattr(tail, "walk"):
         lines.append(f"    rest = walk(data, start + {size}, stop)")
         shown.append(f"{tail.name!r}: rest")
-        watched.append(
-            f"{tail.name!r}: [(x.fields.copy(), x.payload.raw_packet_cache)"
-            " for x in rest]"
-        )
+        watched.append(f"{tail.name!r}: [(x.fields.copy(), None) for x in rest]")
     elif tail is not None:
         shown.append(f"{tail.name!r}: data[start + {size} : stop]")
     lines += [
         "    raw = data[start:stop]",
         "    packet = new(cls)",
-        "    set_attribute(packet, '__dict__', {",
-        f"        'fields': {{{', '.join(shown)}}},",
-        f"        'raw_packet_cache_fields': {{{', '.join(watched)}}},",
-        "        'original': raw, 'raw_packet_cache': raw, 'explicit': 1,",
-        "        'time': 0.0, 'overload_fields': cls._overload_fields,",
-        "        'post_transforms': [],",
-        "    })",
+        "    state = packet.__dict__",
+        f"    state['fields'] = {{{', '.join(shown)}}}",
+        f"    state['raw_packet_cache_fields'] = {{{', '.join(watched)}}}",
+        "    state['original'] = state['raw_packet_cache'] = raw",
+        "    state['explicit'] = 1",
+        "    state['post_transforms'] = []",
         "    return packet",
         "",
         "def build(packet):",
@@ -408,6 +464,8 @@ def _generate(fixed: list[Any], tail: Any) -> str:
     if tail is not None:
         lines.append(f"    rest = {_read(tail.name)}")
         if not hasattr(tail, "walk"):
+            if tail.default is None:
+                lines.append("    if rest is None: rest = tail.i2m(packet, None)")
             lines.append("    if rest.__class__ is not bytes: raise TypeError")
     for field, value in zip(fixed, names, strict=True):
         lines.append(f"    {value} = {_read(field.name)}")

@@ -26,6 +26,9 @@ class MessageTypeField(TypeField):
         super().__init__("type", default, MESSAGE_NAMES)
 
 
+_CLASSES: dict[int, type[MIP]] = {}
+
+
 class MIP(FastPacket):
     """A control message of a type that has no class of its own.
 
@@ -34,6 +37,7 @@ class MIP(FastPacket):
 
     name = "Mobile IP"
     match_subclass = True
+    dispatch_table = _CLASSES
     fields_desc = [MessageTypeField(MessageType.REGISTRATION_REQUEST)]
 
     message_type: int | None = None
@@ -55,9 +59,6 @@ class MIP(FastPacket):
             f"Mobile IP {MESSAGE_NAMES.get(self.type, f'message {self.type}')}",
             [UDP],
         )
-
-
-_CLASSES: dict[int, type[MIP]] = {}
 
 
 def register_message(cls: type[MIP]) -> type[MIP]:
@@ -90,10 +91,7 @@ def message_name(message_type: int) -> str:
 class MIPMessage(MIP):
     """A message with a fixed part and extensions; `/` appends an extension."""
 
-    @classmethod
-    def is_whole(cls, data: bytes, size: int) -> bool:
-        """Return whether the fixed part is there; extensions take all the rest."""
-        return len(data) >= size
+    takes_all = True  # extensions go up to the end
 
     def add_payload(self, payload: Packet | bytes) -> None:
         """Append an extension to `extensions`; leave anything else to Scapy."""

@@ -104,8 +104,8 @@ class MIPAuthentication(MIPExtension):
         if self.getfieldval("authenticator") is not None:
             return bytes(self)
         if not isinstance(self.getfieldval("spi"), int):
-            settled: MIPAuthentication = next(iter(self))  # a random SPI
-            return settled.build_after(covered)
+            settled: Any = next(iter(self))  # a random SPI takes its value
+            return bytes(settled.build_after(covered))
         built = bytes(self)
         association = self.find_association()
         if association is None:
