@@ -102,8 +102,8 @@ class Compiled(NamedTuple):
     default to the whole. Raises `struct.error` on less than `size` bytes."""
     build: Callable[[Packet], bytes]
     """The bytes of a packet without payload; raises on what it does not know."""
-    convert: dict[str, Callable[[Packet, Any], Any]]
-    """Human to internal value by field name, in the order of the declaration."""
+    convert: list[tuple[str, Callable[[Packet, Any], Any]]]
+    """Human to internal value for each field, in the order of the declaration."""
     lists: tuple[str, ...]
     """Fields whose default is a list that each packet has for itself."""
     source: str
@@ -241,22 +241,27 @@ class FastPacket(Packet, metaclass=FastMeta):
                 **fields,
             )
             return
+        state = self.__dict__
         values: dict[str, Any] = {name: [] for name in compiled.lists}
-        _set(self, "fields", values)
-        _set(self, "original", b"")
-        _set(self, "time", 0.0 if _internal else time.time())
-        _set(self, "post_transforms", [])
+        state["fields"] = values
+        state["time"] = 0.0 if _internal else time.time()
+        state["post_transforms"] = []
         if _underlayer is not None:
-            _set(self, "underlayer", _underlayer)
+            state["underlayer"] = _underlayer
         if _parent is not None:
-            _set(self, "parent", _parent)
+            state["parent"] = _parent
         if fields:
-            convert = compiled.convert
-            for name in convert:
+            given = 0
+            for name, any2i in compiled.convert:
                 if name in fields:
-                    values[name] = convert[name](self, fields.pop(name))
-            if fields:
-                raise AttributeError(next(iter(fields)))
+                    values[name] = any2i(self, fields[name])
+                    given += 1
+            if given < len(fields):
+                raise AttributeError(next(iter(fields.keys() - values.keys())))
+
+    def build(self) -> bytes:
+        """Build with the payload, if there is one."""
+        return self.do_build() if self.payload is _no_payload else super().build()
 
     def do_build(self) -> bytes:
         """Build the compiled way where nothing is odd, else as Scapy does."""
@@ -376,7 +381,7 @@ def _compile(cls: Any) -> Compiled | None:
         size=layout.size,
         dissect=scope["dissect"],
         build=scope["build"],
-        convert={field.name: _converter(field) for field in fields},
+        convert=[(field.name, _converter(field)) for field in fields],
         lists=tuple(field.name for field in fields if isinstance(field.default, list)),
         source=source,
     )

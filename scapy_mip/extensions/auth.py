@@ -69,21 +69,21 @@ class MIPAuthentication(MIPExtension):
         association: SecurityAssociation | None = None,
         **fields: Any,
     ) -> None:
-        object.__setattr__(self, "association", association)
         if association is not None:
+            self.__dict__["association"] = association
             fields.setdefault("spi", association.spi)
         super().__init__(_pkt, *args, **fields)
 
     def copy(self) -> Self:
         """Copy with the association."""
         clone = super().copy()
-        object.__setattr__(clone, "association", self.association)
+        clone.__dict__["association"] = self.association
         return clone
 
     def clone_with(self, payload: Packet | None = None, **kargs: Any) -> Any:
         """Clone with the association, as building does."""
         clone = super().clone_with(payload, **kargs)
-        object.__setattr__(clone, "association", self.association)
+        clone.__dict__["association"] = self.association
         return clone
 
     def find_association(self) -> SecurityAssociation | None:
@@ -102,11 +102,11 @@ class MIPAuthentication(MIPExtension):
     def build_after(self, covered: bytes) -> bytes:
         """Build, and sign where the authenticator was left None."""
         if self.getfieldval("authenticator") is not None:
-            return bytes(self)
+            return self.build()
         if not isinstance(self.getfieldval("spi"), int):
             settled: Any = next(iter(self))  # a random SPI takes its value
             return bytes(settled.build_after(covered))
-        built = bytes(self)
+        built = self.build()
         association = self.find_association()
         if association is None:
             warning(

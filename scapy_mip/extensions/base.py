@@ -16,7 +16,7 @@ from scapy.config import conf
 from scapy.fields import ByteField, PacketListField
 from scapy.packet import Packet
 
-from scapy_mip._fastpath import FastMeta, FastPacket, Walker
+from scapy_mip._fastpath import FastPacket, Walker
 from scapy_mip.const import (
     LONG_FORM_EXTENSIONS,
     SKIPPABLE_MIN,
@@ -87,7 +87,7 @@ class MIPExtension(FastPacket):
 
     def build_after(self, covered: bytes) -> bytes:
         """Return the bytes of this extension behind `covered`, the message so far."""
-        return bytes(self)
+        return self.build()
 
     def mysummary(self) -> str:
         """Name the extension."""
@@ -226,10 +226,9 @@ class ExtensionListField(PacketListField):
     walk = Walker(
         dissect_extension,
         lambda: (
-            (kind, cls)
-            for kind, cls in _CLASSES.items()
-            if isinstance(cls, FastMeta)
-            and kind not in LONG_FORM_EXTENSIONS | {ExtensionType.ONE_BYTE_PADDING}
+            (kind, _CLASSES.get(kind, MIPExtension))
+            for kind in range(1, 256)
+            if kind not in LONG_FORM_EXTENSIONS
         ),
     )
     """The compiled way through the list; `getfield` is the plain one."""
