@@ -185,7 +185,7 @@ def _setting(path: str) -> int | None:
 def explain(error: OSError, step: str) -> str:
     """Say in one line why there is no sandbox here and what to run instead."""
     root = os.geteuid() == 0
-    otherwise = "" if root else "run `sudo make demo`, or "
+    otherwise = "run " if root else "run `sudo make demo`, or "
     if _setting("user/max_user_namespaces") == 0:
         return (
             "user namespaces are switched off here (user.max_user_namespaces = 0): "

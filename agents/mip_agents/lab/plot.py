@@ -45,6 +45,7 @@ def plot(results: Results, path: Path) -> None:
         color="tab:blue",
     )
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("round trip (ms)")
     axes.grid(visible=True, which="major", alpha=0.3)
     lost = [time for time, trip in trips if trip is None]

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The whole demonstration through the command line, and what its captures hold."""
+
+import hashlib
+import hmac
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.utils import rdpcap
+
+from mip_agents.lab import plot
+from mip_agents.lab.agents import KEY, SPI
+from mip_agents.lab.capture import LINKS
+from mip_agents.lab.demo import DemoOptions, run_demo
+from mip_agents.lab.topology import CORRESPONDENT, HOME_ADDRESS, HOME_AGENT
+
+COMMAND = [sys.executable, "-m", "mip_agents.cli", "demo"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+CARE_OF = ("10.1.2.5", "10.1.3.5")
+PROTOCOL = {"ipip": 4, "gre": 47}
+
+needs_sandbox = pytest.mark.usefixtures("sandbox")
+
+
+@pytest.mark.demo
+@pytest.mark.netns
+@needs_sandbox
+@pytest.mark.parametrize("encapsulation", ["ipip", "gre"])
+def test_traffic_survives_the_journey(tmp_path, encapsulation):
+    folder = tmp_path / "demo"
+    done = subprocess.run(
+        [*COMMAND, "--encapsulation", encapsulation, "--folder", str(folder)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    logs = "".join(
+        f"\n{path.name}:\n{path.read_text()}" for path in folder.glob("*.log")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    assert "Traceback" not in done.stdout + done.stderr + logs
+    assert done.stderr == ""
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80 + len(str(folder))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["failure"] is None
+    assert summary["agents"] == {"ha": 0, "mn": 0}
+    assert len(summary["handovers"]) == 3
+    assert all(move["longest_gap_ms"] < 1000 for move in summary["handovers"])
+
+    captures = {name: rdpcap(str(folder / f"{name}.pcap")) for name in LINKS}
+    check_registrations(captures["internet"])
+    check_tunnels(captures["internet"], PROTOCOL[encapsulation])
+    for name, care_of in zip(("visited-a", "visited-b"), CARE_OF, strict=True):
+        ends = {frozenset((p[IP].src, p[IP].dst)) for p in captures[name] if IP in p}
+        assert frozenset((care_of, HOME_AGENT)) in ends
+    plain = [p for p in captures["correspondent"] if IP in p and UDP in p]
+    # The correspondent knows the home address alone: mobility is transparent to it.
+    assert {(p[IP].src, p[IP].dst) for p in plain} == {
+        (CORRESPONDENT, HOME_ADDRESS),
+        (HOME_ADDRESS, CORRESPONDENT),
+    }
+    if shutil.which("tshark"):
+        for name in LINKS:
+            check_not_malformed(folder / f"{name}.pcap")
+
+
+def check_registrations(packets):
+    """Requests from both networks, accepted replies, each with a valid MHAE."""
+    messages = [p for p in packets if UDP in p and 434 in (p[UDP].sport, p[UDP].dport)]
+    payloads = {(p[IP].src, p[IP].dst): bytes(p[UDP].payload) for p in messages}
+    for care_of in CARE_OF:
+        assert payloads[care_of, HOME_AGENT][0] == 1
+        assert payloads[HOME_AGENT, care_of][0] == 3
+    for packet in messages:
+        payload = bytes(packet[UDP].payload)
+        # The MHAE comes last here: type 32, length 20, SPI, HMAC-MD5 over all before.
+        head, authenticator = payload[:-16], payload[-16:]
+        assert head[-6:] == bytes((32, 20)) + SPI.to_bytes(4, "big")
+        assert hmac.digest(KEY, head, hashlib.md5) == authenticator
+        if payload[0] == 3:
+            assert payload[1] == 0
+
+
+def check_tunnels(packets, protocol):
+    """Both directions through tunnels to both care-of addresses, and no others."""
+    tunnelled = {
+        (p[IP].src, p[IP].dst, p[IP].proto)
+        for p in packets
+        if IP in p and p[IP].proto in PROTOCOL.values()
+    }
+    wanted = set()
+    for care_of in CARE_OF:
+        wanted |= {(HOME_AGENT, care_of, protocol), (care_of, HOME_AGENT, protocol)}
+    assert tunnelled == wanted
+
+
+def check_not_malformed(path):
+    done = subprocess.run(
+        ["tshark", "-r", str(path), "-Y", "_ws.malformed"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
+
+
+def processes_with(text):
+    """Return the process numbers whose command line has `text`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        if text.encode() in command and int(path.parent.name) != os.getpid():
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.demo
+@pytest.mark.netns
+@needs_sandbox
+def test_interrupt_takes_everything_down(tmp_path):
+    folder = tmp_path / "interrupted"
+    with subprocess.Popen(
+        [*COMMAND, "--folder", str(folder)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if "wlan0 associated" in line:
+                break
+        assert len(processes_with(f"{folder}/")) >= 2  # the agents, at least
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors == ""
+    assert processes_with(str(folder)) == []
+
+
+def test_unknown_encapsulation_is_one_line_and_exit_code_2(tmp_path, capfd):
+    options = DemoOptions(encapsulation="sneakernet", folder=tmp_path / "demo")
+    assert run_demo(options) == 2
+    assert capfd.readouterr().err == (
+        "mip demo: no encapsulation sneakernet: use one of ipip, gre\n"
+    )
+    assert not (tmp_path / "demo").exists()
+
+
+def test_plot_without_matplotlib_names_the_extra(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(plot.importlib.util, "find_spec", lambda _name: None)
+    options = DemoOptions(plot=tmp_path / "demo.png", folder=tmp_path / "demo")
+    assert run_demo(options) == 2
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1
+    assert "scapy-mip[agents,plot]" in errors
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("matplotlib") is None, reason="matplotlib is missing"
+)
+def test_plot_draws_a_picture(tmp_path):
+    from mip_agents.lab.report import Results
+
+    results = Results("ipip", tmp_path, "as a test", start=0.0, end=1.0)
+    results.probe.feed({"sent": [[0, 0.1], [1, 0.2]], "returned": [[0, 0.101]]})
+    plot.plot(results, tmp_path / "demo.png")
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
