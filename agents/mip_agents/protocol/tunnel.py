@@ -41,3 +41,7 @@ class Tunnel:
     receive_only: bool = False
     """Mobile node: packets are taken out of the tunnel but none are sent into it yet,
     as while a request is under way (MN-33)."""
+    peer_encapsulations: tuple[Encapsulation, ...] = ()
+    """Home agent: the encapsulation of each of `peers`, in their order, where they are
+    not all the same (HA-44). Empty: `encapsulation` for all. `encapsulation` is that of
+    the peer that was added last."""

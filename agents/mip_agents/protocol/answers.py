@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a home agent sends back, to whom, and how often. RFC 5944 section 3.8.3.
+
+A reply is a pure function of the request and the decision: the reply to a repeated
+request is made anew and comes out byte for byte the same, so none is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mip_agents.protocol.bindings import flag_letters
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import Effect, Noted, Send, Severity
+from mip_agents.protocol.events import Received
+from mip_agents.protocol.limits import RateLimiter
+from mip_agents.protocol.policy import HomeAgentPolicy
+from mip_agents.protocol.replay import resynchronisation
+from mip_agents.protocol.request_checks import (
+    Credentials,
+    Denied,
+    is_broadcast,
+    is_unicast,
+)
+from mip_agents.protocol.view import Request, build_reply
+from scapy_mip.const import TTL_DIRECT, ReplyCode
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request whose sender is known, with what it takes to answer it."""
+
+    received: Received
+    request: Request
+    credentials: Credentials
+
+
+class Answers:
+    """Makes the replies of a home agent, and holds back what comes too often."""
+
+    def __init__(self, policy: HomeAgentPolicy) -> None:
+        self._policy = policy
+        # Anyone can provoke 131; what takes a valid authenticator to provoke has a
+        # limit of its own, which strangers cannot use up.
+        self._failures = RateLimiter(rate=1, burst=3, total=100)
+        self._denials = RateLimiter(rate=1, burst=5, total=1000)
+
+    @property
+    def accepting_code(self) -> ReplyCode:
+        """Code 0, or 1 without simultaneous bindings (HA-18, C-5)."""
+        if self._policy.max_bindings_per_node > 1:
+            return ReplyCode.ACCEPTED
+        return ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS
+
+    def accept(self, asked: Asked, lifetime: int) -> Send:
+        """Make the reply that grants a request."""
+        identification = asked.request.identification
+        return self._reply(asked, self.accepting_code, lifetime, identification)
+
+    def repeat(self, asked: Asked, lifetime: int, now: Instant) -> list[Effect]:
+        """Give the answer of a granted request again; nothing is extended (HA-22)."""
+        if not self._denials.allow(_key(asked), now.mono):
+            return [_held_back(asked)]
+        return [self.accept(asked, lifetime), repeated(asked, "answered before")]
+
+    def deny(self, asked: Asked, denied: Denied, now: Instant) -> list[Effect]:
+        """Answer with a denial, unless too many went there lately."""
+        request, code = asked.request, denied.code
+        fields = describe(asked.received, request)
+        fields |= {"code": int(code), "reason": denied.reason}
+        noted = Noted(
+            event="registration_denied",
+            severity=Severity.WARNING,
+            rule=denied.rule,
+            fields=fields,
+        )
+        # An answer to a foreign agent that proved itself is a duty (HA-07), and it
+        # cannot be provoked by strangers either.
+        forged = code is ReplyCode.HA_MN_FAILED_AUTHENTICATION
+        forged = forged and not asked.credentials.foreign_valid
+        limiter = self._failures if forged else self._denials
+        if not limiter.allow(_key(asked), now.mono):
+            return [noted, _held_back(asked)]
+        identification = request.identification
+        if code is ReplyCode.HA_IDENTIFICATION_MISMATCH:
+            identification = resynchronisation(identification, now.ntp)
+        lifetime = min(request.lifetime, self._policy.max_lifetime)
+        return [self._reply(asked, code, lifetime, identification), noted]
+
+    def _reply(
+        self, asked: Asked, code: ReplyCode, lifetime: int, identification: int
+    ) -> Send:
+        """Make a reply and address it (HA-25 to HA-27)."""
+        received, request = asked.received, asked.request
+        data = build_reply(
+            code=code,
+            lifetime=lifetime,
+            home_address=request.home_address,
+            home_agent=self._policy.address,
+            identification=identification,
+            mobile_home=asked.credentials.mobile_home,
+            foreign_home=asked.credentials.foreign_home,
+        )
+        own = is_unicast(received.destination) and not is_broadcast(
+            self._policy, received.destination
+        )
+        at_home = received.source == request.home_address
+        return Send(
+            data=data,
+            source=received.destination if own else self._policy.address,
+            source_port=received.destination_port,
+            destination=received.source,
+            destination_port=received.source_port,
+            # To a node at home, past a tunnel that may still be in place (HA-26).
+            interface=received.interface if at_home else None,
+            ttl=TTL_DIRECT,
+        )
+
+
+def describe(received: Received, request: Request) -> dict[str, str | int | None]:
+    """Return what a log line says about a request; no keys, no authenticators."""
+    return {
+        "home_address": request.home_address,
+        "care_of_address": request.care_of_address,
+        "home_agent": request.home_agent,
+        "lifetime": request.lifetime,
+        "flags": flag_letters(request.flags),
+        "identification": f"{request.identification:016x}",
+        "source": received.source,
+    }
+
+
+def dropped(
+    received: Received, rule: str, reason: str, request: Request | None = None
+) -> Noted:
+    """Note a datagram that gets no answer (COM-08)."""
+    fields: dict[str, str | int | None] = {"source": received.source}
+    if request is not None:
+        fields = describe(received, request)
+    return Noted(
+        event="message_dropped",
+        severity=Severity.WARNING,
+        rule=rule,
+        fields=fields | {"reason": reason},
+    )
+
+
+def repeated(asked: Asked, reason: str) -> Noted:
+    """Note a request that came before (HA-22)."""
+    return Noted(
+        event="request_repeated",
+        severity=Severity.DEBUG,
+        rule="HA-22",
+        fields=describe(asked.received, asked.request) | {"reason": reason},
+    )
+
+
+def _held_back(asked: Asked) -> Noted:
+    return Noted(
+        event="reply_held_back",
+        severity=Severity.DEBUG,
+        fields=describe(asked.received, asked.request) | {"reason": "rate limit"},
+    )
+
+
+def _key(asked: Asked) -> tuple[str, str]:
+    return asked.received.source, asked.request.home_address

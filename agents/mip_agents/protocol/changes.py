@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Changes of a home agent's bindings: durable and in place before they count.
+
+A change goes to the journal and, where the tunnel differs, to the data plane. Only when
+both have answered well does it enter the table. If one fails, the other is taken back.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from mip_agents.protocol import effects
+from mip_agents.protocol.bindings import (
+    Bindings,
+    BindingTable,
+    record,
+    same_tunnel,
+    tunnel_of,
+)
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import (
+    BindingRecord,
+    DroppedBinding,
+    Effect,
+    IdentificationRecord,
+    InstallTunnel,
+    Journal,
+    RemoveTunnel,
+)
+from mip_agents.protocol.fsm import Machine, Transitions
+from mip_agents.protocol.policy import HomeAgentPolicy
+
+RETRY_S = 10.0
+"""Seconds until a data plane that failed is asked again."""
+
+
+class Phase(enum.Enum):
+    """Where a change stands."""
+
+    APPLYING = "applying"
+    TAKING_BACK = "taking back"
+    DONE = "done"
+
+
+PHASES = Transitions(
+    Phase.APPLYING,
+    {
+        Phase.APPLYING: {
+            Phase.TAKING_BACK: "journal or data plane failed, the other did not",
+            Phase.DONE: "all answered",
+        },
+        Phase.TAKING_BACK: {Phase.DONE: "all answered"},
+        Phase.DONE: {},
+    },
+)
+
+
+@dataclass(slots=True)
+class BindingChange:
+    """One change of the bindings of one home address, under way."""
+
+    home_address: str
+    before: Bindings
+    after: Bindings
+    identification: int | None
+    """Accepted with the change; None where no request is behind it."""
+    reversible: bool
+    """False: it counts whatever happens, as with an expiry."""
+    carried: Bindings
+    """What the data plane has now."""
+    outstanding: set[int] = field(default_factory=set)
+    """Tokens that are not answered yet."""
+    journal_token: int | None = None
+    journaled: bool = False
+    error: str | None = None
+    """The first failure."""
+    phase: Machine[Phase] = field(default_factory=lambda: Machine(PHASES))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the node was at home before (ARP-02)."""
+        return not self.before and bool(self.after)
+
+
+class Ledger:
+    """The bindings that count, the changes under way, and what is really in place."""
+
+    def __init__(self, policy: HomeAgentPolicy) -> None:
+        self._policy = policy
+        self.table = BindingTable()
+        self.identifications: dict[str, int] = {}
+        """The greatest accepted Identification of each node (HA-30)."""
+        self._changes: dict[str, BindingChange] = {}
+        self._tokens: dict[int, str] = {}
+        self._last_token = 0
+        self._strays: dict[str, Bindings] = {}
+        self._retries: dict[str, float] = {}
+
+    @property
+    def under_way(self) -> int:
+        """How many home addresses have a change under way."""
+        return len(self._changes)
+
+    def change_of(self, home_address: str) -> BindingChange | None:
+        """Return the change under way for a home address."""
+        return self._changes.get(home_address)
+
+    def remember(self, home_address: str, identification: int) -> None:
+        """Take note of an Identification that a former process accepted."""
+        known = self.identifications.get(home_address, identification)
+        self.identifications[home_address] = max(known, identification)
+
+    def restore(self, home_address: str, bindings: Bindings) -> None:
+        """Enter bindings of a former process; `retry` then finds no tunnel there."""
+        self.table.replace(home_address, bindings)
+        self._strays[home_address] = ()
+        for binding in bindings:
+            self.remember(home_address, binding.identification)
+
+    def forget(self, dropped: tuple[DroppedBinding, ...]) -> list[Effect]:
+        """Drop records from the journal that no binding stands behind any more."""
+        return [Journal(self._token(), dropped)] if dropped else []
+
+    def begin(
+        self,
+        home_address: str,
+        after: Bindings,
+        now: Instant,
+        *,
+        identification: int | None = None,
+    ) -> list[Effect]:
+        """Start a change; no effects mean that there was nothing to change.
+
+        A change with an Identification stems from a request and can be taken back. One
+        without counts at once: the time of a binding is over, whatever the disk says.
+        """
+        before = self.table.get(home_address)
+        change = BindingChange(
+            home_address=home_address,
+            before=before,
+            after=after,
+            identification=identification,
+            reversible=identification is not None,
+            carried=self._strays.get(home_address, before),
+        )
+        if not change.reversible:
+            self.table.replace(home_address, after)
+            self._retries.pop(home_address, None)
+        asked = self._journal(change, before, after, now)
+        asked += self._tunnel(change, after)
+        if asked:
+            self._changes[home_address] = change
+        return asked
+
+    def settle(
+        self, token: int, error: str | None, now: Instant
+    ) -> tuple[BindingChange | None, list[Effect]]:
+        """Take in an answer; return the change that ended with it, or further effects.
+
+        Answers to unknown tokens are ignored: nothing waits for them.
+        """
+        home_address = self._tokens.pop(token, None)
+        if home_address is None:
+            return None, []
+        change = self._changes[home_address]
+        change.outstanding.discard(token)
+        taking_back = change.phase.state is Phase.TAKING_BACK
+        if error is not None:
+            change.error = change.error or error
+        elif token == change.journal_token:
+            change.journaled = not taking_back
+        else:
+            change.carried = change.before if taking_back else change.after
+        if change.outstanding:
+            return None, []
+        if change.error is not None and change.reversible and not taking_back:
+            undo = self._take_back(change, now)
+            if undo:
+                change.phase.state = Phase.TAKING_BACK
+                return None, undo
+        self._finish(change, now)
+        return change, []
+
+    def _take_back(self, change: BindingChange, now: Instant) -> list[Effect]:
+        undo: list[Effect] = []
+        if change.journaled:
+            # The Identification stays in the journal: after a restart the denied
+            # request is then refused, which is the safe side.
+            change.identification = None
+            undo += self._journal(change, change.after, change.before, now)
+        undo += self._tunnel(change, change.before)
+        return undo
+
+    def _finish(self, change: BindingChange, now: Instant) -> None:
+        home_address = change.home_address
+        change.phase.state = Phase.DONE
+        del self._changes[home_address]
+        if change.error is None and change.identification is not None:
+            self.table.replace(home_address, change.after)
+            self.identifications[home_address] = change.identification
+        if same_tunnel(change.carried, self.table.get(home_address)):
+            self._strays.pop(home_address, None)
+            self._retries.pop(home_address, None)
+        else:
+            self._strays[home_address] = change.carried
+            self._retries[home_address] = now.mono + RETRY_S
+
+    def next_timer(self) -> float | None:
+        """Return the second at which `due` may have something."""
+        expiry = self.table.next_expiry()
+        times = [*self._retries.values(), *([] if expiry is None else [expiry])]
+        return min(times, default=None)
+
+    def due(self, now: Instant) -> list[str]:
+        """Return the home addresses that need attention, each once."""
+        found = dict.fromkeys(self.table.overdue(now.mono))
+        for home_address, moment in list(self._retries.items()):
+            if moment <= now.mono:
+                del self._retries[home_address]
+                found[home_address] = None
+        return list(found)
+
+    def _token(self) -> int:
+        self._last_token += 1
+        return self._last_token
+
+    def _ask(self, change: BindingChange) -> int:
+        token = self._token()
+        self._tokens[token] = change.home_address
+        change.outstanding.add(token)
+        return token
+
+    def _journal(
+        self, change: BindingChange, old: Bindings, new: Bindings, now: Instant
+    ) -> list[Effect]:
+        home_address, home_agent = change.home_address, self._policy.address
+        kept = {binding.care_of_address for binding in new}
+        changes: list[effects.Change] = [
+            DroppedBinding(home_address, binding.care_of_address)
+            for binding in old
+            if binding.care_of_address not in kept
+        ]
+        records: list[BindingRecord] = [
+            record(home_address, home_agent, binding, now)
+            for binding in new
+            if binding not in old
+        ]
+        changes += records
+        if change.identification is not None:
+            changes.append(IdentificationRecord(home_address, change.identification))
+        if not changes:
+            return []
+        change.journal_token = self._ask(change)
+        return [Journal(change.journal_token, tuple(changes))]
+
+    def _tunnel(self, change: BindingChange, wanted: Bindings) -> list[Effect]:
+        # A refresh ends here: same addresses, same form, no call of the kernel.
+        if same_tunnel(change.carried, wanted):
+            return []
+        token = self._ask(change)
+        if not wanted:
+            return [RemoveTunnel(token, change.home_address)]
+        policy = self._policy
+        tunnel = tunnel_of(
+            change.home_address, policy.address, wanted, policy.encapsulations
+        )
+        return [InstallTunnel(token, tunnel)]

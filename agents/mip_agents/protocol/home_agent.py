@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The home agent as values in, values out. RFC 5944 section 3.8.
+
+All that concerns one home address happens one after the other: while a change of its
+bindings waits for the journal or the data plane, later requests of the same node wait
+behind it. So nothing is lost or overtaken, and no decision rests on a change that may
+still be taken back.
+
+ARP-05 wants a gratuitous ARP with the mobile node's link-layer address after a
+deregistration. This engine does not know that address and sends none: ending proxy ARP
+belongs to `RemoveTunnel`, and the node announces itself before and after (ARP-04).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from mip_agents.protocol.answers import Answers, Asked, describe, dropped, repeated
+from mip_agents.protocol.bindings import (
+    NEVER,
+    Binding,
+    Bindings,
+    choose_encapsulation,
+    expiry,
+    flag_letters,
+    restore,
+)
+from mip_agents.protocol.changes import BindingChange, Ledger
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import (
+    AnnounceAddress,
+    BindingRecord,
+    DroppedBinding,
+    Effect,
+    Finished,
+    Noted,
+    Severity,
+)
+from mip_agents.protocol.events import (
+    CancelRequested,
+    ClearRequested,
+    DeregisterRequested,
+    Event,
+    InterfacesChanged,
+    JournalFailed,
+    JournalWritten,
+    Received,
+    RegisterRequested,
+    Restored,
+    TimerFired,
+    TunnelFailed,
+    TunnelReady,
+)
+from mip_agents.protocol.policy import HomeAgentPolicy
+from mip_agents.protocol.replay import Freshness, judge
+from mip_agents.protocol.request_checks import (
+    Denied,
+    Dropped,
+    authenticate,
+    check_addresses,
+    check_foreign_agent,
+    check_service,
+    is_unicast,
+    kept_bindings,
+    serves,
+)
+from mip_agents.protocol.view import Malformed, Reply, Request, parse
+from scapy_mip.const import LIFETIME_DEREGISTER, ReplyCode
+
+MAX_WAITING = 4
+"""Requests of one node that wait while an earlier one is in work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """Someone's wish to drop the bindings of a node."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Time to drop what has expired, and to put the data plane right."""
+
+
+Job = Asked | Cleared | Reconciled
+
+
+class HomeAgentEngine:
+    """A home agent without clock, socket or kernel.
+
+    :param random_bytes: unused by timestamps; nonces will need it (HA-32).
+    """
+
+    def __init__(
+        self, policy: HomeAgentPolicy, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.policy = policy
+        self._random_bytes = random_bytes
+        self._ledger = Ledger(policy)
+        self._in_work: dict[str, Job] = {}
+        self._waiting: dict[str, deque[Job]] = {}
+        self._answers = Answers(policy)
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Take in one event; return what is to be done, in order."""
+        match event:
+            case Received():
+                return self._receive(event, now)
+            case TimerFired():
+                return self._attend(now)
+            case JournalWritten(token) | TunnelReady(token):
+                return self._settle(token, None, now)
+            case JournalFailed(token, reason):
+                return self._settle(token, f"journal: {reason}", now)
+            case TunnelFailed(token, reason):
+                return self._settle(token, f"data plane: {reason}", now)
+            case Restored():
+                return self._restore(event, now)
+            case ClearRequested(token, home_address):
+                return self._submit(home_address, Cleared(token), now)
+            case RegisterRequested(token=token) | DeregisterRequested(token):
+                return [Finished(token=token, error="a home agent does not register")]
+            case CancelRequested(token):
+                return [Finished(token=token, error="nothing is under way")]
+            case InterfacesChanged():
+                return []
+            case _:
+                assert_never(event)
+
+    def next_timer(self) -> float | None:
+        """Return the monotonic second at which `TimerFired` is wanted, if at all."""
+        return self._ledger.next_timer()
+
+    def status(self, now: Instant) -> dict[str, Any]:
+        """Return the engine's state as JSON-able values, named as in the registry."""
+        policy, table = self.policy, self._ledger.table
+        end = table.next_expiry()
+        return {
+            "role": "home_agent",
+            "address": policy.address,
+            "home_network": str(policy.home_network),
+            "bindings": len(table),
+            "mobile_nodes": table.nodes,
+            "pending": self._ledger.under_way,
+            "next_expiry": None if end is None else max(0, int(end - now.mono)),
+            "max_lifetime": policy.max_lifetime,
+            "max_bindings_per_node": policy.max_bindings_per_node,
+            "encapsulations": sorted(form.slug for form in policy.encapsulations),
+            "reverse_tunnel": policy.reverse_tunnel.value,
+        }
+
+    def bindings(self, now: Instant) -> list[dict[str, Any]]:
+        """Return each active binding as JSON-able values, named as in the registry.
+
+        `remaining` is in seconds, None for an infinite lifetime.
+        """
+        policy = self.policy
+        found = []
+        for home_address, binding in self._ledger.table:
+            if binding.expires <= now.mono:
+                continue
+            form = choose_encapsulation(binding.flags, policy.encapsulations)
+            remaining = binding.expires - now.mono
+            found.append(
+                {
+                    "home_address": home_address,
+                    "care_of_address": binding.care_of_address,
+                    "home_agent": policy.address,
+                    "lifetime": binding.lifetime,
+                    "remaining": None if remaining == NEVER else int(remaining),
+                    "flags": flag_letters(binding.flags),
+                    "encapsulation": form.slug if form else None,
+                    "identification": f"{binding.identification:016x}",
+                    "spi": binding.spi,
+                    "source": binding.source,
+                }
+            )
+        return found
+
+    def _receive(self, received: Received, now: Instant) -> list[Effect]:
+        message = parse(received.data)
+        if isinstance(message, Malformed):
+            return [dropped(received, message.rule, message.reason)]
+        if isinstance(message, Reply):
+            return [dropped(received, "HA-03", "a reply, but home agents ask nothing")]
+        if not is_unicast(received.source) or not received.source_port:
+            return [dropped(received, "HA-25", "no address to answer to", message)]
+        judged = authenticate(self.policy, received, message)
+        if isinstance(judged, Dropped):
+            return [dropped(received, judged.rule, judged.reason, message)]
+        credentials, denied = judged
+        asked = Asked(received, message, credentials)
+        if denied is not None:
+            return self._answers.deny(asked, denied, now)
+        return self._submit(message.home_address, asked, now)
+
+    def _submit(self, home_address: str, job: Job, now: Instant) -> list[Effect]:
+        """Run a job now, or behind the change under way for its home address."""
+        current = self._in_work.get(home_address)
+        if current is None:
+            return self._run(home_address, job, now)
+        waiting = self._waiting.setdefault(home_address, deque())
+        if isinstance(job, Asked):
+            data = job.request.data
+            others = [
+                other for other in (current, *waiting) if isinstance(other, Asked)
+            ]
+            if any(other.request.data == data for other in others):
+                return [repeated(job, "still in work")]
+            if len(waiting) >= MAX_WAITING:
+                reason = "too many requests of this node in work"
+                return [dropped(job.received, "HA-17", reason, job.request)]
+        elif job in waiting:
+            return []
+        waiting.append(job)
+        return []
+
+    def _run(self, home_address: str, job: Job, now: Instant) -> list[Effect]:
+        match job:
+            case Asked():
+                effects = self._decide(job, now)
+            case Cleared(token):
+                if not self._ledger.table.get(home_address):
+                    error = f"{home_address} has no binding"
+                    return [Finished(token=token, error=error)]
+                effects = self._ledger.begin(home_address, (), now)
+            case Reconciled():
+                effects = self._reconcile(home_address, now)
+        if self._ledger.change_of(home_address) is not None:
+            self._in_work[home_address] = job
+        return effects
+
+    def _settle(self, token: int, error: str | None, now: Instant) -> list[Effect]:
+        change, effects = self._ledger.settle(token, error, now)
+        if change is None:
+            return effects
+        home_address = change.home_address
+        job = self._in_work.pop(home_address)
+        match job:
+            case Asked():
+                effects += self._answer(job, change, now)
+            case Cleared(waiting_token):
+                effects += [
+                    Finished(token=waiting_token, error=change.error),
+                    Noted(
+                        event="bindings_cleared",
+                        fields={"home_address": home_address, "error": change.error},
+                    ),
+                ]
+            case Reconciled():
+                if change.error is not None:
+                    effects.append(_failure(home_address, change.error))
+        queue = self._waiting.get(home_address)
+        while queue and home_address not in self._in_work:
+            effects += self._run(home_address, queue.popleft(), now)
+        if not queue:
+            self._waiting.pop(home_address, None)
+        return effects
+
+    def _decide(self, asked: Asked, now: Instant) -> list[Effect]:
+        """Deny, repeat an answer, or begin the change that the request asks for."""
+        policy, request, ledger = self.policy, asked.request, self._ledger
+        before = ledger.table.get(request.home_address)
+        last = ledger.identifications.get(request.home_address)
+        freshness = judge(
+            request.identification, last, now.ntp, policy.timestamp_tolerance
+        )
+        if freshness is Freshness.NOT_INCREASING:
+            granted = _granted_before(request, before, last)
+            if granted is not None:
+                return self._answers.repeat(asked, granted, now)
+        if freshness is not Freshness.FRESH:
+            code = ReplyCode.HA_IDENTIFICATION_MISMATCH
+            return self._answers.deny(
+                asked, Denied(code, "HA-09", freshness.value), now
+            )
+        judged = (
+            check_foreign_agent(policy, asked.received, request, asked.credentials)
+            or check_addresses(policy, asked.received, request)
+            or check_service(policy, request, before)
+        )
+        if isinstance(judged, Dropped):
+            return [dropped(asked.received, judged.rule, judged.reason, request)]
+        if judged is not None:
+            return self._answers.deny(asked, judged, now)
+        return ledger.begin(
+            request.home_address,
+            self._wanted(asked, before, now),
+            now,
+            identification=request.identification,
+        )
+
+    def _wanted(self, asked: Asked, before: Bindings, now: Instant) -> Bindings:
+        """Return the bindings that a node has after its request is granted (HA-19)."""
+        request = asked.request
+        care_of_address = request.care_of_address
+        if request.lifetime == LIFETIME_DEREGISTER:
+            if care_of_address == request.home_address:
+                return ()
+            return tuple(b for b in before if b.care_of_address != care_of_address)
+        lifetime = min(request.lifetime, self.policy.max_lifetime)
+        new = Binding(
+            care_of_address=care_of_address,
+            source=asked.received.source,
+            flags=request.flags,
+            lifetime=lifetime,
+            expires=expiry(lifetime, now),
+            identification=request.identification,
+            spi=asked.credentials.mobile_home.spi,
+        )
+        kept = kept_bindings(self.policy, request, before)
+        place = next(
+            (i for i, b in enumerate(before) if b.care_of_address == care_of_address),
+            None,
+        )
+        # A refreshed binding keeps its place, so that the tunnel does not change.
+        if place is None or not kept:
+            return (*kept, new)
+        return (*before[:place], new, *before[place + 1 :])
+
+    def _answer(
+        self, asked: Asked, change: BindingChange, now: Instant
+    ) -> list[Effect]:
+        """Answer a request whose change has come to its end."""
+        request, home_address = asked.request, change.home_address
+        if change.error is not None:
+            code = ReplyCode.HA_INSUFFICIENT_RESOURCES
+            return [
+                _failure(home_address, change.error),
+                *self._answers.deny(asked, Denied(code, "HA-17", change.error), now),
+            ]
+        lifetime = min(request.lifetime, self.policy.max_lifetime)
+        effects: list[Effect] = [self._answers.accept(asked, lifetime)]
+        if change.is_first:
+            effects.append(AnnounceAddress(home_address))
+        if request.lifetime == LIFETIME_DEREGISTER:
+            event, rule = "deregistration_accepted", "HA-19"
+        elif any(b.care_of_address == request.care_of_address for b in change.before):
+            event, rule = "registration_refreshed", "HA-21"
+        else:
+            event, rule = "registration_accepted", "HA-18"
+        fields = describe(asked.received, request)
+        fields |= {"lifetime": lifetime, "code": int(self._answers.accepting_code)}
+        return [*effects, Noted(event=event, rule=rule, fields=fields)]
+
+    def _attend(self, now: Instant) -> list[Effect]:
+        """Drop expired bindings; nothing is sent for them (HA-03, HA-23)."""
+        effects: list[Effect] = []
+        for home_address in self._ledger.due(now):
+            effects += self._submit(home_address, Reconciled(), now)
+        return effects
+
+    def _reconcile(self, home_address: str, now: Instant) -> list[Effect]:
+        lapsed = self._ledger.table.lapsed(home_address, now.mono)
+        bindings = self._ledger.table.get(home_address)
+        left = tuple(binding for binding in bindings if binding not in lapsed)
+        effects = self._ledger.begin(home_address, left, now)
+        for binding in lapsed:
+            fields: dict[str, str | int | None] = {
+                "home_address": home_address,
+                "care_of_address": binding.care_of_address,
+                "lifetime": binding.lifetime,
+            }
+            effects.append(Noted(event="binding_expired", rule="HA-23", fields=fields))
+        return effects
+
+    def _restore(self, event: Restored, now: Instant) -> list[Effect]:
+        """Take over the bindings of a former process, without any reply."""
+        ledger = self._ledger
+        for known in event.identifications:
+            ledger.remember(known.home_address, known.identification)
+        kept: dict[str, Bindings] = {}
+        gone = []
+        for entry in event.bindings:
+            home_address = entry.home_address
+            ledger.remember(home_address, entry.identification)
+            binding = restore(entry, now)
+            if binding is None or not self._still_served(entry):
+                gone.append(DroppedBinding(home_address, entry.care_of_address))
+            else:
+                kept[home_address] = (*kept.get(home_address, ()), binding)
+        effects = ledger.forget(tuple(gone))
+        for home_address, bindings in kept.items():
+            ledger.restore(home_address, bindings)
+            effects += self._submit(home_address, Reconciled(), now)
+        restored = sum(map(len, kept.values()))
+        fields = {"bindings": restored, "dropped": len(gone)}
+        return [*effects, Noted(event="bindings_restored", fields=fields)]
+
+    def _still_served(self, entry: BindingRecord) -> bool:
+        """Return whether the configuration still allows a restored binding."""
+        policy, home_address = self.policy, entry.home_address
+        return (
+            entry.home_agent == policy.address
+            and serves(policy, home_address)
+            and policy.mobile_nodes.find(home_address, entry.spi) is not None
+            and choose_encapsulation(entry.flags, policy.encapsulations) is not None
+        )
+
+
+def _granted_before(
+    request: Request, bindings: Bindings, last: int | None
+) -> int | None:
+    """Return the lifetime that this very request was granted, if it was (HA-22)."""
+    for binding in bindings:
+        if (binding.care_of_address, binding.identification) == (
+            request.care_of_address,
+            request.identification,
+        ):
+            return binding.lifetime
+    if request.lifetime == LIFETIME_DEREGISTER and request.identification == last:
+        return LIFETIME_DEREGISTER
+    return None
+
+
+def _failure(home_address: str, error: str) -> Noted:
+    return Noted(
+        event="binding_change_failed",
+        severity=Severity.ERROR,
+        fields={"home_address": home_address, "reason": error},
+    )

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a home agent checks in a Registration Request. RFC 5944 section 3.8.2.1.
+
+Each check is a function of the policy and the request; none changes anything. The
+engine calls them in the RFC's order: authentication, Identification, the foreign
+agent's authentication, and then whether the request can be granted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from mip_agents.protocol.bindings import Bindings, choose_encapsulation
+from mip_agents.protocol.events import Received
+from mip_agents.protocol.policy import HomeAgentPolicy, ReverseTunnel
+from mip_agents.protocol.view import Request
+from scapy_mip.auth import SecurityAssociation, verify
+from scapy_mip.const import (
+    LIFETIME_DEREGISTER,
+    ExtensionType,
+    ReplyCode,
+    RequestFlag,
+)
+
+LIMITED_BROADCAST = "255.255.255.255"
+
+_AUTHORIZING = (
+    ExtensionType.MOBILE_HOME_AUTHENTICATION,
+    ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION,
+)
+"""Authorization-enabling extensions. RFC 5944 section 1.6; all subtypes of 36 count,
+and without AAA they are verified with the node's own associations (HA-08)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The request gets no answer."""
+
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The request is answered with a code that does not grant it."""
+
+    code: ReplyCode
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who vouches for a request, and the associations for its reply."""
+
+    mobile_home: SecurityAssociation
+    foreign_home: SecurityAssociation | None
+    """Signs the reply for the foreign agent (HA-27)."""
+    foreign_valid: bool
+    """Exactly one foreign-home authentication extension is there, and it is valid."""
+    foreign_present: bool
+
+
+def is_unicast(address: str) -> bool:
+    """Return whether a dotted string can be one host's address on a network.
+
+    >>> is_unicast("10.1.2.50"), is_unicast("224.0.0.11"), is_unicast("0.0.0.0")
+    (True, False, False)
+    """
+    first = int(address.partition(".")[0])
+    return 0 < first < 224 and first != 127
+
+
+def authenticate(
+    policy: HomeAgentPolicy, received: Received, request: Request
+) -> tuple[Credentials, Denied | None] | Dropped:
+    """Judge who sent the request (HA-06 to HA-08, COM-15).
+
+    With an invalid authenticator the credentials are those for the denial: an
+    association that the node is likely to have.
+    """
+    home_address = request.home_address
+    authorizing = [a for a in request.authentications if a.type in _AUTHORIZING]
+    if not authorizing:
+        return Dropped("HA-06", "no authorization-enabling extension")
+    likely = policy.mobile_nodes.any_of(home_address)
+    if likely is None:
+        return Dropped("HA-06", "no security association with the mobile node")
+    if request.authentications[0].type not in _AUTHORIZING:
+        return Dropped("COM-15", "another authentication extension comes first")
+    credentials = _credentials(policy, received, request, likely)
+    associations = [policy.mobile_nodes.find(home_address, a.spi) for a in authorizing]
+    for found, extension in zip(associations, authorizing, strict=True):
+        if found is None or not verify(found, request.data, extension.offset):
+            reason = "unknown SPI" if found is None else "invalid authenticator"
+            if policy.foreign_agents.serves(received.source) and (
+                not credentials.foreign_valid
+            ):
+                # HA-07 allows an answer with a valid extension of the foreign agent
+                # or where no association with it exists; this is neither.
+                return Dropped("HA-07", f"{reason}, foreign agent not authenticated")
+            code = ReplyCode.HA_MN_FAILED_AUTHENTICATION
+            return credentials, Denied(code, "HA-07", reason)
+    return credentials, None
+
+
+def _credentials(
+    policy: HomeAgentPolicy,
+    received: Received,
+    request: Request,
+    likely: SecurityAssociation,
+) -> Credentials:
+    foreign = [
+        a
+        for a in request.authentications
+        if a.type == ExtensionType.FOREIGN_HOME_AUTHENTICATION
+    ]
+    found = None
+    if len(foreign) == 1:
+        found = policy.foreign_agents.find(received.source, foreign[0].spi)
+    valid = found is not None and verify(found, request.data, foreign[0].offset)
+    signing = None
+    if request.lifetime != LIFETIME_DEREGISTER:
+        # Not on deregistrations (HA-27, C-3).
+        signing = found if valid else policy.foreign_agents.any_of(received.source)
+    used = next(a.spi for a in request.authentications if a.type in _AUTHORIZING)
+    mobile = policy.mobile_nodes.find(request.home_address, used)
+    return Credentials(mobile or likely, signing, valid, bool(foreign))
+
+
+def check_foreign_agent(
+    policy: HomeAgentPolicy,
+    received: Received,
+    request: Request,
+    credentials: Credentials,
+) -> Denied | Dropped | None:
+    """Judge the foreign agent's authentication (HA-10 to HA-12)."""
+    shared = policy.foreign_agents.serves(received.source)
+    if not shared:
+        if credentials.foreign_present:
+            return Dropped("HA-11", "no security association with the foreign agent")
+        return None
+    if request.lifetime == LIFETIME_DEREGISTER or credentials.foreign_valid:
+        return None
+    co_located = request.flags & RequestFlag.D
+    if co_located and request.care_of_address != received.source:
+        # A foreign agent that relays for a co-located address must not add its
+        # extension (section 3.5.4), so it cannot be asked for.
+        return None
+    code = ReplyCode.HA_FA_FAILED_AUTHENTICATION
+    return Denied(code, "HA-10", "not one valid foreign-home authentication")
+
+
+def check_addresses(
+    policy: HomeAgentPolicy, received: Received, request: Request
+) -> Denied | None:
+    """Judge whom the request is for (HA-13, HA-14, HA-16).
+
+    The reserved bits r and x are ignored, as section 3.3 has it (C-1).
+    """
+    if is_broadcast(policy, received.destination):
+        code = ReplyCode.HA_UNKNOWN_HOME_AGENT
+        return Denied(code, "HA-13", "sent to a broadcast address")
+    if request.home_agent != policy.address:
+        code = ReplyCode.HA_UNKNOWN_HOME_AGENT
+        return Denied(code, "HA-14", "asks for another home agent")
+    if not serves(policy, request.home_address):
+        code = ReplyCode.HA_ADMINISTRATIVELY_PROHIBITED
+        return Denied(code, "HA-16", "not a host of the home network")
+    return None
+
+
+def is_broadcast(policy: HomeAgentPolicy, address: str) -> bool:
+    """Return whether a datagram to `address` reached all hosts of the home network."""
+    network = policy.home_network
+    return address == LIMITED_BROADCAST or (
+        network.prefixlen < 31 and address == str(network.broadcast_address)
+    )
+
+
+def serves(policy: HomeAgentPolicy, home_address: str) -> bool:
+    """Return whether an address can be the home address of a node (HA-16)."""
+    network = policy.home_network
+    address = IPv4Address(home_address)
+    if home_address == policy.address or address not in network:
+        return False
+    return network.prefixlen > 30 or address not in (
+        network.network_address,
+        network.broadcast_address,
+    )
+
+
+def check_service(
+    policy: HomeAgentPolicy, request: Request, bindings: Bindings
+) -> Denied | None:
+    """Judge whether what the request asks for can be given; bindings are the present.
+
+    A deregistration asks for nothing and passes. The order is that of RFC 3024
+    section 4.3.1 (RT-05) with the number of bindings (HA-17) behind it.
+    """
+    if request.lifetime == LIFETIME_DEREGISTER:
+        return None
+    if (reason := _unfit_care_of_address(policy, request)) is not None:
+        # No code names this. The request contradicts itself: 134.
+        return Denied(ReplyCode.HA_POORLY_FORMED_REQUEST, "HA-17", reason)
+    if choose_encapsulation(request.flags, policy.encapsulations) is None:
+        code = ReplyCode.HA_ENCAPSULATION_UNAVAILABLE
+        return Denied(code, "HA-43", "encapsulation not allowed")
+    reverse = request.flags & RequestFlag.T
+    if not reverse and policy.reverse_tunnel is ReverseTunnel.REQUIRED:
+        code = ReplyCode.HA_REVERSE_TUNNEL_MANDATORY
+        return Denied(code, "RT-05", "reverse tunnel is required")
+    if reverse and policy.reverse_tunnel is ReverseTunnel.OFF:
+        code = ReplyCode.HA_REVERSE_TUNNEL_UNAVAILABLE
+        return Denied(code, "RT-05", "reverse tunnel is switched off")
+    if len(kept_bindings(policy, request, bindings)) >= policy.max_bindings_per_node:
+        code = ReplyCode.HA_TOO_MANY_BINDINGS
+        return Denied(code, "HA-17", "too many simultaneous bindings")
+    return None
+
+
+def kept_bindings(
+    policy: HomeAgentPolicy, request: Request, bindings: Bindings
+) -> Bindings:
+    """Return the other bindings that stay beside the requested one (HA-19)."""
+    if not request.flags & RequestFlag.S or policy.max_bindings_per_node == 1:
+        return ()
+    return tuple(b for b in bindings if b.care_of_address != request.care_of_address)
+
+
+def _unfit_care_of_address(policy: HomeAgentPolicy, request: Request) -> str | None:
+    """Return why a tunnel to the care-of address would make no sense."""
+    care_of_address = request.care_of_address
+    if care_of_address == request.home_address:
+        return "care-of address is the home address"
+    if care_of_address == policy.address:
+        return "care-of address is the home agent's"
+    if not is_unicast(care_of_address) or is_broadcast(policy, care_of_address):
+        return "care-of address is not a unicast address"
+    return None
