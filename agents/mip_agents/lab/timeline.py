@@ -6,23 +6,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_NOT_TOLD = frozenset(
-    {"event", "time", "severity", "level", "rule", "identification", "spi", "role"}
-)
-"""Fields that the table has already, or has no room for."""
+_WORDS = {
+    "registration_accepted": "{home_address} is at {care_of_address}",
+    "registration_refreshed": "{home_address} stays at {care_of_address}",
+    "deregistration_accepted": "{home_address} is at home",
+}
+"""Details of events that tell what moved; others list the fields of `_TOLD`."""
+
+_TOLD = ("interface", "care_of_address", "lifetime", "code", "reason", "error")
 
 
 def describe(event: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return event and detail for people, or None for what is too small to tell."""
     name = event.get("event")
-    if not isinstance(name, str) or event.get("severity") in ("debug", 10):
+    if not isinstance(name, str) or event.get("severity") == "debug":
         return None
-    inner = event.get("fields")
-    fields = {**event, **inner} if isinstance(inner, Mapping) else dict(event)
-    fields.pop("fields", None)
-    detail = ", ".join(
-        f"{key.replace('_', ' ')} {value}"
-        for key, value in fields.items()
-        if key not in _NOT_TOLD and value is not None
-    )
+    try:
+        detail = _WORDS[name].format_map(event)
+    except KeyError:
+        detail = ", ".join(
+            f"{key.replace('_', ' ')} {event[key]}"
+            for key in _TOLD
+            if event.get(key) is not None
+        )
     return name.replace("_", " "), detail
