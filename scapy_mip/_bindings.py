@@ -11,8 +11,8 @@ from scapy.layers.inet import UDP
 from scapy.layers.mobileip import MobileIP
 from scapy.packet import bind_bottom_up, bind_top_down, split_bottom_up
 
-from scapy_mip.base import MIP
 from scapy_mip.const import MIP_PORT
+from scapy_mip.messages import MIP
 from scapy_mip.registration import MIPRegistrationReply, MIPRegistrationRequest
 
 _PORTS = ({"dport": MIP_PORT}, {"sport": MIP_PORT})

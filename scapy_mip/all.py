@@ -6,7 +6,7 @@ Importing it gives UDP port 434 to these layers.
 
 from scapy_mip import _bindings
 from scapy_mip.auth import Algorithm, SecurityAssociation, sign, verify
-from scapy_mip.base import MIP, MIPMessage, message_name, register_message
+from scapy_mip.base import register_message
 from scapy_mip.const import (
     MIP_PORT,
     Encapsulation,
@@ -36,6 +36,7 @@ from scapy_mip.extensions.base import (
     register_extension,
 )
 from scapy_mip.extensions.identity import MIPNAI, MIPMobileNodeNAI
+from scapy_mip.messages import MIP, MIPMessage, message_name
 from scapy_mip.registration import (
     MIPRRP,
     MIPRRQ,

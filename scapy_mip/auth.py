@@ -166,6 +166,20 @@ def sign(association: SecurityAssociation, covered: bytes) -> bytes:
     return association.digest(covered)
 
 
+def authenticator_at(message: bytes, offset: int) -> slice | None:
+    """Return where the authenticator of the extension at `offset` stands.
+
+    None means that the extension is cut short or has no authenticator.
+    """
+    if not 0 <= offset < len(message):
+        return None
+    header = header_size(message[offset])
+    start = offset + header + SPI_BYTES
+    length = int.from_bytes(message[offset + header // 2 : offset + header], "big")
+    end = offset + header + length
+    return slice(start, end) if start < end <= len(message) else None
+
+
 def verify(association: SecurityAssociation, message: bytes, offset: int) -> bool:
     """Judge the authentication extension that starts at `offset` of a message.
 
@@ -175,12 +189,9 @@ def verify(association: SecurityAssociation, message: bytes, offset: int) -> boo
 
     :param message: the UDP payload as received.
     """
-    if not 0 <= offset < len(message):
+    place = authenticator_at(message, offset)
+    if place is None:
         return False
-    header = header_size(message[offset])
-    start = offset + header + SPI_BYTES
-    length = int.from_bytes(message[offset + header // 2 : offset + header], "big")
-    end = offset + header + length
-    if start >= end or end > len(message):
-        return False
-    return hmac.compare_digest(sign(association, message[:start]), message[start:end])
+    return hmac.compare_digest(
+        sign(association, message[: place.start]), message[place]
+    )

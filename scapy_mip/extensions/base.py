@@ -75,8 +75,9 @@ class MIPExtension(FastPacket):
     @property
     def is_cut(self) -> bool:
         """Whether the stated length runs over the end of what was received."""
-        stated = self.length
-        return stated is not None and len(self.original) < self.header_size + stated
+        stated = self.fields.get("length")
+        received = len(self.original)
+        return stated is not None and 0 < received < self.header_size + stated
 
     header_size: int = 2
     """Bytes through the length, which the length does not count."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from scapy_mip.auth import SecurityAssociation
-from scapy_mip.base import MIP, message_name
 from scapy_mip.extensions.auth import (
     MIPAuthentication,
     MIPForeignHomeAuthentication,
@@ -23,6 +22,7 @@ from scapy_mip.extensions.base import (
     extension_name,
     is_skippable,
 )
+from scapy_mip.messages import MIP, message_name
 from scapy_mip.registration import (
     MIPRegistration,
     MIPRegistrationReply,

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# `make demo` and `make test` set up all that they need. `make help` lists the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OPTIONS ?=
+TEST_OPTIONS ?=
+
+.PHONY: help demo test test-pythons lint format bench clean
+
+help:  ## say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+	    awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/run.stamp  ## roam a mobile node through a small Internet, with traffic
+	@$(BIN)/mip demo $(DEMO_OPTIONS)
+
+test: $(VENV)/dev.stamp  ## run the whole test suite
+	@$(BIN)/python -m pytest $(TEST_OPTIONS)
+
+test-pythons: $(VENV)/dev.stamp  ## wire and engine tests on every other Python here
+	@tools/other-pythons.sh
+
+lint: $(VENV)/dev.stamp  ## formatting, style, types, direction of imports
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp  ## format the code
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+bench: $(VENV)/dev.stamp  ## measure against the rivals, side by side
+	@$(BIN)/mip bench
+
+clean:  ## remove the virtual environments and caches
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache build *.egg-info
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt
+	@tools/environment.sh $(VENV) run
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt
+	@tools/environment.sh $(VENV) dev
+	@touch $@ $(VENV)/run.stamp

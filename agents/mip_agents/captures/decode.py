@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From frames to the JSON objects of `mip decode`: one for each Mobile IP packet.
+
+Messages are dissected by the layers of `scapy_mip`; what carries them is looked at by
+offsets, since dissecting every frame with Scapy costs twenty times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from scapy.fields import FlagValue
+from scapy.packet import Packet
+
+from mip_agents.captures.keys import KeyRing
+from mip_agents.captures.reader import Frame, read_frames
+from scapy_mip.const import (
+    MIP_PORT,
+    Encapsulation,
+    ExtensionType,
+    MessageType,
+    RequestFlag,
+    describe_code,
+)
+from scapy_mip.extensions.auth import MIPAuthentication
+from scapy_mip.extensions.base import MIPExtension, extension_name, is_skippable
+from scapy_mip.messages import MIP, MIPMessage, message_name
+
+_ICMP, _UDP = 1, 17
+_ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION = 9, 10
+_ROUTER_DISCOVERY_BYTES = 8
+_CODE_NO_COMMON_TRAFFIC = 16
+_AGENT_ADVERTISEMENT_EXTENSION = 16
+_TUNNELS: dict[int, str] = {
+    Encapsulation.IPIP: "ip_in_ip",
+    Encapsulation.GRE: "gre",
+    Encapsulation.MINIMAL: "minimal_encapsulation",
+}
+_GRE_IPV4 = 0x0800
+_HIDDEN = {"type", "extensions"}
+_WIDE = {"identification"}
+
+_KNOWN_EXTENSIONS = frozenset(int(known) for known in ExtensionType)
+
+
+def decode_file(
+    path: str | Path, keys: KeyRing | None = None
+) -> Iterator[tuple[dict[str, Any], Packet | None]]:
+    """Give one object for each Mobile IP packet of a capture, with its layer if any.
+
+    :raises mip_agents.captures.reader.CaptureError: the file is no capture.
+    """
+    for frame in read_frames(path):
+        found = decode_frame(frame, keys)
+        if found is not None:
+            record, packet = found
+            yield {"file": str(path), **record}, packet
+
+
+def decode_frame(
+    frame: Frame, keys: KeyRing | None = None
+) -> tuple[dict[str, Any], Packet | None] | None:
+    """Decode one IPv4 packet; None where it is not about Mobile IP."""
+    data = frame.packet
+    header = (data[0] & 15) * 4
+    if int.from_bytes(data[6:8], "big") & 0x1FFF:
+        return None  # a later fragment has no header of its own
+    total = int.from_bytes(data[2:4], "big")
+    body = data[header : total if total >= header else len(data)]
+    base = {
+        "frame": frame.number,
+        "time": round(frame.time, 6),
+        "src": _address(data[12:16]),
+        "dst": _address(data[16:20]),
+    }
+    protocol = data[9]
+    if protocol == _UDP:
+        return _decode_udp(base, body, keys)
+    if protocol == _ICMP:
+        record = _decode_icmp(base, body)
+    elif protocol in _TUNNELS:
+        record = _decode_tunnel(base, protocol, data[12:20], body)
+    else:
+        record = None
+    return (record, None) if record else None
+
+
+def _decode_udp(
+    base: dict[str, Any], body: bytes, keys: KeyRing | None
+) -> tuple[dict[str, Any], Packet | None] | None:
+    if len(body) < 8:
+        return None
+    source, destination, length = (
+        int.from_bytes(body[at : at + 2], "big") for at in (0, 2, 4)
+    )
+    if MIP_PORT not in (source, destination):
+        return None
+    data = body[8 : length if length >= 8 else len(body)]
+    record: dict[str, Any] = {**base, "sport": source, "dport": destination}
+    if not data:
+        problem = _problem("COM-03", "empty datagram", "RFC 5944 3.1")
+        record |= {"message": "empty", "fields": {}, "extensions": []}
+        return record | {"problems": [problem]}, None
+    if data[0] == MessageType.TUNNEL_DATA:
+        inner = {"next_header": data[1] if len(data) > 1 else None}
+        if len(data) >= 24 and data[4] >> 4 == 4:
+            inner |= _inner(data[4:])
+        record |= {"message": "mip_tunnel_data", "type": data[0], "fields": inner}
+        return record | {"extensions": [], "problems": []}, None
+    packet: Any = MIP(data)
+    problems: list[dict[str, str]] = []
+    if not isinstance(packet, MIPMessage):
+        named = message_name(data[0])
+        record |= {"message": named, "type": data[0]}
+        record |= {"fields": {"data": data[1:].hex()}, "extensions": []}
+        if data[0] in (
+            MessageType.REGISTRATION_REQUEST,
+            MessageType.REGISTRATION_REPLY,
+        ):
+            problems.append(_problem("COM-03", "message is cut short", "RFC 5944 3.3"))
+        return record | {"problems": problems}, packet
+    peers = {record["src"], record["dst"]} | {
+        value for value in packet.fields.values() if isinstance(value, str)
+    }
+    extensions = []
+    offset = packet.fixed_size
+    for extension in packet.extensions:
+        shown, found = _decode_extension(extension, data, offset, keys, peers)
+        extensions.append(shown)
+        if found:
+            problems.append(found)
+        offset += len(extension.original)
+    record |= {"message": message_name(packet.type), "type": packet.type}
+    record |= {"fields": _fields(packet), "extensions": extensions}
+    return record | {"problems": problems}, packet
+
+
+def _decode_extension(
+    extension: Packet, data: bytes, offset: int, keys: KeyRing | None, peers: set[str]
+) -> tuple[dict[str, Any], dict[str, str] | None]:
+    if not isinstance(extension, MIPExtension):
+        raw = data[offset:]
+        problem = _problem("COM-03", f"stray byte 0x{raw.hex()}", "RFC 5944 1.9")
+        return {
+            "type": raw[0],
+            "name": extension_name(raw[0]),
+            "fields": {"data": raw.hex()},
+        }, problem
+    kind = extension.type
+    shown = {
+        "type": kind,
+        "name": extension_name(kind),
+        "fields": _fields(extension, hide_length=not extension.is_cut),
+    }
+    if extension.is_cut:
+        text = f"length of {shown['name']} runs over the end of the message"
+        return shown, _problem("COM-03", text, "RFC 5944 1.9")
+    if isinstance(extension, MIPAuthentication) and keys is not None:
+        shown["verdict"] = keys.verdict(data, offset, extension.spi, peers)
+    if kind not in _KNOWN_EXTENSIONS and not is_skippable(kind):
+        text = f"unknown extension {kind} makes a receiver discard the message"
+        return shown, _problem("COM-01", text, "RFC 5944 1.8")
+    return shown, None
+
+
+def _decode_icmp(base: dict[str, Any], body: bytes) -> dict[str, Any] | None:
+    """Decode router discovery as far as agents use it. RFC 5944 section 2.1."""
+    kind = body[0] if body else None
+    problems = []
+    if kind == _ROUTER_SOLICITATION:
+        if len(body) < _ROUTER_DISCOVERY_BYTES:
+            problems.append(
+                _problem("AG-21", "solicitation is cut short", "RFC 1256 4.2")
+            )
+        record = {"message": "agent_solicitation", "type": kind, "fields": {}}
+        return {**base, **record, "extensions": [], "problems": problems}
+    if kind != _ROUTER_ADVERTISEMENT or len(body) < _ROUTER_DISCOVERY_BYTES:
+        return None
+    count, size = body[4], body[5] * 4
+    extensions = _walk(body, 8 + count * size)
+    mobility = any(one["type"] == _AGENT_ADVERTISEMENT_EXTENSION for one in extensions)
+    if not mobility and body[1] != _CODE_NO_COMMON_TRAFFIC:
+        return None  # a router without mobility support
+    if not mobility:
+        text = "agent advertisement without extension 16"
+        problems.append(_problem("MN-05", text, "RFC 5944 2.4"))
+    fields = {
+        "code": body[1],
+        "num_addrs": count,
+        "addr_entry_size": body[5],
+        "lifetime": int.from_bytes(body[6:8], "big"),
+    }
+    record = {"message": "agent_advertisement", "type": kind, "fields": fields}
+    return {**base, **record, "extensions": extensions, "problems": problems}
+
+
+def _walk(data: bytes, start: int) -> list[dict[str, Any]]:
+    """List the extensions of router discovery: a number space of its own (COM-04)."""
+    found = []
+    while start < len(data):
+        kind = data[start]
+        end = (
+            start + 1
+            if kind == 0
+            else start + 2 + int.from_bytes(data[start + 1 : start + 2], "big")
+        )
+        body = data[start + 2 : end] if kind else b""
+        found.append(
+            {
+                "type": kind,
+                "name": f"router_discovery_{kind}",
+                "fields": {"data": body.hex()},
+            }
+        )
+        start = end
+    return found
+
+
+def _decode_tunnel(
+    base: dict[str, Any], kind: int, outer: bytes, body: bytes
+) -> dict[str, Any] | None:
+    fields: dict[str, Any] = {}
+    if kind == Encapsulation.IPIP:
+        inner = body
+    elif kind == Encapsulation.GRE:
+        flags = body[0] if body else 0
+        # Checksum, key and sequence number take four bytes each. RFC 2784, RFC 2890.
+        inner = body[4 + 4 * sum(bool(flags & bit) for bit in (0x80, 0x20, 0x10)) :]
+        if int.from_bytes(body[2:4], "big") != _GRE_IPV4:
+            return None
+    else:
+        if len(body) < 8:
+            return None
+        source = body[8:12] if body[1] & 0x80 and len(body) >= 12 else outer[:4]
+        fields = {
+            "inner_src": _address(source),
+            "inner_dst": _address(body[4:8]),
+            "inner_protocol": body[0],
+        }
+        inner = b""
+    if inner:
+        if len(inner) < 20 or inner[0] >> 4 != 4:
+            return None
+        fields = _inner(inner)
+    record = {"message": _TUNNELS[kind], "type": kind, "fields": fields}
+    return {**base, **record, "extensions": [], "problems": []}
+
+
+def _inner(packet: bytes) -> dict[str, Any]:
+    return {
+        "inner_src": _address(packet[12:16]),
+        "inner_dst": _address(packet[16:20]),
+        "inner_protocol": packet[9],
+    }
+
+
+def _fields(packet: Any, hide_length: bool = True) -> dict[str, Any]:
+    shown = {}
+    for name in packet.fields:
+        if name in _HIDDEN or (name == "length" and hide_length):
+            continue
+        value = getattr(packet, name)
+        if isinstance(value, FlagValue):
+            value = flag_letters(int(value))
+        elif isinstance(value, bytes):
+            value = value.hex()
+        elif name in _WIDE:
+            value = f"{value:016x}"
+        shown[name] = value
+    return shown
+
+
+def flag_letters(flags: int) -> str:
+    """Write the flags of a request by the RFC's letters, in its order.
+
+    >>> flag_letters(0x2A)
+    'DGT'
+    """
+    return "".join(flag.name or "" for flag in RequestFlag if flags & flag)
+
+
+def _problem(rule: str, text: str, source: str) -> dict[str, str]:
+    return {"rule": rule, "severity": "error", "text": text, "source": source}
+
+
+def _address(data: bytes) -> str:
+    return str(IPv4Address(data)) if len(data) == 4 else "?"
+
+
+def summary(record: dict[str, Any]) -> str:
+    """Say in one line what a packet is."""
+    fields = record["fields"]
+    named = record["message"]
+    if named == "registration_request":
+        text = (
+            f"RRQ {fields['home_address']} at {fields['care_of_address']}"
+            f" HA {fields['home_agent']} lifetime {fields['lifetime']}"
+            f" flags {fields['flags'] or '-'}"
+        )
+    elif named == "registration_reply":
+        code = fields["code"]
+        text = (
+            f"RRP {fields['home_address']} code {code} ({describe_code(code)})"
+            f" lifetime {fields['lifetime']}"
+        )
+    elif "inner_src" in fields:
+        text = f"{named} {fields['inner_src']} > {fields['inner_dst']}"
+    else:
+        text = named
+    for extension in record["extensions"]:
+        if "verdict" in extension:
+            spi = extension["fields"]["spi"]
+            text += f" [{extension['name']} SPI {spi} {extension['verdict']}]"
+    return text

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Key files for judging captures: `KEYS.toml` with security associations."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mip_agents.protocol.errors import MipError
+from scapy_mip.auth import (
+    Algorithm,
+    SecurityAssociation,
+    authenticator_at,
+    verify,
+)
+
+_KNOWN = {"spi", "algorithm", "key_hex", "key_text", "key_file", "peer"}
+_KEY_SOURCES = ("key_hex", "key_text", "key_file")
+
+
+class KeyFileError(MipError):
+    """A key file is wrong; the text names the file, the place and what is allowed."""
+
+
+@dataclass(slots=True)
+class KeyRing:
+    """Security associations to try, by SPI; several may share one."""
+
+    by_spi: dict[int, list[tuple[str | None, SecurityAssociation]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def add(self, association: SecurityAssociation, peer: str | None = None) -> None:
+        """Add one; `peer` limits it to messages that name this address."""
+        self.by_spi[association.spi].append((peer, association))
+
+    def verdict(self, message: bytes, offset: int, spi: int, peers: set[str]) -> str:
+        """Judge the authentication extension at `offset`: valid, invalid or no-key.
+
+        An empty authenticator is invalid whatever the key.
+        :param peers: the addresses that the packet and the message name.
+        """
+        candidates = [
+            association
+            for peer, association in self.by_spi.get(spi, ())
+            if peer is None or peer in peers
+        ]
+        if not candidates and authenticator_at(message, offset):
+            return "no-key"
+        if any(verify(association, message, offset) for association in candidates):
+            return "valid"
+        return "invalid"
+
+
+def load_keys(path: str | Path) -> KeyRing:
+    """Read a key file.
+
+    :raises KeyFileError: in one line, without ever showing a key.
+    """
+    path = Path(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path}: is no UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise KeyFileError(f"{path}: {error}") from None
+    entries = document.pop("security_association", None)
+    if not isinstance(entries, list) or document:
+        raise KeyFileError(f"{path}: only [[security_association]] tables are allowed")
+    ring = KeyRing()
+    for number, entry in enumerate(entries):
+        where = f"{path}: security_association[{number}]"
+        if not isinstance(entry, dict):
+            raise KeyFileError(f"{where}: is no table")
+        for key in entry.keys() - _KNOWN:
+            raise KeyFileError(f"{where}.{key}: unknown key, allowed are {_listed()}")
+        ring.add(_association(entry, where, path.parent), entry.get("peer"))
+    return ring
+
+
+def _listed() -> str:
+    return ", ".join(sorted(_KNOWN))
+
+
+def _association(
+    entry: dict[str, Any], where: str, folder: Path
+) -> SecurityAssociation:
+    spi = entry.get("spi")
+    if not isinstance(spi, int) or isinstance(spi, bool):
+        raise KeyFileError(f"{where}.spi: must be a number from 0 to 4294967295")
+    algorithm = entry.get("algorithm", Algorithm.HMAC_MD5)
+    if algorithm not in list(Algorithm):
+        raise KeyFileError(f"{where}.algorithm: allowed are {', '.join(Algorithm)}")
+    given = [source for source in _KEY_SOURCES if source in entry]
+    if len(given) != 1 or not isinstance(entry[given[0]], str):
+        raise KeyFileError(f"{where}: give exactly one of {', '.join(_KEY_SOURCES)}")
+    source, value = given[0], entry[given[0]]
+    try:
+        if source == "key_hex":
+            key = bytes.fromhex(value)
+        elif source == "key_text":
+            key = value.encode()
+        else:
+            key = (folder / value).read_bytes().rstrip(b"\r\n")
+        return SecurityAssociation(spi, key, algorithm)
+    except OSError as error:
+        raise KeyFileError(f"{where}.key_file: {error.strerror}") from None
+    except ValueError as error:
+        reason = (
+            "is no hex text"
+            if source == "key_hex" and "SPI" not in str(error)
+            else error
+        )
+        if not value:
+            reason = "is empty"
+        raise KeyFileError(f"{where}.{source}: {reason}") from None

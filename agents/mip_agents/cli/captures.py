@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mip decode`: what a capture says about Mobile IP."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mip_agents.captures.decode import decode_file, summary
+from mip_agents.captures.keys import KeyRing, load_keys
+
+
+def decode(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Captures: pcap or pcapng.")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON Lines, one object per packet.")
+    ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="KEYS.toml", help="Keys to judge authenticators with."),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Every field of every message.")
+    ] = False,
+) -> None:
+    """Decode captures: one line for each Mobile IP packet.
+
+    Example: mip decode --keys keys.toml registration.pcap
+    """
+    ring = load_keys(keys) if keys else None
+    totals: Counter[str] = Counter()
+    for path in files:
+        for record, packet in decode_file(path, ring):
+            if as_json:
+                print(json.dumps(record))
+                continue
+            _count(totals, record)
+            print(_line(record, several=len(files) > 1))
+            for problem in record["problems"]:
+                print(f"       ! {problem['rule']} {problem['text']}")
+            if verbose and packet is not None:
+                print(packet.show(dump=True))
+    if not as_json:
+        print(_totals(totals, ring), file=sys.stderr)
+
+
+def _line(record: dict[str, Any], several: bool) -> str:
+    where = f"{Path(record['file']).name}:" if several else ""
+    return (
+        f"{where}{record['frame']:>5} {record['src']} > {record['dst']}"
+        f"  {summary(record)}"
+    )
+
+
+def _count(totals: Counter[str], record: dict[str, Any]) -> None:
+    totals[record["message"]] += 1
+    if record["message"] == "registration_reply":
+        totals[f"code {record['fields']['code']}"] += 1
+    totals["problems"] += len(record["problems"])
+    for extension in record["extensions"]:
+        if "verdict" in extension:
+            totals[extension["verdict"]] += 1
+
+
+def _totals(totals: Counter[str], ring: KeyRing | None) -> str:
+    verdicts = ("valid", "invalid", "no-key")
+    special = {"problems", *verdicts}
+    kinds = [
+        f"{count} {name}"
+        for name, count in totals.items()
+        if name not in special and not name.startswith("code ")
+    ]
+    codes = [
+        f"{count}x {name}" for name, count in totals.items() if name.startswith("code ")
+    ]
+    parts = [", ".join(kinds) or "no Mobile IP packet"]
+    if codes:
+        parts.append("replies: " + ", ".join(codes))
+    if ring is not None:
+        judged = ", ".join(f"{totals[verdict]} {verdict}" for verdict in verdicts)
+        parts.append(f"authenticators: {judged}")
+    if totals["problems"]:
+        parts.append(f"{totals['problems']} problems")
+    return "; ".join(parts)
