@@ -65,10 +65,15 @@ class Dataplane(Protocol):
     async def remove(self, home_address: str) -> None:
         """Undo `install`; an unknown address is no error."""
 
-    async def announce(self, address: str, interface: str | None = None) -> None:
-        """Send gratuitous ARP for `address` with our link-layer address (ARP-02, ARP-04).
+    async def announce(
+        self, address: str, interface: str | None = None, mac: str | None = None
+    ) -> None:
+        """Send gratuitous ARP for `address` a few times (ARP-02, ARP-04, ARP-05).
 
-        `interface` None means the home link of a home agent.
+        `interface` None means the home link of a home agent. `mac` is the link-layer
+        address to announce, as `02:00:00:00:00:01`; None means our own. A home agent
+        that gave an address back announces the mobile node's (ARP-05).
+        :raises DataplaneError: if the link cannot carry it.
         """
 
     def tunnels(self) -> Iterable[Tunnel]:

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Changes to the kernel, each a value that knows how to be made and undone.
+
+A `Ledger` makes them for their owners (a home address, say), compares what an owner
+wants with what it has, and so calls the kernel for the difference only. Everything it
+made it undoes. Objects carry the role's own protocol number, by which a later process
+knows what a killed one left (`mip_agents.dataplane.leftovers`); settings, which cannot
+carry a mark, are written to a state file before they are changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY
+
+from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.statefile import StateFile, read_setting, write_setting
+from mip_agents.protocol.tunnel import Role
+
+MARKS: Final = {Role.HOME_AGENT: 134, Role.MOBILE_NODE: 135}
+"""Routing protocol number of each role, on its routes, rules, addresses, neighbours."""
+
+MAIN_TABLE: Final = 254
+LOOPBACK: Final = 1
+"""Index of `lo` in every network namespace."""
+
+_GONE = frozenset((errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL))
+
+
+class Change(ABC):
+    """One change; equal changes are the same change."""
+
+    @property
+    def slot(self) -> object:
+        """What it occupies: of two changes in one slot, the later one counts."""
+        return self
+
+    @abstractmethod
+    async def make(self, ledger: Ledger) -> None:
+        """Make it, replacing what is in the slot."""
+
+    @abstractmethod
+    async def undo(self, ledger: Ledger) -> None:
+        """Take it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(Change):
+    """A route, with the mark of the role."""
+
+    destination: str
+    """As `10.1.1.10/32` or `default`."""
+    ifindex: int
+    gateway: str | None
+    mtu: int
+    source: str | None = None
+    table: int = MAIN_TABLE
+    metric: int = 434
+
+    @property
+    def slot(self) -> object:
+        """A table holds one route for a destination and a metric."""
+        return (Route, self.table, self.destination, self.metric)
+
+    def _arguments(self, ledger: Ledger) -> dict[str, Any]:
+        return {
+            "dst": self.destination,
+            "oif": self.ifindex,
+            "table": self.table,
+            "priority": self.metric,
+            "proto": ledger.mark,
+        }
+
+    async def make(self, ledger: Ledger) -> None:
+        """See `Change`; replacing is one step, so that no packet is without a route."""
+        arguments = self._arguments(ledger)
+        if self.gateway is None:
+            arguments["scope"] = 253  # link
+        else:
+            arguments |= {"gateway": self.gateway, "flags": ["onlink"]}
+        if self.source is not None:
+            arguments["prefsrc"] = self.source
+        arguments["metrics"] = {"mtu": self.mtu}
+        await ledger.call("route", "replace", **arguments)
+
+    async def undo(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call("route", "del", **self._arguments(ledger))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule(Change):
+    """A policy rule, with the mark of the role."""
+
+    priority: int
+    table: int
+    source: str
+    """`0.0.0.0` stands for packets whose source is not chosen yet."""
+    destination: str | None = None
+    suppress_default: bool = False
+    """Take no default route from the table."""
+    local: bool = False
+    """Only for packets of this host."""
+
+    def _arguments(self, ledger: Ledger) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "family": 2,
+            "priority": self.priority,
+            "table": self.table,
+            "src": self.source,
+            "src_len": 32,
+            "FRA_PROTOCOL": ledger.mark,
+        }
+        if self.destination is not None:
+            network, _, length = self.destination.partition("/")
+            arguments |= {"dst": network, "dst_len": int(length)}
+        if self.suppress_default:
+            arguments["FRA_SUPPRESS_PREFIXLEN"] = 0
+        if self.local:
+            arguments["iifname"] = "lo"
+        return arguments
+
+    async def make(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call("rule", "add", **self._arguments(ledger))
+
+    async def undo(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call("rule", "del", **self._arguments(ledger))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy(Change):
+    """An address that we answer ARP requests for (ARP-01)."""
+
+    address: str
+    ifindex: int
+
+    async def make(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call(
+            "neigh",
+            "add",
+            dst=self.address,
+            ifindex=self.ifindex,
+            flags=NTF_PROXY,
+            NDA_PROTOCOL=ledger.mark,
+        )
+
+    async def undo(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call(
+            "neigh", "del", dst=self.address, ifindex=self.ifindex, flags=NTF_PROXY
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalAddress(Change):
+    """An address of this host on `lo`, where it is on no link."""
+
+    address: str
+
+    async def make(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call(
+            "addr",
+            "add",
+            index=LOOPBACK,
+            address=self.address,
+            prefixlen=32,
+            proto=ledger.mark,
+        )
+
+    async def undo(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call(
+            "addr", "del", index=LOOPBACK, address=self.address, prefixlen=32
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting(Change):
+    """A value that carries no mark; see `mip_agents.dataplane.statefile`."""
+
+    kind: str
+    key: str
+    value: str
+    optional: bool = False
+    """Whether a kernel or an interface without it, or a read-only one, will do."""
+
+    async def make(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        try:
+            before = read_setting(self.kind, self.key)
+            if before != self.value:
+                ledger.state.remember(self.kind, self.key, before, self.value)
+                write_setting(self.kind, self.key, self.value)
+        except OSError:
+            ledger.state.restore(self.kind, self.key)
+            if not self.optional:
+                raise
+
+    async def undo(self, ledger: Ledger) -> None:
+        """See `Change`; a value that someone else has set since then stays."""
+        ledger.state.restore(self.kind, self.key)
+
+
+class Ledger:
+    """The changes that are in force, by owner, and the way to the kernel."""
+
+    def __init__(self, ipr: AsyncIPRoute, role: Role, state: StateFile) -> None:
+        self.ipr = ipr
+        self.mark = MARKS[role]
+        self.state = state
+        self.calls = 0
+        """Netlink requests made; a refresh makes none."""
+        self.failures: list[str] = []
+        """What could not be undone."""
+        self._made: dict[str, list[Change]] = {}
+
+    async def call(self, subject: str, verb: str, **arguments: Any) -> None:
+        """Make one netlink request. :raises NetlinkError: as the kernel answers."""
+        self.calls += 1
+        await getattr(self.ipr, subject)(verb, **arguments)
+
+    def has(self, owner: str, change: Change) -> bool:
+        """Tell whether `owner` has made `change`."""
+        return change in self._made.get(owner, ())
+
+    async def settle(self, owner: str, wanted: Sequence[Change]) -> None:
+        """Make what `owner` wants and lacks, then undo what it does not want any more.
+
+        The order of `wanted` is the order of making.
+        :raises DataplaneError: after everything was put back.
+        """
+        before = self._made.get(owner, [])
+        taken = {change.slot: change for change in before}
+        fresh = [change for change in wanted if change not in before]
+        made: list[Change] = []
+        try:
+            for change in fresh:
+                await change.make(self)
+                made.append(change)
+        except (NetlinkError, OSError) as error:
+            refused = fresh[len(made)]
+            for change in reversed(made):
+                old = taken.get(change.slot)
+                await self._quietly(
+                    change.undo(self) if old is None else old.make(self)
+                )
+            raise DataplaneError(
+                f"{owner}: {_sentence(refused, error)}; nothing was changed"
+            ) from error
+        slots = {change.slot for change in wanted}
+        for change in reversed(before):
+            if change.slot not in slots:
+                await self._quietly(change.undo(self))
+        if wanted:
+            self._made[owner] = list(wanted)
+        else:
+            self._made.pop(owner, None)
+
+    async def undo_all(self) -> None:
+        """Undo everything in reverse order, going on where something fails."""
+        for owner in reversed(list(self._made)):
+            await self.settle(owner, ())
+
+    async def _quietly(self, awaitable: Any) -> None:
+        """Wait for an undo; what is gone needs none, and a failure stops none."""
+        try:
+            await awaitable
+        except NetlinkError as error:
+            if error.code not in _GONE:
+                self.failures.append(os.strerror(error.code))
+        except OSError as error:
+            if error.errno not in _GONE:
+                self.failures.append(str(error))
+
+    def owners(self) -> Iterable[str]:
+        """Return who has changes in force."""
+        return self._made.keys()
+
+
+def _sentence(change: Change, error: NetlinkError | OSError) -> str:
+    """Say what the kernel refused and what to do."""
+    code = error.code if isinstance(error, NetlinkError) else error.errno
+    advice = "run with CAP_NET_ADMIN" if code in (errno.EPERM, errno.EACCES) else ""
+    if code == errno.EROFS:
+        advice = "/proc/sys is read-only here, so set the value beforehand"
+    return f"{change}: {os.strerror(code or 0)}" + (f"; {advice}" if advice else "")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Removal of what a killed predecessor of the same role left in the kernel.
+
+Its interface is known by name, its routes, rules, addresses and proxy neighbours by the
+role's protocol number. A lock, which the kernel releases with the process, makes sure
+that the predecessor is dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import RTM_GETNEIGH
+from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY, ndmsg
+
+from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.changes import MARKS
+from mip_agents.dataplane.port import PORT_NAMES
+from mip_agents.protocol.tunnel import Role
+
+
+def lock(role: Role) -> socket.socket:
+    """Take the role's place in this network namespace, until the socket is closed.
+
+    The lock is an abstract unix socket: such names belong to a network namespace, as
+    everything does that a data plane changes, and vanish with their process.
+    :raises DataplaneError: if another process has it.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    name = f"mip-dataplane-{role}"
+    try:
+        sock.bind(f"\0{name}")
+    except OSError as error:
+        sock.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        who = role.replace("-", " ")
+        raise DataplaneError(
+            f"another {who} runs in this network namespace (it holds the socket "
+            f"@{name}): stop it, or give this one a namespace of its own"
+        ) from error
+    return sock
+
+
+async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
+    """Remove what carries the mark of `role`; return how many objects that were.
+
+    Call it under the `lock`.
+    """
+    mark = MARKS[role]
+    removed = 0
+    # Rules go first: while they stand, packets are led to routes that vanish.
+    async for rule in _dump(ipr, "rule"):
+        if rule.get_attr("FRA_PROTOCOL") == mark:
+            removed += await _delete(ipr, "rule", **_rule(rule))
+    async for route in _dump(ipr, "route"):
+        if route["proto"] == mark:
+            removed += await _delete(ipr, "route", **_route(route))
+    async for neighbour in _proxies(ipr):
+        if neighbour.get_attr("NDA_PROTOCOL") == mark:
+            removed += await _delete(
+                ipr,
+                "neigh",
+                dst=neighbour.get_attr("NDA_DST"),
+                ifindex=neighbour["ifindex"],
+                flags=NTF_PROXY,
+            )
+    async for address in _dump(ipr, "addr"):
+        if address.get_attr("IFA_PROTO") == mark:
+            removed += await _delete(
+                ipr,
+                "addr",
+                index=address["index"],
+                address=address.get_attr("IFA_ADDRESS"),
+                prefixlen=address["prefixlen"],
+            )
+    for index in await ipr.link_lookup(ifname=PORT_NAMES[role]):
+        removed += await _delete(ipr, "link", index=index)
+    return removed
+
+
+async def _dump(ipr: AsyncIPRoute, subject: str) -> AsyncIterator[Any]:
+    """Dump first, yield then: what is yielded is deleted."""
+    messages = [
+        message
+        async for message in await getattr(ipr, subject)("dump", family=socket.AF_INET)
+    ]
+    for message in messages:
+        yield message
+
+
+async def _proxies(ipr: AsyncIPRoute) -> AsyncIterator[Any]:
+    """Dump the proxy neighbours, for which pyroute2's own dump does not ask."""
+    request = ndmsg()
+    request["family"] = socket.AF_INET
+    request["flags"] = NTF_PROXY
+    answer = await ipr.nlm_request(request, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP)
+    messages = [message async for message in answer]
+    for message in messages:
+        yield message
+
+
+async def _delete(ipr: AsyncIPRoute, subject: str, **arguments: Any) -> int:
+    with contextlib.suppress(NetlinkError):  # gone with something deleted before
+        await getattr(ipr, subject)("del", **arguments)
+        return 1
+    return 0
+
+
+def _rule(rule: Any) -> dict[str, Any]:
+    """Return what names a rule among those of the same priority."""
+    arguments: dict[str, Any] = {
+        "family": socket.AF_INET,
+        "priority": rule.get_attr("FRA_PRIORITY"),
+        "table": rule.get_attr("FRA_TABLE"),
+        "FRA_PROTOCOL": rule.get_attr("FRA_PROTOCOL"),
+    }
+    for name, key in (("FRA_SRC", "src"), ("FRA_DST", "dst")):
+        if rule[f"{key}_len"]:
+            arguments |= {key: rule.get_attr(name), f"{key}_len": rule[f"{key}_len"]}
+    return arguments
+
+
+def _route(route: Any) -> dict[str, Any]:
+    """Return what names a route."""
+    destination = route.get_attr("RTA_DST")
+    return {
+        "dst": f"{destination}/{route['dst_len']}" if destination else "default",
+        "table": route.get_attr("RTA_TABLE"),
+        "priority": route.get_attr("RTA_PRIORITY"),
+        "oif": route.get_attr("RTA_OIF"),
+        "proto": route["proto"],
+    }

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A watch over interfaces, addresses and default routes, by netlink; no polling.
+
+Notifications only say that something has changed: what, is read from fresh dumps. So a
+burst of them costs one look, and nothing depends on having seen each, which the kernel
+does not promise (ENOBUFS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.port import PORT_NAMES
+from mip_agents.protocol.links import InterfaceState
+
+Snapshot = dict[str, InterfaceState]
+"""Interfaces by name, without `lo` and our own ports."""
+
+_GROUPS: Final = 0x1 | 0x10 | 0x40  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE
+_MAIN_TABLE = 254
+_IFF_UP = 0x1
+_IFF_LOOPBACK = 0x8
+_IFF_LOWER_UP = 0x10000
+_OURS = tuple(PORT_NAMES.values())
+
+
+async def watch() -> AsyncIterator[Snapshot]:
+    """Give the state of all interfaces, at once and after each change.
+
+    States that differ in nothing are left out, as are those that nobody waited for:
+    the next one taken is always the present.
+    :raises DataplaneError: where netlink cannot be used.
+    """
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with _subscribe() as sock:
+        loop.add_reader(sock.fileno(), _drain, sock, changed)
+        ipr = AsyncIPRoute()
+        try:
+            await ipr.setup_endpoint()
+            last: Snapshot | None = None
+            while True:
+                # Cleared before the look: what happens during it asks for another.
+                changed.clear()
+                now = await _look(ipr)
+                if now is not None and now != last:
+                    last = now
+                    yield dict(now)
+                await changed.wait()
+        finally:
+            loop.remove_reader(sock.fileno())
+            ipr.close()
+
+
+async def follow(callback: Callable[[Snapshot], None]) -> None:
+    """Call `callback` at once and after each change, until cancelled."""
+    async for snapshot in watch():
+        callback(snapshot)
+
+
+async def snapshot(ipr: AsyncIPRoute) -> Snapshot:
+    """Return the state of all interfaces. :raises NetlinkError: from the kernel."""
+    links = [link async for link in await ipr.link("dump")]
+    addresses: dict[int, list[str]] = {}
+    async for entry in await ipr.addr("dump", family=socket.AF_INET):
+        text = f"{entry.get_attr('IFA_LOCAL')}/{entry['prefixlen']}"
+        addresses.setdefault(entry["index"], []).append(text)
+    gateways: dict[int, tuple[int, str]] = {}
+    async for route in await ipr.route(
+        "dump", family=socket.AF_INET, table=_MAIN_TABLE
+    ):
+        gateway = route.get_attr("RTA_GATEWAY")
+        if route["dst_len"] or gateway is None:
+            continue
+        index = route.get_attr("RTA_OIF")
+        entry = (route.get_attr("RTA_PRIORITY") or 0, gateway)
+        gateways[index] = min(entry, gateways.get(index, entry), key=_metric)
+    return {
+        link.get_attr("IFLA_IFNAME"): InterfaceState(
+            name=link.get_attr("IFLA_IFNAME"),
+            up=_is_up(link["flags"]),
+            addresses=tuple(addresses.get(link["index"], ())),
+            gateway=gateways.get(link["index"], (0, None))[1],
+        )
+        for link in links
+        if not link["flags"] & _IFF_LOOPBACK
+        and not link.get_attr("IFLA_IFNAME").startswith(_OURS)
+    }
+
+
+def _is_up(flags: int) -> bool:
+    return bool(flags & _IFF_UP and flags & _IFF_LOWER_UP)
+
+
+def _metric(entry: tuple[int, str]) -> int:
+    return entry[0]
+
+
+async def _look(ipr: AsyncIPRoute) -> Snapshot | None:
+    """Take a snapshot; None where a change got in between, which is notified too."""
+    try:
+        return await snapshot(ipr)
+    except NetlinkError as error:
+        if error.code in (errno.EINTR, errno.ENODEV):
+            return None
+        raise DataplaneError(f"cannot list interfaces: {error}") from error
+
+
+def _subscribe() -> socket.socket:
+    sock = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
+    try:
+        sock.bind((0, _GROUPS))
+    except OSError as error:
+        sock.close()
+        raise DataplaneError(f"cannot watch interfaces: {error.strerror}") from error
+    return sock
+
+
+def _drain(sock: socket.socket, changed: asyncio.Event) -> None:
+    """Throw the notifications away; that there was one is all that counts."""
+    while True:
+        try:
+            sock.recv(65536)
+        except BlockingIOError:
+            break
+        except OSError:  # ENOBUFS: some are lost, which is as good as any
+            continue
+    changed.set()

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A data plane in memory: it notes what it is asked to do.
+
+For tests, for a dry run, and for `dataplane = "none"`, where something else carries the
+packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
+from mip_agents.protocol.tunnel import Tunnel
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One call that was made."""
+
+    action: str
+    """`open`, `install`, `replace`, `refresh`, `remove`, `announce` or `close`."""
+    subject: str = ""
+    """The home address."""
+    tunnel: Tunnel | None = None
+    """What was installed."""
+    detail: str = ""
+    """Of an announcement: interface and link-layer address, as far as given."""
+
+
+class RecorderDataplane:
+    """See `mip_agents.dataplane.api.Dataplane`."""
+
+    name = "none"
+
+    def __init__(self, *, fail_with: str | None = None) -> None:
+        """`fail_with` makes every `install` fail with this text; set it at any time."""
+        self.changes: list[Recorded] = []
+        self.fail_with = fail_with
+        self._tunnels: dict[str, Tunnel] = {}
+        self._counters: dict[str, Counters] = {}
+        self._drops = DropCounters()
+
+    async def open(self) -> None:
+        """See `Dataplane.open`."""
+        self.changes.append(Recorded("open"))
+
+    async def install(self, tunnel: Tunnel) -> None:
+        """See `Dataplane.install`."""
+        if self.fail_with is not None:
+            raise DataplaneError(self.fail_with)
+        old = self._tunnels.get(tunnel.home_address)
+        action = "install" if old is None else "replace"
+        if old == tunnel:
+            action = "refresh"
+        self._tunnels[tunnel.home_address] = tunnel
+        self.changes.append(Recorded(action, tunnel.home_address, tunnel))
+
+    async def remove(self, home_address: str) -> None:
+        """See `Dataplane.remove`."""
+        if self._tunnels.pop(home_address, None) is not None:
+            self.changes.append(Recorded("remove", home_address))
+
+    async def announce(
+        self, address: str, interface: str | None = None, mac: str | None = None
+    ) -> None:
+        """See `Dataplane.announce`."""
+        detail = " ".join(part for part in (interface, mac) if part)
+        self.changes.append(Recorded("announce", address, detail=detail))
+
+    def tunnels(self) -> Iterable[Tunnel]:
+        """See `Dataplane.tunnels`."""
+        return list(self._tunnels.values())
+
+    def counters(self, home_address: str) -> Counters:
+        """See `Dataplane.counters`."""
+        return self._counters.get(home_address, Counters())
+
+    def drops(self) -> DropCounters:
+        """See `Dataplane.drops`."""
+        return self._drops
+
+    async def close(self) -> None:
+        """See `Dataplane.close`."""
+        if self._tunnels or (self.changes and self.changes[-1].action != "close"):
+            self._tunnels.clear()
+            self.changes.append(Recorded("close"))
