@@ -62,3 +62,6 @@ class MobileNodePolicy:
     """Fixed care-of address by interface; others are read from the kernel."""
     roam: bool = True
     """Move by itself as interfaces come and go; False: only when asked to register."""
+    coarse_timestamps: bool = False
+    """Quirk: leave the low 11 bits of Identification zero, for home agents that keep it
+    in a double and answer 131 otherwise."""

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The mobile node with a co-located care-of address. RFC 5944 section 3.6.
+
+This part decides where the node is to be registered, from its interfaces and from what
+it is asked; the registrar gets it there. A request to deregister stops roaming until
+the next request to register, since the node would undo it at once. An interface that
+was asked for stays in use as long as it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
+
+from mip_agents.protocol.attachment import Attachment, attach, choose
+from mip_agents.protocol.attempts import NEVER, Goal, State
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import Effect
+from mip_agents.protocol.events import (
+    CancelRequested,
+    ClearRequested,
+    DeregisterRequested,
+    Event,
+    InterfacesChanged,
+    JournalFailed,
+    JournalWritten,
+    Received,
+    RegisterRequested,
+    Restored,
+    TimerFired,
+    TunnelFailed,
+    TunnelReady,
+)
+from mip_agents.protocol.links import InterfaceState
+from mip_agents.protocol.policy import MobileNodePolicy
+from mip_agents.protocol.registrar import Fields, Registrar
+from mip_agents.protocol.view import Malformed, Request, parse
+from scapy_mip.const import LIFETIME_DEREGISTER, LIFETIME_INFINITE, describe_code
+
+_NTP_HALF_SECOND = 1 << 31
+
+
+class MobileNodeEngine:
+    """A mobile node without clock, socket or kernel.
+
+    :param random_bytes: source of the unforeseeable bits of Identification and of the
+        spread of retransmissions.
+    """
+
+    def __init__(
+        self, policy: MobileNodePolicy, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.policy = policy
+        self._registrar = Registrar(policy, random_bytes)
+        self._interfaces: Mapping[str, InterfaceState] = {}
+        self._pinned: str | None = None
+        self._suspended = False
+        self._lifetime = policy.lifetime
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Take in one event; return what is to be done, in order."""
+        registrar = self._registrar
+        match event:
+            case Received():
+                self._receive(event, now)
+            case TimerFired():
+                registrar.tick(now)
+            case InterfacesChanged(interfaces):
+                self._interfaces = interfaces
+                self._look_around(now)
+            case TunnelReady(token):
+                registrar.tunnel_answered(token, None, now)
+            case TunnelFailed(token, reason):
+                registrar.tunnel_answered(token, reason, now)
+            case RegisterRequested():
+                self._register(event, now)
+            case DeregisterRequested(token):
+                self._deregister(token, now)
+            case CancelRequested(token):
+                self._cancel(token, now)
+            case ClearRequested(token):
+                registrar.finish([token], "a mobile node keeps no bindings of others")
+            case JournalWritten() | JournalFailed() | Restored():
+                pass
+            case _:
+                assert_never(event)
+        if registrar.attachment and not self._has(registrar.attachment):
+            registrar.lose(now)
+        effects, registrar.out = registrar.out, []
+        return effects
+
+    @property
+    def state(self) -> State:
+        """Where the node stands."""
+        return self._registrar.state
+
+    def next_timer(self) -> float | None:
+        """Return the monotonic second at which `TimerFired` is wanted, if at all."""
+        return self._registrar.next_timer()
+
+    def status(self, now: Instant) -> dict[str, Any]:
+        """Return the engine's state as JSON-able values, named as in the registry.
+
+        `remaining` and `clock_offset` are whole seconds; the offset is what the home
+        agent's clock is ahead of ours, as far as a denial with 133 has told.
+        """
+        policy, registrar = self.policy, self._registrar
+        attachment, registration = registrar.attachment, registrar.registration
+        away = attachment is not None and not attachment.is_home
+        remaining = None
+        if registration is not None and registration.expires != NEVER:
+            remaining = max(0, int(registration.expires - now.mono))
+        code = registrar.last_code
+        return {
+            "role": "mobile_node",
+            "state": registrar.state.value,
+            "home_address": policy.home_address,
+            "home_agent": registrar.home_agent,
+            "interface": attachment.interface if attachment else None,
+            "care_of_address": attachment.address if attachment and away else None,
+            "registered_care_of_address": (
+                registration.attachment.address if registration else None
+            ),
+            "lifetime": registration.lifetime if registration else None,
+            "remaining": remaining,
+            "encapsulation": policy.encapsulation.slug,
+            "reverse_tunnel": policy.reverse_tunnel,
+            "roam": policy.roam and not self._suspended,
+            "last_code": code,
+            "last_code_text": None if code is None else describe_code(code),
+            "clock_offset": (registrar.timestamps.offset + _NTP_HALF_SECOND) >> 32,
+            "replay": "timestamp",
+            "quirks": ["coarse_timestamps"] if policy.coarse_timestamps else [],
+        }
+
+    def _receive(self, received: Received, now: Instant) -> None:
+        message = parse(received.data)
+        registrar = self._registrar
+        if isinstance(message, Malformed):
+            self._drop(received, message.rule, message.reason)
+        elif isinstance(message, Request):
+            self._drop(received, "MN-29", "a request, but mobile nodes grant nothing")
+        else:
+            registrar.receive(message, received.source, now)
+
+    def _drop(self, received: Received, rule: str, reason: str) -> None:
+        fields: Fields = {"source": received.source, "reason": reason}
+        self._registrar.warn("message_dropped", fields, rule=rule)
+
+    def _has(self, attachment: Attachment) -> bool:
+        """Return whether an attachment can still be used."""
+        name = attachment.interface
+        return attach(self.policy, self._interfaces, name, attachment) == attachment
+
+    def _look_around(self, now: Instant) -> None:
+        """Go where it is best, if it is for this node to choose."""
+        policy, registrar = self.policy, self._registrar
+        if not policy.roam or self._suspended:
+            self._look_only(now)
+            return
+        current = registrar.attachment
+        best = choose(policy, self._interfaces, self._pinned, current)
+        if best is None or best.interface != self._pinned:
+            self._pinned = None
+        if best is None or best == current:
+            return
+        registrar.note("interface_chosen", {"interface": best.interface})
+        self._attach(best, now, persistent=True)
+
+    def _look_only(self, now: Instant) -> None:
+        """Take note of what is there, without going anywhere by itself."""
+        registrar = self._registrar
+        if registrar.state is not State.DETACHED:
+            return
+        registration = registrar.registration
+        if registration is not None:
+            if not self._suspended and self._has(registration.attachment):
+                registrar.renew(now)
+            return
+        found = choose(self.policy, self._interfaces)
+        if found is not None and found.is_home:
+            registrar.stay_home(found)
+
+    def _attach(
+        self,
+        attachment: Attachment,
+        now: Instant,
+        *,
+        persistent: bool,
+        requesters: tuple[int, ...] = (),
+    ) -> None:
+        home = attachment.is_home
+        self._registrar.pursue(
+            Goal.RETURN if home else Goal.REGISTER,
+            attachment,
+            now,
+            lifetime=LIFETIME_DEREGISTER if home else self._lifetime,
+            persistent=persistent,
+            requesters=requesters,
+        )
+
+    def _register(self, event: RegisterRequested, now: Instant) -> None:
+        registrar, token = self._registrar, event.token
+        lifetime = self.policy.lifetime if event.lifetime is None else event.lifetime
+        if not LIFETIME_DEREGISTER < lifetime <= LIFETIME_INFINITE:
+            error = f"lifetime {lifetime}: take 1 to 65534 seconds, or 65535 for ever"
+            registrar.finish([token], error)
+            return
+        current, registration = registrar.attachment, registrar.registration
+        found = attach(self.policy, self._interfaces, event.interface, current)
+        if isinstance(found, str):
+            registrar.finish([token], found)
+            return
+        self._suspended = False
+        self._pinned = event.interface
+        self._lifetime = lifetime
+        known = registration is not None and registration.attachment == found
+        persistent = self.policy.roam or known
+        self._attach(found, now, persistent=persistent, requesters=(token,))
+
+    def _deregister(self, token: int, now: Instant) -> None:
+        """End the registration, and stay where the node is."""
+        registrar = self._registrar
+        attempt, registration = registrar.attempt, registrar.registration
+        attachment = registrar.attachment
+        self._suspended = True
+        self._pinned = None
+        if attempt is not None and attempt.goal is not Goal.REGISTER:
+            # At home, or asked before: this is what is under way.
+            attempt.requesters.append(token)
+        elif attachment is None or attachment.is_home:
+            if registration is not None:
+                registrar.forget(token, now)
+            else:
+                registrar.finish([token])
+        elif registration is None and attempt is not None and not attempt.tries:
+            registrar.drop_attempt("superseded by a request to deregister")
+            registrar.stand_down(now)
+            registrar.finish([token])
+        else:
+            # On the move the home agent may have either binding, or both.
+            everything = registration is None or registration.attachment != attachment
+            registrar.pursue(
+                Goal.DEREGISTER,
+                attachment,
+                now,
+                everything=everything and registration is not None,
+                requesters=(token,),
+            )
+
+    def _cancel(self, token: int, now: Instant) -> None:
+        """Give up what was asked for, and fall back on what there was before."""
+        registrar = self._registrar
+        attempt = registrar.attempt
+        if attempt is None or not attempt.requesters:
+            registrar.finish([token], "nothing is under way")
+            return
+        registrar.finish(attempt.requesters, "cancelled")
+        if token not in attempt.requesters:
+            registrar.finish([token])
+        attempt.requesters = []
+        if attempt.goal is Goal.RETURN:
+            # The node is at home whether or not someone waits to hear it.
+            return
+        self._suspended = registrar.registration is None
+        if registrar.registration is None and attempt.tries:
+            # The home agent may have granted what nobody wants any more.
+            registrar.pursue(Goal.DEREGISTER, attempt.attachment, now)
+        else:
+            registrar.stand_down(now)

@@ -1,0 +1,589 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a mobile node registers: requests, replies, retries, and its tunnel.
+
+The engine decides where the node is to be registered; this part gets it there. It has
+at most one `Attempt`, what it is trying to achieve, and one `Registration`, what the
+home agent has granted. An attempt is replaced when the node moves or is asked for
+something else; a registration lives until its time is over, so that traffic flows
+while the next one is being made. RFC 5944 sections 3.6.1 to 3.6.3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from mip_agents.protocol.attachment import Attachment
+from mip_agents.protocol.attempts import (
+    MAX_TRIES,
+    NEVER,
+    STATES,
+    Attempt,
+    Goal,
+    Registration,
+    State,
+    refresh_after,
+)
+from mip_agents.protocol.backoff import for_denials, for_replies
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import (
+    AnnounceAddress,
+    Effect,
+    Finished,
+    Noted,
+    Severity,
+)
+from mip_agents.protocol.fsm import Machine
+from mip_agents.protocol.limits import TokenBucket
+from mip_agents.protocol.policy import MobileNodePolicy
+from mip_agents.protocol.replay import Timestamps
+from mip_agents.protocol.reply_checks import ACCEPTING, check_reply
+from mip_agents.protocol.request_checks import is_unicast
+from mip_agents.protocol.requests import make_request, make_tunnel
+from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.tunnel_slot import TunnelSlot
+from mip_agents.protocol.view import Reply
+from scapy_mip.const import ReplyCode, describe_code
+
+TUNNEL_PATIENCE_S = 10.0
+"""Seconds after which an unanswered order to the data plane counts as failed."""
+
+TUNNEL_RETRY_S = 10.0
+"""Seconds until a failed order to the data plane is given again."""
+
+QUICK_RESYNCHRONISATIONS = 2
+"""Denials with 133 that are answered at once; after them the back-off decides, since
+some home agents only repeat what was sent."""
+
+_SENDING = {Goal.RETURN: State.RETURNING, Goal.DEREGISTER: State.DEREGISTERING}
+
+Fields = dict[str, str | int | None]
+
+
+class Registrar:
+    """The exchange with the home agent. Its methods add to `out` what is to be done."""
+
+    def __init__(
+        self, policy: MobileNodePolicy, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.policy = policy
+        self.out: list[Effect] = []
+        self.attachment: Attachment | None = None
+        """Where the node is, or is getting registered."""
+        self.attempt: Attempt | None = None
+        self.registration: Registration | None = None
+        self.home_agent = policy.home_agent
+        """As configured, or as the home agent itself has said with code 136."""
+        self.last_code: int | None = None
+        self.timestamps = Timestamps(random_bytes, coarse=policy.coarse_timestamps)
+        self._random_bytes = random_bytes
+        self._machine = Machine(STATES)
+        self._slot = TunnelSlot(policy.home_address)
+        self._answers: dict[int, tuple[float, list[Finished]]] = {}
+        # One request per second on average (MN-15); after a quiet time a handover or a
+        # resynchronisation need not wait for the second after the last request.
+        self._bucket = TokenBucket(rate=1, burst=2)
+        self._round_trip = 0.0
+
+    @property
+    def state(self) -> State:
+        """Where the node stands."""
+        return self._machine.state
+
+    def next_timer(self) -> float | None:
+        """Return the monotonic second at which `tick` has something to do."""
+        times = [deadline for deadline, _ in self._answers.values()]
+        if self.attempt is not None and self.attempt.due is not None:
+            times.append(self.attempt.due)
+        if self.registration is not None:
+            times.append(self.registration.expires)
+            if self.state is State.REGISTERED:
+                times.append(self.registration.refresh_at)
+        found = min(times, default=NEVER)
+        return None if found == NEVER else found
+
+    # What the engine asks for
+
+    def pursue(
+        self,
+        goal: Goal,
+        attachment: Attachment,
+        now: Instant,
+        *,
+        lifetime: int = 0,
+        everything: bool = False,
+        persistent: bool = False,
+        requesters: Iterable[int] = (),
+    ) -> None:
+        """Start an attempt in place of the one under way.
+
+        :param everything: deregister all bindings, not only that of the attachment.
+        :param persistent: go on after a denial and without replies.
+        """
+        self.drop_attempt("superseded by a newer request")
+        self.attachment = attachment
+        home_address = self.policy.home_address
+        self.attempt = Attempt(
+            goal=goal,
+            attachment=attachment,
+            care_of_address=home_address if everything else attachment.address,
+            home_agent=self.home_agent,
+            lifetime=lifetime,
+            backoff=for_replies(lifetime, self._round_trip, self._random_bytes),
+            persistent=persistent,
+            requesters=list(requesters),
+        )
+        self._prepare(self.attempt, now)
+
+    def renew(self, now: Instant, requesters: Iterable[int] = ()) -> None:
+        """Register again what is registered."""
+        registration = self.registration
+        if registration is not None:
+            self.pursue(
+                Goal.REGISTER,
+                registration.attachment,
+                now,
+                lifetime=registration.requested,
+                persistent=True,
+                requesters=requesters,
+            )
+
+    def drop_attempt(self, error: str) -> None:
+        """End the attempt under way; those who wait for it get the error."""
+        if self.attempt is not None:
+            self.finish(self.attempt.requesters, error)
+            self.attempt = None
+
+    def stay_home(self, attachment: Attachment) -> None:
+        """Take note of being at home without asking the home agent for anything."""
+        self.attachment = attachment
+        self._go(State.AT_HOME)
+
+    def stand_down(self, now: Instant) -> None:
+        """Leave off, and fall back on the registration that stands, if one does."""
+        attempt, registration = self.attempt, self.registration
+        self.attempt = None
+        if registration is None:
+            self._detach(now, [])
+            return
+        if attempt is not None and attempt.tries:
+            # The home agent may have granted what is given up: assert the old one.
+            self.registration = dataclasses.replace(registration, refresh_at=now.mono)
+        self.attachment = registration.attachment
+        self._go(State.REGISTERED)
+
+    def lose(self, now: Instant) -> None:
+        """Take note that the interface in use is gone.
+
+        A registration stays, with its tunnel, until its time is over: the interface
+        may come back.
+        """
+        if self.attachment is None:
+            return
+        name = self.attachment.interface
+        ending = self.attempt is not None and self.attempt.goal is Goal.DEREGISTER
+        self.warn("interface_lost", {"interface": name})
+        self.drop_attempt(f"{name} was lost")
+        if ending:
+            self.registration = None
+        self.attachment = None
+        if self.registration is None:
+            self._detach(now, [])
+        else:
+            self._go(State.DETACHED)
+
+    def forget(self, token: int, now: Instant) -> None:
+        """Give up a registration that cannot be ended, as its interface is gone."""
+        registration = self.registration
+        if registration is None:
+            return
+        name = registration.attachment.interface
+        error = f"{name} was lost; the binding at the home agent ends by itself"
+        self.registration = None
+        self._detach(now, [Finished(token=token, error=error)])
+
+    # What happens
+
+    def receive(self, reply: Reply, source: str, now: Instant) -> None:
+        """Take in a reply to the latest request, or drop it."""
+        attempt = self.attempt
+        awaited = attempt.awaited if attempt is not None else None
+        doubt = check_reply(self.policy, reply, awaited)
+        if attempt is None or doubt is not None:
+            if doubt is not None:
+                fields: Fields = {"source": source, "code": reply.code}
+                fields["reason"] = doubt.reason
+                self.warn("message_dropped", fields, rule=doubt.rule)
+            return
+        attempt.awaited = None
+        attempt.last_code = self.last_code = reply.code
+        self._round_trip = now.mono - attempt.sent_at
+        if reply.code in ACCEPTING:
+            self._accepted(attempt, reply, now)
+        elif reply.code == ReplyCode.HA_IDENTIFICATION_MISMATCH:
+            self._mismatched(attempt, reply, now, awaited)
+        elif reply.code == ReplyCode.HA_UNKNOWN_HOME_AGENT:
+            self._redirected(attempt, reply, now, awaited)
+        else:
+            self._denied(attempt, reply.code, now)
+
+    def tunnel_answered(self, token: int, error: str | None, now: Instant) -> None:
+        """Take in the data plane's answer to an order."""
+        _, finished = self._answers.pop(token, (0.0, []))
+        latest = self._slot.settle(token, ready=error is None)
+        if error is not None:
+            self.note("tunnel_failed", {"reason": error}, severity=Severity.ERROR)
+            finished = [
+                dataclasses.replace(f, error=f"tunnel: {error}") for f in finished
+            ]
+        self.out += finished
+        if not latest:
+            return
+        if self.state is State.PREPARING:
+            self._prepared(error, now)
+        elif error is not None and self.registration is not None:
+            # The refresh finds that the tunnel is not the wanted one, and orders it.
+            soon = min(self.registration.refresh_at, now.mono + TUNNEL_RETRY_S)
+            self.registration = dataclasses.replace(self.registration, refresh_at=soon)
+
+    def tick(self, now: Instant) -> None:
+        """Do what is due."""
+        for token, (deadline, finished) in list(self._answers.items()):
+            if deadline <= now.mono:
+                del self._answers[token]
+                error = "tunnel: the data plane does not answer"
+                self.out += [dataclasses.replace(f, error=error) for f in finished]
+        if self.registration is not None and self.registration.expires <= now.mono:
+            self._expire(self.registration, now)
+        attempt = self.attempt
+        if attempt is not None:
+            if attempt.due is not None and attempt.due <= now.mono:
+                self._proceed(attempt, now)
+        elif (
+            self.state is State.REGISTERED
+            and self.registration is not None
+            and self.registration.refresh_at <= now.mono
+        ):
+            self.renew(now)
+
+    # Steps of an attempt
+
+    def _go(self, state: State) -> None:
+        old = self._machine.state
+        if state is not old:
+            self._machine.state = state
+            fields: Fields = {"state": state.value, "before": old.value}
+            self.note("state_changed", fields, severity=Severity.DEBUG)
+
+    def _prepare(self, attempt: Attempt, now: Instant) -> None:
+        """Bring the tunnel to where the request can be sent.
+
+        Leaving home, it must receive before the home agent sends (MN-33, ARP-03); on
+        the way home it must be gone, and home routing back, before the request (MN-13).
+        While another registration stands, its tunnel stays: it receives from the home
+        agent wherever the node is.
+        """
+        slot = self._slot
+        wanted = slot.wanted
+        if attempt.goal is Goal.REGISTER:
+            tunnel = make_tunnel(self.policy, attempt, receive_only=True)
+            ready = wanted is not None and (not wanted.receive_only or wanted == tunnel)
+            if not ready:
+                self.out.append(slot.order(tunnel))
+            waits = not ready or (wanted == tunnel and slot.waits)
+        elif attempt.goal is Goal.RETURN:
+            if wanted is not None:
+                self.out.append(slot.order(None))
+            waits = slot.waits
+        else:
+            waits = False
+        if waits:
+            attempt.due = now.mono + TUNNEL_PATIENCE_S
+            self._go(State.PREPARING)
+        else:
+            self._depart(attempt, now)
+
+    def _prepared(self, error: str | None, now: Instant) -> None:
+        attempt = self.attempt
+        if attempt is None:
+            return
+        if error is None or attempt.goal is Goal.RETURN:
+            # At home without the home agent's packets is worse than at home with a
+            # tunnel that is left over.
+            self._depart(attempt, now)
+            return
+        self.finish(attempt.requesters, f"tunnel: {error}")
+        attempt.requesters = []
+        if attempt.persistent:
+            attempt.due = now.mono + TUNNEL_RETRY_S
+        else:
+            self.stand_down(now)
+
+    def _depart(self, attempt: Attempt, now: Instant) -> None:
+        """Send the first request; at home, after announcing the address (ARP-04)."""
+        if attempt.goal is Goal.RETURN:
+            self._announce(attempt)
+        self._transmit(attempt, now)
+
+    def _announce(self, attempt: Attempt) -> None:
+        interface = attempt.attachment.interface
+        self.out.append(AnnounceAddress(self.policy.home_address, interface))
+
+    def _transmit(self, attempt: Attempt, now: Instant) -> None:
+        """Send a request, each time with a new Identification (MN-25, MN-37)."""
+        registration = self.registration
+        renewing = registration and registration.attachment == attempt.attachment
+        normal = State.REFRESHING if renewing else State.REGISTERING
+        self._go(_SENDING.get(attempt.goal, normal))
+        if not self._bucket.take(now.mono):
+            attempt.due = self._bucket.ready_at(now.mono)
+            return
+        identification = self.timestamps.next(now.ntp)
+        attempt.awaited = identification
+        attempt.sent_at = now.mono
+        attempt.tries += 1
+        attempt.due = now.mono + attempt.backoff.wait()
+        self.out.append(make_request(self.policy, attempt, identification))
+        fields: Fields = {
+            "interface": attempt.attachment.interface,
+            "care_of_address": attempt.care_of_address,
+            "home_agent": attempt.home_agent,
+            "lifetime": attempt.lifetime,
+            "identification": f"{identification:016x}",
+            "tries": attempt.tries,
+        }
+        self.note("request_sent", fields)
+
+    def _proceed(self, attempt: Attempt, now: Instant) -> None:
+        """Go on when the time for the next step has come."""
+        if self.state is State.PREPARING:
+            if self._slot.waits:
+                self._slot.give_up()
+                error = "the data plane does not answer"
+                self.note("tunnel_failed", {"reason": error}, severity=Severity.ERROR)
+                self._prepared(error, now)
+            else:
+                self._prepare(attempt, now)
+            return
+        if attempt.tries >= MAX_TRIES and (
+            attempt.requesters or self._may_end(attempt)
+        ):
+            self._unanswered(attempt, now)
+        else:
+            self._transmit(attempt, now)
+
+    def _may_end(self, attempt: Attempt) -> bool:
+        """Return whether an attempt ends without success.
+
+        At home it also ends where no registration is known: nothing says that there
+        is a binding to be deregistered.
+        """
+        unneeded = attempt.goal is Goal.RETURN and self.registration is None
+        return unneeded or not attempt.persistent
+
+    def _unanswered(self, attempt: Attempt, now: Instant) -> None:
+        code = attempt.last_code
+        error = f"no reply from {attempt.home_agent}"
+        if code is not None:
+            error = f"{describe_code(code)} (code {code})"
+        fields: Fields = {
+            "home_agent": attempt.home_agent,
+            "reason": error,
+            "tries": attempt.tries,
+        }
+        self.warn("gave_up" if self._may_end(attempt) else "no_reply", fields)
+        self.finish(attempt.requesters, error, code)
+        attempt.requesters = []
+        if self._may_end(attempt):
+            self._fail(attempt, now)
+        else:
+            self._transmit(attempt, now)
+
+    def _fail(self, attempt: Attempt, now: Instant) -> None:
+        """End an attempt that reached nothing."""
+        if attempt.goal is Goal.RETURN:
+            self.attempt = self.registration = None
+            self._go(State.AT_HOME)
+        elif attempt.goal is Goal.DEREGISTER:
+            # Whoever asked wants no tunnel any more, whatever the home agent thinks.
+            self.attempt = None
+            self.registration = None
+            self._detach(now, [])
+        else:
+            self.stand_down(now)
+
+    # Replies that are believed
+
+    def _accepted(self, attempt: Attempt, reply: Reply, now: Instant) -> None:
+        lifetime = min(attempt.lifetime, reply.lifetime)  # COM-18
+        if attempt.goal is Goal.REGISTER and not lifetime:
+            self._denied(attempt, reply.code, now, "accepted for no time at all")
+            return
+        attachment, code = attempt.attachment, reply.code
+        fields: Fields = {
+            "interface": attachment.interface,
+            "care_of_address": attempt.care_of_address,
+            "home_agent": attempt.home_agent,
+            "lifetime": lifetime,
+        }
+        finished = [
+            Finished(token=token, code=code, fields=fields)
+            for token in attempt.requesters
+        ]
+        self.attempt = None
+        self.home_agent = attempt.home_agent
+        if attempt.goal is Goal.REGISTER:
+            renewed = self.state is State.REFRESHING
+            self.registration = Registration(
+                attachment=attachment,
+                home_agent=attempt.home_agent,
+                requested=attempt.lifetime,
+                lifetime=lifetime,
+                since=attempt.sent_at,
+                refresh_at=attempt.sent_at + refresh_after(lifetime),
+            )
+            self._go(State.REGISTERED)
+            event = "registration_refreshed" if renewed else "registration_accepted"
+            self.note(event, fields | {"code": code}, rule="MN-33")
+            self._order(
+                make_tunnel(self.policy, attempt, receive_only=False), finished, now
+            )
+            return
+        self.registration = None
+        self.note("deregistration_accepted", fields | {"code": code}, rule="MN-24")
+        if attempt.goal is Goal.RETURN:
+            self._go(State.AT_HOME)
+            self._announce(attempt)
+            self.out += finished
+        else:
+            self._detach(now, finished)
+
+    def _mismatched(
+        self, attempt: Attempt, reply: Reply, now: Instant, sent: int | None
+    ) -> None:
+        """Take over the home agent's clock and try again, soon but not forever."""
+        attempt.mismatches += 1
+        adjusted = self._resynchronise(reply, now, sent)
+        fields: Fields = {
+            "code": reply.code,
+            "adjusted": int(adjusted),
+            "mismatches": attempt.mismatches,
+        }
+        self.warn("identification_mismatch", fields, rule="MN-35")
+        if attempt.mismatches <= QUICK_RESYNCHRONISATIONS:
+            self._transmit(attempt, now)
+
+    def _resynchronise(self, reply: Reply, now: Instant, sent: int | None) -> bool:
+        return sent is not None and self.timestamps.resynchronise(
+            sent, reply.identification, now.ntp
+        )
+
+    def _redirected(
+        self, attempt: Attempt, reply: Reply, now: Instant, sent: int | None
+    ) -> None:
+        """Try the home agent that the reply names, once in an attempt (MN-36)."""
+        named = reply.home_agent
+        if attempt.redirected or named == attempt.home_agent or not is_unicast(named):
+            self._denied(attempt, reply.code, now)
+            return
+        self._resynchronise(reply, now, sent)
+        attempt.redirected = True
+        attempt.home_agent = named
+        fields: Fields = {"code": reply.code, "home_agent": named}
+        self.warn("home_agent_named", fields, rule="MN-36")
+        self._prepare(attempt, now)
+
+    def _denied(
+        self, attempt: Attempt, code: int, now: Instant, reason: str | None = None
+    ) -> None:
+        """Tell who asked; try again later, with long waits, if the attempt goes on."""
+        reason = reason or describe_code(code)
+        fields: Fields = {
+            "home_agent": attempt.home_agent,
+            "code": code,
+            "reason": reason,
+        }
+        self.warn("registration_denied", fields)
+        self.finish(attempt.requesters, f"{reason} (code {code})", code)
+        attempt.requesters = []
+        if self._may_end(attempt):
+            self._fail(attempt, now)
+            return
+        if attempt.denials is None:
+            attempt.denials = for_denials(self._random_bytes)
+        attempt.due = now.mono + attempt.denials.wait()
+
+    # Ends
+
+    def _expire(self, registration: Registration, now: Instant) -> None:
+        """Do without a registration whose time is over."""
+        self.registration = None
+        attachment = registration.attachment
+        fields: Fields = {
+            "interface": attachment.interface,
+            "care_of_address": attachment.address,
+            "lifetime": registration.lifetime,
+        }
+        self.warn("registration_expired", fields, rule="MN-33")
+        attempt = self.attempt
+        if self.state is State.REGISTERED:
+            # The timer came late, so late that there was no refresh.
+            lifetime = registration.requested
+            self.pursue(
+                Goal.REGISTER, attachment, now, lifetime=lifetime, persistent=True
+            )
+        elif self.state is State.REFRESHING:
+            self._go(State.REGISTERING)
+        elif self.state is State.DETACHED:
+            self._order(None, [], now)
+        elif attempt is not None and self.state in _SENDING.values():
+            # What was to be ended has ended by itself.
+            requesters, attempt.requesters = attempt.requesters, []
+            self.out += [Finished(token=token) for token in requesters]
+            self._fail(attempt, now)
+
+    def _detach(self, now: Instant, finished: list[Finished]) -> None:
+        self.attachment = None
+        self._go(State.DETACHED)
+        self._order(None, finished, now)
+
+    def _order(
+        self, tunnel: Tunnel | None, finished: list[Finished], now: Instant
+    ) -> None:
+        """Have a tunnel installed or removed unless it is; then answer who waits."""
+        if self._slot.wanted != tunnel:
+            self.out.append(self._slot.order(tunnel))
+        if not self._slot.waits:
+            self.out += finished
+        elif finished:
+            _, others = self._answers.get(self._slot.latest, (0.0, []))
+            deadline = now.mono + TUNNEL_PATIENCE_S
+            self._answers[self._slot.latest] = (deadline, others + finished)
+
+    # Notes
+
+    def finish(
+        self,
+        requesters: Iterable[int],
+        error: str | None = None,
+        code: int | None = None,
+    ) -> None:
+        """Answer those who wait."""
+        self.out += [Finished(token=t, error=error, code=code) for t in requesters]
+
+    def note(
+        self,
+        event: str,
+        fields: Fields,
+        *,
+        rule: str | None = None,
+        severity: Severity = Severity.INFO,
+    ) -> None:
+        """Note an event of this node."""
+        fields = {"home_address": self.policy.home_address, **fields}
+        noted = Noted(event=event, severity=severity, rule=rule, fields=fields)
+        self.out.append(noted)
+
+    def warn(self, event: str, fields: Fields, *, rule: str | None = None) -> None:
+        """Note an event that someone may want to look into."""
+        self.note(event, fields, rule=rule, severity=Severity.WARNING)
