@@ -135,10 +135,9 @@ class HomeAgentEngine:
         """Return the monotonic second at which `TimerFired` is wanted, if at all."""
         return self._ledger.next_timer()
 
-    def status(self, now: Instant) -> dict[str, Any]:
+    def status(self, now: Instant) -> dict[str, Any]:  # noqa: ARG002
         """Return the engine's state as JSON-able values, named as in the registry."""
         policy, table = self.policy, self._ledger.table
-        end = table.next_expiry()
         return {
             "role": "home_agent",
             "address": policy.address,
@@ -146,7 +145,6 @@ class HomeAgentEngine:
             "bindings": len(table),
             "mobile_nodes": table.nodes,
             "pending": self._ledger.under_way,
-            "next_expiry": None if end is None else max(0, int(end - now.mono)),
             "max_lifetime": policy.max_lifetime,
             "max_bindings_per_node": policy.max_bindings_per_node,
             "encapsulations": sorted(form.slug for form in policy.encapsulations),

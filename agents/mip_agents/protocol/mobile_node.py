@@ -32,8 +32,9 @@ from mip_agents.protocol.events import (
     TunnelReady,
 )
 from mip_agents.protocol.links import InterfaceState
+from mip_agents.protocol.outbox import Fields
 from mip_agents.protocol.policy import MobileNodePolicy
-from mip_agents.protocol.registrar import Fields, Registrar
+from mip_agents.protocol.registrar import Registrar
 from mip_agents.protocol.view import Malformed, Request, parse
 from scapy_mip.const import LIFETIME_DEREGISTER, LIFETIME_INFINITE, describe_code
 
@@ -79,15 +80,14 @@ class MobileNodeEngine:
             case CancelRequested(token):
                 self._cancel(token, now)
             case ClearRequested(token):
-                registrar.finish([token], "a mobile node keeps no bindings of others")
+                registrar.out.finish([token], "a mobile node keeps no bindings")
             case JournalWritten() | JournalFailed() | Restored():
                 pass
             case _:
                 assert_never(event)
         if registrar.attachment and not self._has(registrar.attachment):
             registrar.lose(now)
-        effects, registrar.out = registrar.out, []
-        return effects
+        return registrar.out.empty()
 
     @property
     def state(self) -> State:
@@ -145,7 +145,7 @@ class MobileNodeEngine:
 
     def _drop(self, received: Received, rule: str, reason: str) -> None:
         fields: Fields = {"source": received.source, "reason": reason}
-        self._registrar.warn("message_dropped", fields, rule=rule)
+        self._registrar.out.warn("message_dropped", fields, rule=rule)
 
     def _has(self, attachment: Attachment) -> bool:
         """Return whether an attachment can still be used."""
@@ -164,7 +164,7 @@ class MobileNodeEngine:
             self._pinned = None
         if best is None or best == current:
             return
-        registrar.note("interface_chosen", {"interface": best.interface})
+        registrar.out.note("interface_chosen", {"interface": best.interface})
         self._attach(best, now, persistent=True)
 
     def _look_only(self, now: Instant) -> None:
@@ -204,12 +204,12 @@ class MobileNodeEngine:
         lifetime = self.policy.lifetime if event.lifetime is None else event.lifetime
         if not LIFETIME_DEREGISTER < lifetime <= LIFETIME_INFINITE:
             error = f"lifetime {lifetime}: take 1 to 65534 seconds, or 65535 for ever"
-            registrar.finish([token], error)
+            registrar.out.finish([token], error)
             return
         current, registration = registrar.attachment, registrar.registration
         found = attach(self.policy, self._interfaces, event.interface, current)
         if isinstance(found, str):
-            registrar.finish([token], found)
+            registrar.out.finish([token], found)
             return
         self._suspended = False
         self._pinned = event.interface
@@ -232,11 +232,11 @@ class MobileNodeEngine:
             if registration is not None:
                 registrar.forget(token, now)
             else:
-                registrar.finish([token])
+                registrar.out.finish([token])
         elif registration is None and attempt is not None and not attempt.tries:
             registrar.drop_attempt("superseded by a request to deregister")
             registrar.stand_down(now)
-            registrar.finish([token])
+            registrar.out.finish([token])
         else:
             # On the move the home agent may have either binding, or both.
             everything = registration is None or registration.attachment != attachment
@@ -253,11 +253,11 @@ class MobileNodeEngine:
         registrar = self._registrar
         attempt = registrar.attempt
         if attempt is None or not attempt.requesters:
-            registrar.finish([token], "nothing is under way")
+            registrar.out.finish([token], "nothing is under way")
             return
-        registrar.finish(attempt.requesters, "cancelled")
+        registrar.out.finish(attempt.requesters, "cancelled")
         if token not in attempt.requesters:
-            registrar.finish([token])
+            registrar.out.finish([token])
         attempt.requesters = []
         if attempt.goal is Goal.RETURN:
             # The node is at home whether or not someone waits to hear it.

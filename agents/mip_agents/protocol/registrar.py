@@ -28,25 +28,20 @@ from mip_agents.protocol.backoff import for_denials, for_replies
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import (
     AnnounceAddress,
-    Effect,
     Finished,
-    Noted,
     Severity,
 )
 from mip_agents.protocol.fsm import Machine
 from mip_agents.protocol.limits import TokenBucket
+from mip_agents.protocol.outbox import Fields, Outbox
 from mip_agents.protocol.policy import MobileNodePolicy
 from mip_agents.protocol.replay import Timestamps
 from mip_agents.protocol.reply_checks import ACCEPTING, check_reply
 from mip_agents.protocol.request_checks import is_unicast
 from mip_agents.protocol.requests import make_request, make_tunnel
-from mip_agents.protocol.tunnel import Tunnel
-from mip_agents.protocol.tunnel_slot import TunnelSlot
+from mip_agents.protocol.tunnel_slot import NO_ANSWER, PATIENCE_S, TunnelSlot
 from mip_agents.protocol.view import Reply
 from scapy_mip.const import ReplyCode, describe_code
-
-TUNNEL_PATIENCE_S = 10.0
-"""Seconds after which an unanswered order to the data plane counts as failed."""
 
 TUNNEL_RETRY_S = 10.0
 """Seconds until a failed order to the data plane is given again."""
@@ -57,8 +52,6 @@ some home agents only repeat what was sent."""
 
 _SENDING = {Goal.RETURN: State.RETURNING, Goal.DEREGISTER: State.DEREGISTERING}
 
-Fields = dict[str, str | int | None]
-
 
 class Registrar:
     """The exchange with the home agent. Its methods add to `out` what is to be done."""
@@ -67,7 +60,7 @@ class Registrar:
         self, policy: MobileNodePolicy, random_bytes: Callable[[int], bytes]
     ) -> None:
         self.policy = policy
-        self.out: list[Effect] = []
+        self.out = Outbox(policy.home_address)
         self.attachment: Attachment | None = None
         """Where the node is, or is getting registered."""
         self.attempt: Attempt | None = None
@@ -78,8 +71,7 @@ class Registrar:
         self.timestamps = Timestamps(random_bytes, coarse=policy.coarse_timestamps)
         self._random_bytes = random_bytes
         self._machine = Machine(STATES)
-        self._slot = TunnelSlot(policy.home_address)
-        self._answers: dict[int, tuple[float, list[Finished]]] = {}
+        self._slot = TunnelSlot(policy.home_address, self.out)
         # One request per second on average (MN-15); after a quiet time a handover or a
         # resynchronisation need not wait for the second after the last request.
         self._bucket = TokenBucket(rate=1, burst=2)
@@ -92,7 +84,7 @@ class Registrar:
 
     def next_timer(self) -> float | None:
         """Return the monotonic second at which `tick` has something to do."""
-        times = [deadline for deadline, _ in self._answers.values()]
+        times = self._slot.deadlines()
         if self.attempt is not None and self.attempt.due is not None:
             times.append(self.attempt.due)
         if self.registration is not None:
@@ -151,7 +143,7 @@ class Registrar:
     def drop_attempt(self, error: str) -> None:
         """End the attempt under way; those who wait for it get the error."""
         if self.attempt is not None:
-            self.finish(self.attempt.requesters, error)
+            self.out.finish(self.attempt.requesters, error)
             self.attempt = None
 
     def stay_home(self, attachment: Attachment) -> None:
@@ -182,7 +174,7 @@ class Registrar:
             return
         name = self.attachment.interface
         ending = self.attempt is not None and self.attempt.goal is Goal.DEREGISTER
-        self.warn("interface_lost", {"interface": name})
+        self.out.warn("interface_lost", {"interface": name})
         self.drop_attempt(f"{name} was lost")
         if ending:
             self.registration = None
@@ -213,7 +205,7 @@ class Registrar:
             if doubt is not None:
                 fields: Fields = {"source": source, "code": reply.code}
                 fields["reason"] = doubt.reason
-                self.warn("message_dropped", fields, rule=doubt.rule)
+                self.out.warn("message_dropped", fields, rule=doubt.rule)
             return
         attempt.awaited = None
         attempt.last_code = self.last_code = reply.code
@@ -229,30 +221,23 @@ class Registrar:
 
     def tunnel_answered(self, token: int, error: str | None, now: Instant) -> None:
         """Take in the data plane's answer to an order."""
-        _, finished = self._answers.pop(token, (0.0, []))
-        latest = self._slot.settle(token, ready=error is None)
-        if error is not None:
-            self.note("tunnel_failed", {"reason": error}, severity=Severity.ERROR)
-            finished = [
-                dataclasses.replace(f, error=f"tunnel: {error}") for f in finished
-            ]
-        self.out += finished
-        if not latest:
+        if not self._slot.settle(token, error):
             return
         if self.state is State.PREPARING:
             self._prepared(error, now)
-        elif error is not None and self.registration is not None:
-            # The refresh finds that the tunnel is not the wanted one, and orders it.
+        elif error is not None:
+            self._hurry(now)
+
+    def _hurry(self, now: Instant) -> None:
+        """Refresh soon: that finds the tunnel missing, and orders it."""
+        if self.registration is not None:
             soon = min(self.registration.refresh_at, now.mono + TUNNEL_RETRY_S)
             self.registration = dataclasses.replace(self.registration, refresh_at=soon)
 
     def tick(self, now: Instant) -> None:
         """Do what is due."""
-        for token, (deadline, finished) in list(self._answers.items()):
-            if deadline <= now.mono:
-                del self._answers[token]
-                error = "tunnel: the data plane does not answer"
-                self.out += [dataclasses.replace(f, error=error) for f in finished]
+        if self._slot.tick(now):
+            self._hurry(now)
         if self.registration is not None and self.registration.expires <= now.mono:
             self._expire(self.registration, now)
         attempt = self.attempt
@@ -273,7 +258,7 @@ class Registrar:
         if state is not old:
             self._machine.state = state
             fields: Fields = {"state": state.value, "before": old.value}
-            self.note("state_changed", fields, severity=Severity.DEBUG)
+            self.out.note("state_changed", fields, severity=Severity.DEBUG)
 
     def _prepare(self, attempt: Attempt, now: Instant) -> None:
         """Bring the tunnel to where the request can be sent.
@@ -289,16 +274,16 @@ class Registrar:
             tunnel = make_tunnel(self.policy, attempt, receive_only=True)
             ready = wanted is not None and (not wanted.receive_only or wanted == tunnel)
             if not ready:
-                self.out.append(slot.order(tunnel))
+                slot.order(tunnel)
             waits = not ready or (wanted == tunnel and slot.waits)
         elif attempt.goal is Goal.RETURN:
             if wanted is not None:
-                self.out.append(slot.order(None))
+                slot.order(None)
             waits = slot.waits
         else:
             waits = False
         if waits:
-            attempt.due = now.mono + TUNNEL_PATIENCE_S
+            attempt.due = now.mono + PATIENCE_S
             self._go(State.PREPARING)
         else:
             self._depart(attempt, now)
@@ -312,7 +297,7 @@ class Registrar:
             # tunnel that is left over.
             self._depart(attempt, now)
             return
-        self.finish(attempt.requesters, f"tunnel: {error}")
+        self.out.finish(attempt.requesters, f"tunnel: {error}")
         attempt.requesters = []
         if attempt.persistent:
             attempt.due = now.mono + TUNNEL_RETRY_S
@@ -327,7 +312,7 @@ class Registrar:
 
     def _announce(self, attempt: Attempt) -> None:
         interface = attempt.attachment.interface
-        self.out.append(AnnounceAddress(self.policy.home_address, interface))
+        self.out.put(AnnounceAddress(self.policy.home_address, interface))
 
     def _transmit(self, attempt: Attempt, now: Instant) -> None:
         """Send a request, each time with a new Identification (MN-25, MN-37)."""
@@ -343,7 +328,7 @@ class Registrar:
         attempt.sent_at = now.mono
         attempt.tries += 1
         attempt.due = now.mono + attempt.backoff.wait()
-        self.out.append(make_request(self.policy, attempt, identification))
+        self.out.put(make_request(self.policy, attempt, identification))
         fields: Fields = {
             "interface": attempt.attachment.interface,
             "care_of_address": attempt.care_of_address,
@@ -352,16 +337,14 @@ class Registrar:
             "identification": f"{identification:016x}",
             "tries": attempt.tries,
         }
-        self.note("request_sent", fields)
+        self.out.note("request_sent", fields)
 
     def _proceed(self, attempt: Attempt, now: Instant) -> None:
         """Go on when the time for the next step has come."""
         if self.state is State.PREPARING:
             if self._slot.waits:
                 self._slot.give_up()
-                error = "the data plane does not answer"
-                self.note("tunnel_failed", {"reason": error}, severity=Severity.ERROR)
-                self._prepared(error, now)
+                self._prepared(NO_ANSWER, now)
             else:
                 self._prepare(attempt, now)
             return
@@ -391,8 +374,8 @@ class Registrar:
             "reason": error,
             "tries": attempt.tries,
         }
-        self.warn("gave_up" if self._may_end(attempt) else "no_reply", fields)
-        self.finish(attempt.requesters, error, code)
+        self.out.warn("gave_up" if self._may_end(attempt) else "no_reply", fields)
+        self.out.finish(attempt.requesters, error, code)
         attempt.requesters = []
         if self._may_end(attempt):
             self._fail(attempt, now)
@@ -444,17 +427,16 @@ class Registrar:
             )
             self._go(State.REGISTERED)
             event = "registration_refreshed" if renewed else "registration_accepted"
-            self.note(event, fields | {"code": code}, rule="MN-33")
-            self._order(
-                make_tunnel(self.policy, attempt, receive_only=False), finished, now
-            )
+            self.out.note(event, fields | {"code": code}, rule="MN-33")
+            tunnel = make_tunnel(self.policy, attempt, receive_only=False)
+            self._slot.ensure(tunnel, now, finished)
             return
         self.registration = None
-        self.note("deregistration_accepted", fields | {"code": code}, rule="MN-24")
+        self.out.note("deregistration_accepted", fields | {"code": code}, rule="MN-24")
         if attempt.goal is Goal.RETURN:
             self._go(State.AT_HOME)
             self._announce(attempt)
-            self.out += finished
+            self.out.put(*finished)
         else:
             self._detach(now, finished)
 
@@ -469,7 +451,7 @@ class Registrar:
             "adjusted": int(adjusted),
             "mismatches": attempt.mismatches,
         }
-        self.warn("identification_mismatch", fields, rule="MN-35")
+        self.out.warn("identification_mismatch", fields, rule="MN-35")
         if attempt.mismatches <= QUICK_RESYNCHRONISATIONS:
             self._transmit(attempt, now)
 
@@ -490,7 +472,7 @@ class Registrar:
         attempt.redirected = True
         attempt.home_agent = named
         fields: Fields = {"code": reply.code, "home_agent": named}
-        self.warn("home_agent_named", fields, rule="MN-36")
+        self.out.warn("home_agent_named", fields, rule="MN-36")
         self._prepare(attempt, now)
 
     def _denied(
@@ -503,8 +485,8 @@ class Registrar:
             "code": code,
             "reason": reason,
         }
-        self.warn("registration_denied", fields)
-        self.finish(attempt.requesters, f"{reason} (code {code})", code)
+        self.out.warn("registration_denied", fields)
+        self.out.finish(attempt.requesters, f"{reason} (code {code})", code)
         attempt.requesters = []
         if self._may_end(attempt):
             self._fail(attempt, now)
@@ -524,7 +506,7 @@ class Registrar:
             "care_of_address": attachment.address,
             "lifetime": registration.lifetime,
         }
-        self.warn("registration_expired", fields, rule="MN-33")
+        self.out.warn("registration_expired", fields, rule="MN-33")
         attempt = self.attempt
         if self.state is State.REGISTERED:
             # The timer came late, so late that there was no refresh.
@@ -535,55 +517,14 @@ class Registrar:
         elif self.state is State.REFRESHING:
             self._go(State.REGISTERING)
         elif self.state is State.DETACHED:
-            self._order(None, [], now)
+            self._slot.ensure(None, now)
         elif attempt is not None and self.state in _SENDING.values():
             # What was to be ended has ended by itself.
             requesters, attempt.requesters = attempt.requesters, []
-            self.out += [Finished(token=token) for token in requesters]
+            self.out.finish(requesters)
             self._fail(attempt, now)
 
     def _detach(self, now: Instant, finished: list[Finished]) -> None:
         self.attachment = None
         self._go(State.DETACHED)
-        self._order(None, finished, now)
-
-    def _order(
-        self, tunnel: Tunnel | None, finished: list[Finished], now: Instant
-    ) -> None:
-        """Have a tunnel installed or removed unless it is; then answer who waits."""
-        if self._slot.wanted != tunnel:
-            self.out.append(self._slot.order(tunnel))
-        if not self._slot.waits:
-            self.out += finished
-        elif finished:
-            _, others = self._answers.get(self._slot.latest, (0.0, []))
-            deadline = now.mono + TUNNEL_PATIENCE_S
-            self._answers[self._slot.latest] = (deadline, others + finished)
-
-    # Notes
-
-    def finish(
-        self,
-        requesters: Iterable[int],
-        error: str | None = None,
-        code: int | None = None,
-    ) -> None:
-        """Answer those who wait."""
-        self.out += [Finished(token=t, error=error, code=code) for t in requesters]
-
-    def note(
-        self,
-        event: str,
-        fields: Fields,
-        *,
-        rule: str | None = None,
-        severity: Severity = Severity.INFO,
-    ) -> None:
-        """Note an event of this node."""
-        fields = {"home_address": self.policy.home_address, **fields}
-        noted = Noted(event=event, severity=severity, rule=rule, fields=fields)
-        self.out.append(noted)
-
-    def warn(self, event: str, fields: Fields, *, rule: str | None = None) -> None:
-        """Note an event that someone may want to look into."""
-        self.note(event, fields, rule=rule, severity=Severity.WARNING)
+        self._slot.ensure(None, now, finished)
