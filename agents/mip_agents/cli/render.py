@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tables and lines for people; readable at 80 columns."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_STYLES = {"warning": "yellow", "error": "bold red", "debug": "dim"}
+_LATER = ("counters", "drops", "traffic", "dataplane")
+"""Parts of a status that get a table or a line of their own."""
+
+
+def _console() -> Console:
+    # In a file or a pipe, a terminal's width would cut lines for no reason.
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def status(answer: Mapping[str, Any]) -> None:
+    """Show what `/v1/status` says."""
+    console = _console()
+    table = _plain_table()
+    for name, value in answer.items():
+        if name not in _LATER:
+            table.add_row(_words(name), escape(_value(name, value)))
+    dataplane = answer.get("dataplane", {})
+    passed_over = "; ".join(
+        f"{name}: {reason}" for name, reason in dataplane.get("passed_over", {}).items()
+    )
+    text = str(dataplane.get("name"))
+    table.add_row(
+        "data plane",
+        escape(f"{text} (passed over: {passed_over})" if passed_over else text),
+    )
+    console.print(table)
+    for home_address, counters in answer.get("traffic", {}).items():
+        console.print(f"\ntunnel of {home_address}: {_traffic(counters)}")
+    for title in ("drops", "counters"):
+        entries: Mapping[str, int] = answer.get(title, {})
+        if entries:
+            console.print(f"\n{title}")
+            table = _plain_table()
+            for name, count in entries.items():
+                table.add_row(f"  {_words(name)}", str(count))
+            console.print(table)
+
+
+def bindings(answer: Sequence[Mapping[str, Any]]) -> None:
+    """Show what `/v1/bindings` says."""
+    console = _console()
+    if not answer:
+        console.print("no bindings")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("home address", "care-of address"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("left", justify="right", no_wrap=True)
+    for title in ("flags", "tunnel"):
+        table.add_column(title, no_wrap=True)
+    for title in ("to node", "from node"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for binding in answer:
+        table.add_row(
+            str(binding.get("home_address")),
+            str(binding.get("care_of_address")),
+            _duration(binding.get("remaining")),
+            str(binding.get("flags")),
+            str(binding.get("encapsulation")),
+            _size(binding.get("sent_bytes", 0)),
+            _size(binding.get("received_bytes", 0)),
+        )
+    console.print(table)
+
+
+def event(entry: Mapping[str, Any]) -> None:
+    """Show one event as a line."""
+    moment = datetime.datetime.fromtimestamp(entry.get("time", 0)).astimezone()
+    severity = str(entry.get("severity"))
+    fields = " ".join(
+        f"{name}={value}"
+        for name, value in entry.items()
+        if name not in {"time", "event", "severity"} and value is not None
+    )
+    style = _STYLES.get(severity)
+    name = str(entry.get("event"))
+    text = f"[{style}]{escape(name)}[/]" if style else escape(name)
+    _console().print(
+        f"{moment.isoformat(timespec='milliseconds')[11:23]} {text} {escape(fields)}",
+        soft_wrap=True,
+    )
+
+
+def _plain_table() -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(name: str, value: Any) -> str:
+    if name in {"uptime", "remaining", "next_expiry"} and value is not None:
+        return _duration(int(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+def _traffic(counters: Mapping[str, int]) -> str:
+    return (
+        f"sent {counters['sent_packets']} packets, {_size(counters['sent_bytes'])}; "
+        f"received {counters['received_packets']} packets, "
+        f"{_size(counters['received_bytes'])}"
+    )
+
+
+def _duration(seconds: int | None) -> str:
+    """Write seconds as a clock would; None is an infinite lifetime."""
+    if seconds is None:
+        return "infinite"
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02}m{seconds:02}s"
+    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+def _size(count: int) -> str:
+    """Write a number of bytes with a unit."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

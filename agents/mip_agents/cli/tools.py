@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mip demo`, `mip shell` and `mip bench`."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Encapsulation(enum.StrEnum):
+    """What the demonstration's tunnels are made of."""
+
+    IPIP = "ipip"
+    GRE = "gre"
+
+
+def demo(
+    encapsulation: Annotated[
+        Encapsulation, typer.Option(help="What the tunnels are made of.")
+    ] = Encapsulation.IPIP,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave all running for a look around.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw a picture.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where captures, logs and results go."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Summary as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Roam through a small Internet with real agents, and measure the loss.
+
+    Builds a home network, two visited networks and a correspondent in network
+    namespaces (no root needed), moves a mobile node through them while TCP and UDP
+    flow, and prints what happened. Exit 0 only if the traffic survived.
+
+    Example: mip demo --encapsulation gre --plot handovers.png
+    """
+    from mip_agents.lab.demo import DemoOptions, run_demo
+
+    options = DemoOptions(
+        encapsulation=encapsulation.value,
+        keep=keep,
+        plot=plot,
+        folder=folder,
+        json=json,
+    )
+    raise typer.Exit(run_demo(options))
+
+
+def shell() -> None:
+    """Open Scapy's prompt with every layer and helper of Mobile IP loaded.
+
+    Example: mip shell     then, at the prompt: ls(MIPRRQ)
+    """
+    from scapy.main import interact
+
+    import scapy_mip.all as everything
+
+    names = {name: getattr(everything, name) for name in everything.__all__}
+    interact(mydict=names, mybanner="Mobile IPv4: try ls(MIPRRQ), ls(MIPRRP)")
+
+
+def bench(
+    json: Annotated[
+        bool, typer.Option("--json", help="Results as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Run the benchmarks: each is a ratio, measured side by side in one run.
+
+    Example: mip bench --json
+    """
+    from mip_agents.bench import main
+
+    raise typer.Exit(main(["--json"] if json else []))

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A running agent: an engine with everything around it, started and stopped in order.
+
+Start: journal, port 434, control socket, data plane (which removes what a dead
+predecessor left in the kernel), restored bindings, links, and only then datagrams and
+requests. Stop: the same backwards, so that nothing of the agent stays in the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from mip_agents.dataplane.api import Counters, Dataplane
+from mip_agents.protocol.effects import Finished, Noted
+from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.events import (
+    CancelRequested,
+    ClearRequested,
+    DeregisterRequested,
+    InterfacesChanged,
+    RegisterRequested,
+)
+from mip_agents.protocol.home_agent import HomeAgentEngine
+from mip_agents.protocol.links import InterfaceState
+from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.runtime.assembly import (
+    HOME_AGENT,
+    MOBILE_NODE,
+    choose_dataplane,
+    make_engine,
+    open_store,
+    watch_links,
+)
+from mip_agents.runtime.control import make_app
+from mip_agents.runtime.driver import Driver
+from mip_agents.runtime.events import Broadcast, Notes, Sink
+from mip_agents.runtime.metrics import EventCounters, exposition
+from mip_agents.runtime.options import AgentOptions
+from mip_agents.runtime.ports import Store
+from mip_agents.runtime.sdnotify import ServiceManager
+from mip_agents.runtime.timesync import SystemClock, TimeSync
+from mip_agents.runtime.udp import UdpServer
+from mip_agents.runtime.unixserver import ControlServer
+from scapy_mip import __version__
+
+_FAREWELL_S = 1.0
+"""How long a mobile node waits for the answer to its deregistration at the end."""
+_SETTLE_S = 3.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Agent:
+    """A home agent or a mobile node, by the policy it is given.
+
+    `run` does all; `running` is the same as a context for a program of its own.
+
+    :param sinks: further readers of what is noted, such as a log.
+    :param store: instead of the one that the options name.
+    :param dataplane: instead of the one that the options name.
+    """
+
+    def __init__(
+        self,
+        policy: HomeAgentPolicy | MobileNodePolicy,
+        options: AgentOptions | None = None,
+        *,
+        sinks: Iterable[Sink] = (),
+        store: Store | None = None,
+        dataplane: Dataplane | None = None,
+    ) -> None:
+        self.role = HOME_AGENT if isinstance(policy, HomeAgentPolicy) else MOBILE_NODE
+        self.options = options or AgentOptions()
+        self.clock = SystemClock()
+        self.counters = EventCounters()
+        self.broadcast = Broadcast()
+        self.notes = Notes(self.counters, self.broadcast, *sinks)
+        self._policy = policy
+        self._engine = make_engine(policy)
+        self._store = store
+        self._given_dataplane = dataplane
+        self._passed_over: Mapping[str, str] = {}
+        self._net = UdpServer(
+            self.notes, address=self.options.listen, port=self.options.port
+        )
+        self._driver: Driver | None = None
+        self._dataplane: Dataplane | None = None
+        self._started = time.monotonic()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    # Life
+
+    async def run(self, *, signals: bool = True) -> None:
+        """Run as the daemon that this process is, until `stop` or a signal.
+
+        SIGTERM, SIGINT and SIGHUP stop the agent; a second one makes it hurry: it still
+        undoes its changes, but waits for nobody.
+        :raises MipError: it cannot start; one line that says what to do.
+        """
+        manager = ServiceManager()
+        with self._signals() if signals else contextlib.nullcontext():
+            async with self.running():
+                gc.collect()
+                # What exists now lives as long as the agent: spare the collector it.
+                gc.freeze()
+                keeper = asyncio.create_task(manager.keep_alive())
+                try:
+                    manager.ready()
+                    await self._stop.wait()
+                    manager.stopping()
+                finally:
+                    keeper.cancel()
+
+    def stop(self) -> None:
+        """End `run`. From another thread, by `loop.call_soon_threadsafe`."""
+        self._stop.set()
+
+    async def stopped(self) -> None:
+        """Wait for `stop`."""
+        await self._stop.wait()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Have the agent run inside the block.
+
+        :raises MipError: it cannot start; one line that says what to do.
+        """
+        async with AsyncExitStack() as stack:
+            store = self._store or open_store(self.options, self.role, self.notes)
+            stack.callback(store.close)
+            self._net.open()
+            stack.callback(self._net.close)
+            control = self._open_control(stack)
+            dataplane = self._choose_dataplane()
+            # Closing is safe after a failed open, which may have got half-way.
+            stack.push_async_callback(dataplane.close)
+            await dataplane.open()
+            driver = Driver(
+                self._engine,
+                clock=self.clock,
+                net=self._net,
+                store=store,
+                dataplane=dataplane,
+                notes=self.notes,
+            )
+            stack.callback(setattr, self, "_driver", None)
+            self._driver = await stack.enter_async_context(driver)
+            driver.post(store.load())
+            await driver.settle()
+            await self._start_links(driver)
+            self._net.start(lambda batch: driver.post(*batch))
+            sync = TimeSync(self.clock, self.options.ntp_servers, self.notes)
+            driver.spawn("time", sync.run())
+            serving = None
+            if control is not None:
+                serving = driver.spawn("control", control.serve(make_app(self)))
+            self._note("agent_started", dataplane=dataplane.name)
+            try:
+                yield
+            finally:
+                self._note("agent_stopping")
+                await self._say_farewell()
+                self._net.stop()
+                self.broadcast.close()
+                if control is not None and serving is not None:
+                    control.stop()
+                    await self._patiently(asyncio.wait([serving]), _SETTLE_S)
+                await self._patiently(driver.settle(), _SETTLE_S)
+        self._note("agent_stopped")
+
+    def _open_control(self, stack: AsyncExitStack) -> ControlServer | None:
+        if self.options.control_socket is None:
+            return None
+        control = ControlServer(self.options.control_socket)
+        control.open()
+        stack.callback(control.close)
+        return control
+
+    def _choose_dataplane(self) -> Dataplane:
+        if self._given_dataplane is not None:
+            dataplane = self._given_dataplane
+        else:
+            chosen = choose_dataplane(self._policy, self.options)
+            dataplane, self._passed_over = chosen
+        self._dataplane = dataplane
+        return dataplane
+
+    async def _start_links(self, driver: Driver) -> None:
+        """Tell the engine of the interfaces as they are, and of every change."""
+        told = asyncio.Event()
+
+        def changed(interfaces: Mapping[str, InterfaceState]) -> None:
+            self._net.forget_interfaces()
+            driver.post(InterfacesChanged(self._with_gateways(interfaces)))
+            told.set()
+
+        task = driver.spawn("links", watch_links(changed))
+        # The first look is part of the start; a watch that cannot even look is noted
+        # as its task's failure, and the agent goes on with what it has.
+        first = asyncio.ensure_future(told.wait())
+        await asyncio.wait({task, first}, return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+
+    def _with_gateways(
+        self, interfaces: Mapping[str, InterfaceState]
+    ) -> dict[str, InterfaceState]:
+        """Put the configured next hops in the place of the kernel's."""
+        gateways = self.options.gateways
+        return {
+            name: replace(state, gateway=gateways.get(name, state.gateway))
+            for name, state in interfaces.items()
+        }
+
+    async def _say_farewell(self) -> None:
+        """Deregister a mobile node, if its home agent answers soon."""
+        if self.role == MOBILE_NODE:
+            await self._patiently(self.deregister(), _FAREWELL_S)
+
+    async def _patiently(self, work: Awaitable[object], seconds: float) -> None:
+        """Wait for `work`, but no longer than `seconds` nor when in a hurry."""
+        task = asyncio.ensure_future(work)
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait(
+                {task, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            task.cancel()
+            hurry.cancel()
+        if task.done() and not task.cancelled() and (error := task.exception()):
+            self.notes.crash("stop", error)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self._signalled)
+        try:
+            yield
+        finally:
+            for number in _STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    def _note(self, event: str, **fields: str | int | None) -> None:
+        self.notes.note(Noted(event=event, fields={"role": self.role} | fields))
+
+    # Control
+
+    def _running_driver(self) -> Driver:
+        if self._driver is None:
+            raise MipError("the agent is not running")
+        return self._driver
+
+    def status(self) -> dict[str, Any]:
+        """Return everything worth knowing, JSON-able; see `Engine.status`."""
+        own: dict[str, Any] = {
+            "role": self.role,
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime": round(time.monotonic() - self._started, 3),
+        }
+        dataplane = self._dataplane
+        rest: dict[str, Any] = {
+            "clock_offset_ns": self.clock.offset_ns,
+            "dataplane": {
+                "name": None if dataplane is None else dataplane.name,
+                "passed_over": dict(self._passed_over),
+            },
+            "counters": self.counters.totals(),
+            "drops": self._drops(),
+        }
+        if self.role == MOBILE_NODE:
+            rest["traffic"] = {
+                address: asdict(counters)
+                for address, counters in self._traffic().items()
+            }
+        return own | self._engine.status(self.clock.now()) | own | rest
+
+    def bindings(self) -> list[dict[str, Any]]:
+        """Return a home agent's bindings, each with the traffic of its tunnel."""
+        if not isinstance(self._engine, HomeAgentEngine):
+            raise MipError("only a home agent has bindings")
+        bindings = self._engine.bindings(self.clock.now())
+        if self._dataplane is not None:
+            for binding in bindings:
+                counters = self._dataplane.counters(binding["home_address"])
+                binding |= asdict(counters)
+        return bindings
+
+    def _traffic(self) -> dict[str, Counters]:
+        dataplane = self._dataplane
+        if dataplane is None:
+            return {}
+        return {
+            tunnel.home_address: dataplane.counters(tunnel.home_address)
+            for tunnel in dataplane.tunnels()
+        }
+
+    def _drops(self) -> dict[str, int]:
+        return {} if self._dataplane is None else dict(self._dataplane.drops().reasons)
+
+    def metrics(self) -> str:
+        """Return the counters as Prometheus text."""
+        state = self._engine.status(self.clock.now())
+        name = "none" if self._dataplane is None else self._dataplane.name
+        return exposition(
+            info={"version": __version__, "role": self.role, "dataplane": name},
+            uptime_s=round(time.monotonic() - self._started, 3),
+            events=self.counters,
+            drops=self._drops(),
+            traffic=self._traffic(),
+            gauges={
+                name: int(value)
+                for name, value in state.items()
+                if isinstance(value, int)
+            },
+        )
+
+    async def register(self, interface: str, lifetime: int | None = None) -> Finished:
+        """Mobile node: register through an interface; None: the usual lifetime."""
+        return await self._running_driver().request(
+            lambda token: RegisterRequested(
+                token=token, interface=interface, lifetime=lifetime
+            )
+        )
+
+    async def deregister(self) -> Finished:
+        """Mobile node: end the registration."""
+        return await self._running_driver().request(DeregisterRequested)
+
+    async def cancel(self) -> Finished:
+        """Mobile node: give up the request that is under way."""
+        return await self._running_driver().request(CancelRequested)
+
+    async def clear(self, home_address: str) -> Finished:
+        """Home agent: drop a node's bindings."""
+        return await self._running_driver().request(
+            lambda token: ClearRequested(token, home_address)
+        )

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Configuration files: TOML, judged by pydantic models, turned into plain policies.
+
+Every error is one line with the file, the path of the key, what is wrong and what is
+allowed. Values are never repeated in errors: a key may stand in the wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
+from mip_agents.protocol.security import SecurityTable
+from mip_agents.runtime import models
+from mip_agents.runtime.explain import explain, nearest
+from mip_agents.runtime.keys import key_path, readable_by_others
+from mip_agents.runtime.options import AgentConfig, AgentOptions
+from scapy_mip.auth import SecurityAssociation
+from scapy_mip.const import Encapsulation
+
+ROLES = {"home_agent": "ha", "mobile_node": "mn"}
+"""Top-level table of each role that this version runs, and its subcommand."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_TOML_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+class ConfigError(MipError):
+    """A configuration that cannot be used; one line for each problem."""
+
+    exit_code = 2
+    """Of the command that was given it."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load_config(path: Path, role: str | None = None) -> AgentConfig:
+    """Read and judge a configuration file.
+
+    :param role: `home_agent` or `mobile_node`, where only one of them will do.
+    :raises ConfigError: with every problem that was found.
+    """
+    document = _read_toml(path)
+    kind = _role(path, document)
+    if role is not None and kind != role:
+        raise ConfigError(
+            f"{path}: [{kind}] is for `mip {ROLES[kind]}`; "
+            f"`mip {ROLES[role]}` needs a table [{role}]"
+        )
+    if kind == "home_agent":
+        return _home_agent(path, document)
+    return _mobile_node(path, document)
+
+
+def _role(path: Path, document: dict[str, Any]) -> str:
+    """Return whose configuration it is: the role's table is no array."""
+    found = [name for name in ROLES if isinstance(document.get(name), dict)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f"{path}: both [home_agent] and [mobile_node]: allowed is one"
+        )
+    if isinstance(document.get("foreign_agent"), dict):
+        raise ConfigError(
+            f"{path}: foreign_agent: not supported by this version; "
+            "allowed: [home_agent], [mobile_node]"
+        )
+    for name in document:
+        near = nearest(name, ROLES)
+        if near is not None and name not in ROLES:
+            raise ConfigError(f"{path}: {name}: unknown key; did you mean {near}?")
+    raise ConfigError(
+        f"{path}: no table [home_agent] or [mobile_node]: one of them is needed"
+    )
+
+
+def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
+    file = _validate(path, models.HomeAgentFile, document)
+    table = file.home_agent
+    folder = path.parent
+    sources = [(path, file.mobile_node)]
+    if table.mobile_nodes_file is not None:
+        more = folder / table.mobile_nodes_file
+        nodes = _validate(more, models.MobileNodesFile, _read_toml(more))
+        sources.append((more, nodes.mobile_node))
+    if not any(entries for _, entries in sources):
+        raise ConfigError(
+            f"{path}: mobile_node: at least one [[mobile_node]] or "
+            "home_agent.mobile_nodes_file is needed"
+        )
+    home_network = IPv4Network(table.home_network)
+    nodes_table = SecurityTable()
+    for source, entries in sources:
+        for index, entry in enumerate(entries):
+            place = f"mobile_node[{index}]"
+            peer = IPv4Network(entry.home_address)
+            if not peer.subnet_of(home_network):
+                raise ConfigError(
+                    f"{source}: {place}.home_address: not in home_agent.home_network; "
+                    f"allowed: addresses and prefixes in {home_network}"
+                )
+            if peer == IPv4Network(table.address):
+                raise ConfigError(
+                    f"{source}: {place}.home_address: is the home agent's own address; "
+                    "allowed: any other of the home network"
+                )
+            _add(nodes_table, source, place, peer, _association(source, place, entry))
+    foreign = SecurityTable()
+    for index, agent in enumerate(file.foreign_agent):
+        place = f"foreign_agent[{index}]"
+        network = IPv4Network(agent.address)
+        _add(foreign, path, place, network, _association(path, place, agent))
+    return AgentConfig(
+        policy=HomeAgentPolicy(
+            address=table.address,
+            home_network=home_network,
+            mobile_nodes=nodes_table,
+            foreign_agents=foreign,
+            max_lifetime=table.max_lifetime,
+            max_bindings_per_node=table.max_bindings_per_node,
+            encapsulations=frozenset(
+                _encapsulation(name) for name in table.encapsulations
+            ),
+            reverse_tunnel=ReverseTunnel(table.reverse_tunnel),
+            timestamp_tolerance=table.timestamp_tolerance,
+        ),
+        options=_options(path, table, Path(table.state_dir)),
+        warnings=_exposed([*sources, (path, file.foreign_agent)]),
+    )
+
+
+def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:
+    file = _validate(path, models.MobileNodeFile, document)
+    table = file.mobile_node
+    network = None
+    if table.home_network is not None:
+        network = IPv4Network(table.home_network)
+        if IPv4Address(table.home_address) not in network:
+            raise ConfigError(
+                f"{path}: mobile_node.home_address: not in mobile_node.home_network; "
+                f"allowed: addresses in {network}"
+            )
+    if table.home_address == table.home_agent:
+        raise ConfigError(
+            f"{path}: mobile_node.home_address: is the home agent's address; "
+            "allowed: any other of the home network"
+        )
+    state_dir = None if table.state_dir is None else Path(table.state_dir)
+    return AgentConfig(
+        policy=MobileNodePolicy(
+            home_address=table.home_address,
+            home_agent=table.home_agent,
+            security=_association(path, "mobile_node", table),
+            home_network=network,
+            lifetime=table.lifetime,
+            reverse_tunnel=table.reverse_tunnel,
+            encapsulation=_encapsulation(table.encapsulation),
+            interfaces=tuple(table.interfaces),
+            coarse_timestamps="coarse_timestamps" in table.quirks,
+        ),
+        options=_options(path, table, state_dir),
+        warnings=_exposed([(path, [table])]),
+    )
+
+
+def _options(
+    path: Path, table: models.CommonTable, state_dir: Path | None
+) -> AgentOptions:
+    folder = path.parent
+    return AgentOptions(
+        state_dir=None if state_dir is None else folder / state_dir,
+        control_socket=folder / table.control_socket,
+        dataplane=table.dataplane,
+        ntp_servers=tuple(table.ntp_server),
+    )
+
+
+def _encapsulation(name: str) -> Encapsulation:
+    return next(member for member in Encapsulation if member.title == name)
+
+
+def _association(
+    path: Path, place: str, entry: models.SecurityKeys
+) -> SecurityAssociation:
+    try:
+        key = entry.key(path.parent)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {place}.{entry.key_name()}: {error}") from None
+    return SecurityAssociation(entry.spi, key, entry.algorithm)
+
+
+def _add(
+    table: SecurityTable,
+    path: Path,
+    place: str,
+    peer: IPv4Network,
+    association: SecurityAssociation,
+) -> None:
+    try:
+        table.add(peer, association)
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: {place}.spi: {error}; allowed: one key for each SPI of a peer"
+        ) from None
+
+
+def _exposed(sources: list[tuple[Path, Any]]) -> tuple[str, ...]:
+    """Warn of files with keys in them that every user of the machine may read."""
+    files: dict[Path, None] = {}
+    for path, entries in sources:
+        for entry in entries:
+            if entry.key_file is None:
+                files[path] = None
+            else:
+                files[key_path(entry.key_file, path.parent)] = None
+    return tuple(
+        f"{path}: holds keys and every user may read it: chmod o-rwx {path}"
+        for path in files
+        if readable_by_others(path)
+    )
+
+
+def _validate(path: Path, model: type[_Model], document: dict[str, Any]) -> _Model:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        problems = explain(error, model)
+    raise ConfigError(*(f"{path}: {problem}" for problem in problems))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: byte {error.start} is not UTF-8; allowed: TOML in UTF-8"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        text = str(error)
+        place = _TOML_PLACE.search(text)
+        where = f"{path}"
+        if place is not None:
+            text = text[: place.start()]
+            line, column = place.groups()
+            where += f":{line}:{column}" if line else " (at its end)"
+        # The parser may quote the name of a key, never a value.
+        raise ConfigError(f"{where}: no valid TOML: {text}") from None

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The mapping from an engine's effects to the ports: plain, synchronous, in one place.
+
+The asyncio driver of the daemons and a virtual-time loop call the same `Dispatcher`, so
+that a simulation runs the real mapping.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import (
+    AnnounceAddress,
+    Effect,
+    Finished,
+    InstallTunnel,
+    Journal,
+    Noted,
+    RemoveTunnel,
+    Send,
+)
+from mip_agents.protocol.engine import Engine
+from mip_agents.protocol.events import (
+    CancelRequested,
+    ClearRequested,
+    DeregisterRequested,
+    Event,
+    JournalFailed,
+    JournalWritten,
+    RegisterRequested,
+    TunnelFailed,
+)
+from mip_agents.runtime.ports import Answers, Net, Notes, Store, StoreError, Worker
+
+_REQUESTS = (RegisterRequested, DeregisterRequested, CancelRequested, ClearRequested)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The ports of one engine."""
+
+    net: Net
+    store: Store
+    worker: Worker
+    notes: Notes
+    answers: Answers
+
+
+class Dispatcher:
+    """Hands events to an engine and its effects to the ports, one turn at a time.
+
+    A turn has one `now`. All `Journal` effects of a turn go into one commit, their
+    answers are handled, and only then the datagrams leave: a reply is never sent before
+    its binding is durable. Whatever goes wrong while an effect is carried out is caught
+    here, noted with its traceback and told to the engine; nothing is raised.
+    """
+
+    def __init__(self, engine: Engine, ports: Ports) -> None:
+        self._engine = engine
+        self._ports = ports
+
+    def turn(self, events: Iterable[Event], now: Instant) -> None:
+        """Handle a batch of events with all that follows from them at once."""
+        queue = deque(events)
+        sends: list[Send] = []
+        journals: list[Journal] = []
+        while True:
+            while queue:
+                for effect in self._handle(queue.popleft(), now):
+                    self._carry_out(effect, sends, journals, queue)
+            if not journals:
+                break
+            queue.extend(self._commit(journals))
+            journals.clear()
+        for send in sends:
+            try:
+                self._ports.net.send(send)
+            except Exception as error:  # noqa: BLE001 - the daemon lives
+                self._ports.notes.crash("send", error)
+
+    def _handle(self, event: Event, now: Instant) -> list[Effect]:
+        try:
+            return self._engine.handle(event, now)
+        except Exception as error:  # noqa: BLE001 - the daemon lives
+            self._ports.notes.crash(f"engine: {type(event).__name__}", error)
+            if isinstance(event, _REQUESTS):
+                return [Finished(token=event.token, error=_internal(error))]
+            return []
+
+    def _carry_out(
+        self,
+        effect: Effect,
+        sends: list[Send],
+        journals: list[Journal],
+        queue: deque[Event],
+    ) -> None:
+        try:
+            match effect:
+                case Send():
+                    sends.append(effect)
+                case Journal():
+                    journals.append(effect)
+                case InstallTunnel() | RemoveTunnel() | AnnounceAddress():
+                    self._ports.worker.submit(effect)
+                case Noted():
+                    self._ports.notes.note(effect)
+                case Finished():
+                    self._ports.answers.finish(effect)
+                case _:
+                    assert_never(effect)
+        except Exception as error:  # noqa: BLE001 - the daemon lives
+            self._ports.notes.crash(f"effect: {type(effect).__name__}", error)
+            if isinstance(effect, InstallTunnel | RemoveTunnel):
+                queue.append(TunnelFailed(effect.token, _internal(error)))
+
+    def _commit(self, journals: list[Journal]) -> list[Event]:
+        """Write the journals in one transaction; return the answers."""
+        try:
+            self._ports.store.commit(
+                [change for journal in journals for change in journal.changes]
+            )
+        except StoreError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - the daemon lives
+            self._ports.notes.crash("journal", error)
+            reason = _internal(error)
+        else:
+            return [JournalWritten(journal.token) for journal in journals]
+        return [JournalFailed(journal.token, reason) for journal in journals]
+
+
+def _internal(error: BaseException) -> str:
+    """Say in one line that this is our fault; the log has the traceback."""
+    return f"internal error: {type(error).__name__}"

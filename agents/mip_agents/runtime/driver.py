@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One engine, its ports and one timer, in an asyncio loop.
+
+Everything that happens becomes an event and goes through `post`. Tasks exist in the
+driver's task group only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, assert_never
+
+from mip_agents.dataplane.api import Dataplane, DataplaneError
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import (
+    AnnounceAddress,
+    Finished,
+    InstallTunnel,
+    Noted,
+    RemoveTunnel,
+    Severity,
+)
+from mip_agents.protocol.engine import Engine
+from mip_agents.protocol.events import Event, TimerFired, TunnelFailed, TunnelReady
+from mip_agents.runtime.dispatch import Dispatcher, Ports
+from mip_agents.runtime.ports import Clock, Net, Notes, Order, Store
+
+_MIN_PAUSE = 0.001
+"""Seconds between two firings of the timer."""
+
+
+class Driver:
+    """Runs an engine; use as `async with Driver(...) as driver`.
+
+    On leaving the block all tasks are cancelled and every waiting request is answered
+    with an error.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Clock,
+        net: Net,
+        store: Store,
+        dataplane: Dataplane,
+        notes: Notes,
+    ) -> None:
+        self.engine = engine
+        self.notes = notes
+        self.clock = clock
+        self._worker = DataplaneWorker(dataplane, self.post, notes)
+        self._dispatcher = Dispatcher(
+            engine,
+            Ports(net=net, store=store, worker=self._worker, notes=notes, answers=self),
+        )
+        self._tokens = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Finished]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group = asyncio.TaskGroup()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await self._group.__aenter__()
+        self.spawn("data plane worker", self._worker.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for token in list(self._waiting):
+            self.finish(Finished(token=token, error="the agent is stopping"))
+        for task in self._tasks:
+            task.cancel()
+        await self._group.__aexit__(kind, error, trace)
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine as a task; if it fails that is noted and the rest goes on."""
+        task = self._group.create_task(self._guard(name, work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the daemon lives
+            self.notes.crash(name, error)
+
+    def post(self, *events: Event) -> None:
+        """Handle a batch of events now, with one `now`, and re-arm the timer."""
+        self._turn(events, self.clock.now())
+
+    def _turn(self, events: tuple[Event, ...], now: Instant) -> None:
+        if not self._closed:
+            self._dispatcher.turn(events, now)
+            self._arm()
+
+    def _arm(self, earliest: float = 0.0) -> None:
+        try:
+            due = self.engine.next_timer()
+        except Exception as error:  # noqa: BLE001 - the daemon lives
+            self.notes.crash("engine: next_timer", error)
+            due = None
+        if due is not None:
+            due = max(due, earliest)
+        if due == self._due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        # The loop's clock is time.monotonic(), as is Instant.mono.
+        self._timer = None if due is None else self._loop.call_at(due, self._fire)
+
+    def _fire(self) -> None:
+        due, self._due, self._timer = self._due, None, None
+        now = self.clock.now()
+        if due is not None and now.mono < due:
+            # The loop may call up to its clock's resolution early; an engine that is
+            # told "fired" must find its deadline reached.
+            now = Instant(mono=due, ntp=now.ntp)
+        if not self._closed:
+            self._dispatcher.turn((TimerFired(),), now)
+            # A deadline that its handling did not move must not become a busy loop.
+            self._arm(earliest=now.mono + _MIN_PAUSE)
+
+    def request(self, make: Callable[[int], Event]) -> asyncio.Future[Finished]:
+        """Post the event that `make` builds around a fresh token; await its answer."""
+        token = next(self._tokens)
+        future: asyncio.Future[Finished] = self._loop.create_future()
+        if self._closed:
+            future.set_result(Finished(token=token, error="the agent is stopping"))
+            return future
+        self._waiting[token] = future
+        future.add_done_callback(lambda _: self._waiting.pop(token, None))
+        self.post(make(token))
+        return future
+
+    def finish(self, finished: Finished) -> None:
+        """Answer the request that carries the token, if it still waits."""
+        future = self._waiting.pop(finished.token, None)
+        if future is not None and not future.done():
+            future.set_result(finished)
+
+    async def settle(self) -> None:
+        """Wait until the data plane has carried out every order."""
+        await self._worker.settle()
+
+
+class DataplaneWorker:
+    """Carries out orders to the data plane one after the other and answers them."""
+
+    def __init__(
+        self, dataplane: Dataplane, post: Callable[[Event], None], notes: Notes
+    ) -> None:
+        self._dataplane = dataplane
+        self._post = post
+        self._notes = notes
+        self._orders: asyncio.Queue[Order] = asyncio.Queue()
+
+    def submit(self, order: Order) -> None:
+        """Queue an order."""
+        self._orders.put_nowait(order)
+
+    async def settle(self) -> None:
+        """Wait until the queue is empty and the last order is answered."""
+        await self._orders.join()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            order = await self._orders.get()
+            try:
+                await self._do(order)
+            finally:
+                self._orders.task_done()
+
+    async def _do(self, order: Order) -> None:
+        reason: str | None = None
+        try:
+            match order:
+                case InstallTunnel():
+                    await self._dataplane.install(order.tunnel)
+                case RemoveTunnel():
+                    await self._dataplane.remove(order.home_address)
+                case AnnounceAddress():
+                    await self._dataplane.announce(order.address, order.interface)
+                case _:
+                    assert_never(order)
+        except DataplaneError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - the daemon lives
+            self._notes.crash(f"data plane: {type(order).__name__}", error)
+            reason = f"internal error: {type(error).__name__}"
+        if isinstance(order, AnnounceAddress):
+            if reason is not None:
+                self._notes.note(
+                    Noted(
+                        event="announcement_failed",
+                        severity=Severity.WARNING,
+                        fields={"address": order.address, "reason": reason},
+                    )
+                )
+        elif reason is None:
+            self._post(TunnelReady(order.token))
+        else:
+            self._post(TunnelFailed(order.token, reason))

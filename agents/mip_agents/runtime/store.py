@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What outlives a process: bindings and the newest Identification of each node.
+
+`SqliteStore` keeps them in one SQLite file per role (WAL, synchronous=FULL), one
+transaction per turn of the driver. 64-bit values, Identification and the NTP time of
+expiry, are stored as 16 hexadecimal digits: lossless, sorted like the numbers, and
+readable with the `sqlite3` command in the form that logs and JSON show.
+
+A damaged file is set aside as `NAME.corrupt-N` with an error in the log, and the agent
+starts without state: nodes register again by themselves within one lifetime, which is
+better than an agent that stays down until someone wakes up. What an attacker could gain
+is small, as replayed requests older than the tolerance (7 s) are refused by their time.
+Other trouble, such as a full disk or missing permission, stops the start with one line,
+and later makes single registrations fail (`JournalFailed`) while the agent lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mip_agents.protocol.effects import (
+    BindingRecord,
+    Change,
+    DroppedBinding,
+    IdentificationRecord,
+    Noted,
+    Severity,
+)
+from mip_agents.protocol.events import Restored
+from mip_agents.runtime.ports import Notes, StoreError
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE binding (
+    home_address TEXT NOT NULL,
+    care_of_address TEXT NOT NULL,
+    home_agent TEXT NOT NULL,
+    flags INTEGER NOT NULL,
+    lifetime INTEGER NOT NULL,
+    expires TEXT NOT NULL,          -- NTP time, 16 hexadecimal digits
+    identification TEXT NOT NULL,   -- 16 hexadecimal digits
+    spi INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (home_address, care_of_address)
+) WITHOUT ROWID;
+CREATE TABLE identification (
+    home_address TEXT PRIMARY KEY,
+    identification TEXT NOT NULL    -- 16 hexadecimal digits
+) WITHOUT ROWID;
+"""
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SUFFIXES = ("", "-wal", "-shm")
+
+_Binding = tuple[str, str, str, int, int, str, str, int, str]
+
+
+class MemoryStore:
+    """State that ends with its object: for library use without `state_dir`, and tests.
+
+    Keep the object to give a restarted agent what the first one stored.
+    """
+
+    def __init__(self) -> None:
+        self.bindings: dict[tuple[str, str], BindingRecord] = {}
+        self.identifications: dict[str, IdentificationRecord] = {}
+
+    def load(self) -> Restored:
+        """Return everything."""
+        return Restored(
+            tuple(self.bindings.values()), tuple(self.identifications.values())
+        )
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Take the changes in."""
+        for change in changes:
+            match change:
+                case BindingRecord():
+                    key = (change.home_address, change.care_of_address)
+                    self.bindings[key] = change
+                case DroppedBinding():
+                    key = (change.home_address, change.care_of_address)
+                    self.bindings.pop(key, None)
+                case IdentificationRecord():
+                    self.identifications[change.home_address] = change
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class SqliteStore:
+    """The journal in a directory of its own.
+
+    :param name: file name without suffix, one per role.
+    :raises StoreError: in one line: no permission, locked by another agent, too new.
+    """
+
+    def __init__(self, directory: Path, name: str, notes: Notes) -> None:
+        self._notes = notes
+        self._path = directory / f"{name}.sqlite"
+        self._lock = _lock(directory, directory / f"{name}.lock")
+        self._database: sqlite3.Connection | None = None
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            self._database = _connect(self._path)
+        except sqlite3.DatabaseError as error:
+            if not _damaged(error):
+                raise StoreError(f"{self._path}: {error}") from None
+            self._set_aside(error)
+
+    def _set_aside(self, error: Exception) -> None:
+        """Move the damaged file away and begin an empty one."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        kept = _set_aside(self._path)
+        self._notes.note(
+            Noted(
+                event="journal_corrupt",
+                severity=Severity.ERROR,
+                fields={
+                    "file": str(self._path),
+                    "reason": str(error),
+                    "kept_as": str(kept),
+                    "text": "starting without bindings: nodes must register again",
+                },
+            )
+        )
+        try:
+            self._database = _connect(self._path)
+        except sqlite3.DatabaseError as again:
+            raise StoreError(f"{self._path}: {again}") from None
+
+    def load(self) -> Restored:
+        """Return everything; a damaged file is set aside and counts as empty.
+
+        :raises StoreError: the file cannot be read.
+        """
+        try:
+            return self._load()
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and not _damaged(error):
+                raise StoreError(f"{self._path}: {error}") from None
+            self._set_aside(error)
+            return Restored((), ())
+
+    def _load(self) -> Restored:
+        database = self._open_database()
+        bindings = tuple(
+            BindingRecord(
+                home_address=home_address,
+                care_of_address=care_of_address,
+                home_agent=home_agent,
+                flags=flags,
+                lifetime=lifetime,
+                expires=int(expires, 16),
+                identification=int(identification, 16),
+                spi=spi,
+                source=source,
+            )
+            for (
+                home_address,
+                care_of_address,
+                home_agent,
+                flags,
+                lifetime,
+                expires,
+                identification,
+                spi,
+                source,
+            ) in database.execute("SELECT * FROM binding")
+        )
+        identifications = tuple(
+            IdentificationRecord(home_address, int(identification, 16))
+            for home_address, identification in database.execute(
+                "SELECT home_address, identification FROM identification"
+            )
+        )
+        return Restored(bindings, identifications)
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Write a batch in one transaction; it is on the disk on return.
+
+        :raises StoreError: nothing of it is stored.
+        """
+        database = self._open_database()
+        stored, dropped, identifications = _fold(changes)
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            if dropped:
+                database.executemany(
+                    "DELETE FROM binding"
+                    " WHERE home_address = ? AND care_of_address = ?",
+                    dropped,
+                )
+            if stored:
+                database.executemany(
+                    "INSERT OR REPLACE INTO binding VALUES (?,?,?,?,?,?,?,?,?)", stored
+                )
+            if identifications:
+                database.executemany(
+                    "INSERT OR REPLACE INTO identification VALUES (?,?)",
+                    identifications,
+                )
+            database.execute("COMMIT")
+        except (sqlite3.Error, OverflowError) as error:
+            # Some errors, such as a full disk, have rolled back by themselves.
+            with contextlib.suppress(sqlite3.Error):
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+            raise StoreError(f"{self._path}: {error}") from None
+
+    def _open_database(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise StoreError(f"{self._path} is closed")
+        return self._database
+
+    def close(self) -> None:
+        """Close the file and release the lock."""
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _fold(
+    changes: Sequence[Change],
+) -> tuple[list[_Binding], list[tuple[str, str]], list[tuple[str, str]]]:
+    """Keep the last change of each key, so that their order no longer matters."""
+    bindings: dict[tuple[str, str], BindingRecord | None] = {}
+    identifications: dict[str, str] = {}
+    for change in changes:
+        match change:
+            case BindingRecord():
+                bindings[change.home_address, change.care_of_address] = change
+            case DroppedBinding():
+                bindings[change.home_address, change.care_of_address] = None
+            case IdentificationRecord():
+                identifications[change.home_address] = f"{change.identification:016x}"
+    stored = [_row(record) for record in bindings.values() if record is not None]
+    dropped = [key for key, record in bindings.items() if record is None]
+    return stored, dropped, list(identifications.items())
+
+
+def _row(record: BindingRecord) -> _Binding:
+    return (
+        record.home_address,
+        record.care_of_address,
+        record.home_agent,
+        record.flags,
+        record.lifetime,
+        f"{record.expires:016x}",
+        f"{record.identification:016x}",
+        record.spi,
+        record.source,
+    )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file, with its tables.
+
+    :raises sqlite3.DatabaseError: as SQLite says.
+    :raises StoreError: it was written by a newer version.
+    """
+    # Other users have no business in a journal.
+    with _umask(0o077):
+        database = sqlite3.connect(path, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                database.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA}"
+                    f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+                )
+        except BaseException:
+            database.close()
+            raise
+    if version > SCHEMA_VERSION:
+        database.close()
+        raise StoreError(
+            f"{path} was written by a newer version (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): upgrade, or move the file away"
+        )
+    return database
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    """Return whether the file is at fault, not the disk or a permission."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _CORRUPT
+    return False
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename the file and its companions to the first free `.corrupt-N` name."""
+    number = 1
+    while (kept := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    for suffix in _SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(
+                kept.with_name(kept.name + suffix)
+            )
+    return kept
+
+
+def _lock(directory: Path, path: Path) -> int | None:
+    """Make the directory and take the lock file in it.
+
+    The kernel releases the lock with the process, however that ends.
+    """
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"state_dir {directory} is not usable ({error.strerror}): "
+            "set state_dir to a directory that this user may write"
+        ) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(handle, 32, 0).decode(errors="replace").strip()
+        os.close(handle)
+        who = f"process {owner}" if owner else "another agent"
+        raise StoreError(
+            f"state_dir {directory} is in use by {who}: stop it, or give this agent "
+            "a state_dir of its own"
+        ) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return handle
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    old = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(old)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""UDP port 434: drained in a reader callback, with addresses from ancillary data.
+
+asyncio's own datagram transport reads one datagram per loop turn and costs five times
+as much per request; a callback that reads up to 64 per wake-up gives one turn of the
+driver, and so one commit, for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from mip_agents.protocol.effects import Noted, Send, Severity
+from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.events import Received
+from mip_agents.runtime.ports import Notes
+from scapy_mip.const import MIP_PORT
+
+DRAIN = 64
+"""Datagrams per wake-up."""
+_BACKLOG = 1024
+"""Datagrams that wait for room in the socket buffer; more are dropped and counted."""
+_LARGEST = 65535
+_RECEIVE_BUFFER = 1 << 20
+
+# struct in_pktinfo of ip(7): interface index, local address, header destination.
+_PKTINFO = struct.Struct("=i4s4s")
+_PKTINFO_SPACE = socket.CMSG_SPACE(_PKTINFO.size)
+_INT = struct.Struct("=i")
+# Not in the socket module before Python 3.14; the number is Linux' ABI.
+_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+_ANY = bytes(4)
+
+
+class UdpServer:
+    """The UDP socket of an agent, and the port `Net` of its driver.
+
+    :param address: where to listen; the wildcard also hears broadcasts, which dynamic
+        home agent discovery needs.
+    """
+
+    def __init__(
+        self, notes: Notes, *, address: str = "0.0.0.0", port: int = MIP_PORT
+    ) -> None:
+        self._notes = notes
+        self._address = address
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._deliver: Callable[[Sequence[Received]], None] | None = None
+        self._names: dict[int, str] = {}
+        self._backlog: deque[Send] = deque()
+
+    def open(self) -> None:
+        """Bind the port. Datagrams wait in the socket until `start`.
+
+        :raises MipError: in one line that says what to do.
+        """
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            sock.bind((self._address, self._port))
+        except OSError as error:
+            sock.close()
+            raise MipError(self._explain(error)) from None
+        self._socket = sock
+        self._port = sock.getsockname()[1]
+
+    @property
+    def port(self) -> int:
+        """The port that is bound."""
+        return self._port
+
+    def _explain(self, error: OSError) -> str:
+        where = f"UDP port {self._port}"
+        if self._address != "0.0.0.0":
+            where += f" of {self._address}"
+        if error.errno == errno.EADDRINUSE:
+            return (
+                f"{where} is in use: stop the other Mobile IP agent first "
+                f"(ss -ulpn 'sport = :{self._port}' shows it)"
+            )
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"{where} needs the capability CAP_NET_BIND_SERVICE: run as root"
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"{where}: no interface has this address (ip -4 address shows them)"
+        return f"{where}: {os.strerror(error.errno or 0)}"
+
+    def start(self, deliver: Callable[[Sequence[Received]], None]) -> None:
+        """Begin to read; `deliver` gets the datagrams of each wake-up at once."""
+        assert self._socket is not None, "open() comes first"
+        self._deliver = deliver
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._readable)
+
+    def stop(self) -> None:
+        """Read no more; sending still works."""
+        if self._loop is not None and self._socket is not None:
+            self._loop.remove_reader(self._socket)
+        self._deliver = None
+
+    def close(self) -> None:
+        """Give the port back. Safe to call twice."""
+        self.stop()
+        if self._socket is not None:
+            if self._loop is not None:
+                self._loop.remove_writer(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def forget_interfaces(self) -> None:
+        """Look interface names up again: one was renamed or an index was reused."""
+        self._names.clear()
+
+    def _readable(self) -> None:
+        batch = self._drain()
+        if batch and self._deliver is not None:
+            self._deliver(batch)
+
+    def _drain(self) -> list[Received]:
+        sock, port = self._socket, self._port
+        batch: list[Received] = []
+        if sock is None:
+            return batch
+        for _ in range(DRAIN):
+            try:
+                data, ancillary, _, (source, source_port) = sock.recvmsg(
+                    _LARGEST, _PKTINFO_SPACE
+                )
+            except BlockingIOError:
+                break
+            except OSError as error:
+                # An ICMP error of an earlier datagram, at most: the next read goes on.
+                self._trouble("receive_failed", error)
+                continue
+            destination, interface = self._arrival(ancillary)
+            batch.append(
+                Received(
+                    data=data,
+                    source=source,
+                    source_port=source_port,
+                    destination=destination,
+                    destination_port=port,
+                    interface=interface,
+                )
+            )
+        return batch
+
+    def _arrival(
+        self, ancillary: list[tuple[int, int, bytes]]
+    ) -> tuple[str, str | None]:
+        for level, kind, content in ancillary:
+            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+                index, _, destination = _PKTINFO.unpack_from(content)
+                return socket.inet_ntoa(destination), self._name(index)
+        return self._address, None
+
+    def _name(self, index: int) -> str | None:
+        name = self._names.get(index)
+        if name is None:
+            try:
+                name = self._names[index] = socket.if_indextoname(index)
+            except OSError:
+                return None
+        return name
+
+    def send(self, send: Send) -> None:
+        """Send from our port; waits in a bounded queue while the buffer is full."""
+        if self._backlog or not self._transmit(send):
+            self._queue(send)
+
+    def _transmit(self, send: Send) -> bool:
+        """Try to send; False asks to try again later."""
+        sock = self._socket
+        if sock is None:
+            return True
+        try:
+            index = socket.if_nametoindex(send.interface) if send.interface else 0
+            local = socket.inet_aton(send.source) if send.source else _ANY
+            control = [
+                (socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(index, local, _ANY))
+            ]
+            if send.ttl is not None:
+                control.append((socket.IPPROTO_IP, socket.IP_TTL, _INT.pack(send.ttl)))
+            sock.sendmsg(
+                [send.data], control, 0, (send.destination, send.destination_port)
+            )
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._trouble("send_failed", error, send.destination)
+        return True
+
+    def _queue(self, send: Send) -> None:
+        if len(self._backlog) >= _BACKLOG:
+            self._trouble("send_dropped", OSError(errno.ENOBUFS, ""), send.destination)
+            return
+        self._backlog.append(send)
+        if self._loop is not None and self._socket is not None:
+            self._loop.add_writer(self._socket, self._writable)
+
+    def _writable(self) -> None:
+        while self._backlog:
+            if not self._transmit(self._backlog[0]):
+                return
+            self._backlog.popleft()
+        if self._loop is not None and self._socket is not None:
+            self._loop.remove_writer(self._socket)
+
+    def _trouble(
+        self, event: str, error: OSError, destination: str | None = None
+    ) -> None:
+        fields: dict[str, str | int | None] = {
+            "reason": os.strerror(error.errno) if error.errno else str(error)
+        }
+        if destination is not None:
+            fields["destination"] = destination
+        self._notes.note(Noted(event=event, severity=Severity.WARNING, fields=fields))
