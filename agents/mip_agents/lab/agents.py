@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
@@ -19,6 +18,8 @@ from mip_agents.lab.namespaces import LabError
 from mip_agents.lab.processes import Child, Children
 from mip_agents.lab.pump import Pump
 from mip_agents.lab.topology import HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, METRICS
+from mip_agents.protocol.errors import MipError
+from mip_agents.runtime.client import AgentClient
 
 KEY = b"1234567812345678"
 SPI = 256
@@ -108,15 +109,17 @@ class Agent:
         child = self._child
         if child is None:
             raise LabError(f"mip {self.role} was not started")
-        if not pump.until(
-            lambda: child.poll() is not None or self.status() is not None, timeout
-        ):
+        if not pump.until(lambda: child.poll() is not None or self._answers(), timeout):
             raise LabError(f"mip {self.role} does not answer; {self.last_words()}")
         if child.code is not None:
             raise LabError(
                 f"mip {self.role} ended with exit code {child.code}; "
                 + self.last_words()
             )
+
+    def _answers(self) -> bool:
+        # A client is made only when there is something to talk to.
+        return self.socket.exists() and self.status() is not None
 
     def last_words(self) -> str:
         """Return the last line of the log, and where the log is."""
@@ -128,18 +131,11 @@ class Agent:
 
     def status(self) -> dict[str, Any] | None:
         """Return what the agent says of itself, or None if it does not answer."""
-        connection = _UnixConnection(self.socket)
         try:
-            connection.request("GET", "/v1/status")
-            answer = connection.getresponse()
-            if answer.status != 200:
-                return None
-            status: dict[str, Any] = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError):
+            with AgentClient(self.socket, timeout=2) as client:
+                return client.status()
+        except MipError:
             return None
-        finally:
-            connection.close()
-        return status
 
     def watch(self, pump: Pump, watcher: Watcher) -> None:
         """Hand each event of the agent to `watcher`, as long as it lives."""
@@ -157,20 +153,6 @@ class Agent:
                         watcher(self.role, event)
 
         pump.add(stream.detach(), receive)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("mip", timeout=2)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket instead of to a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def _environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,6 +165,20 @@ class Links:
         """Tell whether something that is switched on is at the other end."""
         (link,) = self.of(port.namespace).get_links(self.index(port))
         return bool(link.get("carrier"))
+
+    def wait_up(self, port: Port, timeout: float = 3.0) -> None:
+        """Wait until a device with carrier can send.
+
+        After carrier comes the kernel still throws packets away until its link watch
+        has run, a few milliseconds later; only then the state is UP.
+        """
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            (link,) = self.of(port.namespace).get_links(self.index(port))
+            if link.get("state") == "up" and link.get("operstate") == "UP":
+                return
+            time.sleep(0.001)
+        raise LabError(f"{port.name} in namespace {port.namespace} does not come up")
 
 
 def wire_like(port: Port) -> None:

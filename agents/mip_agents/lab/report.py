@@ -53,7 +53,7 @@ class Results:
     how: str
     """How the sandbox was made."""
     start: float = 0.0
-    """CLOCK_MONOTONIC when traffic began; all times are told from here."""
+    """CLOCK_MONOTONIC of the beginning; all times are told from here."""
     end: float = 0.0
     entries: list[Entry] = field(default_factory=list)
     handovers: list[Handover] = field(default_factory=list)

@@ -126,7 +126,7 @@ class Story:
         """Build the networks, start captures, agents and traffic."""
         results = self.results
         self.printer.say(f"Sandbox {results.how}.")
-        begun = time.monotonic()
+        begun = results.start = time.monotonic()
         self.topology = Topology()
         self.topology.plug("eth0", "home")
         took = time.monotonic() - begun
@@ -201,7 +201,6 @@ class Story:
             "mn",
             results.streams["mn"],
         )
-        results.start = time.monotonic()
         self._flow(
             "probe",
             partial(traffic.send_probe, target=home),
@@ -287,7 +286,7 @@ class Story:
 
     def _note(self, entry: Entry) -> None:
         self.results.entries.append(entry)
-        since = entry.time - self.results.start if self.results.start else 0.0
+        since = entry.time - self.results.start
         text = f"{since:6.2f} s  {entry.who:8}{entry.event}"
         if entry.detail:
             text += f": {entry.detail}"

@@ -10,6 +10,9 @@ _WORDS = {
     "registration_accepted": "{home_address} is at {care_of_address}",
     "registration_refreshed": "{home_address} stays at {care_of_address}",
     "deregistration_accepted": "{home_address} is at home",
+    "request_sent": "{care_of_address} on {interface}, lifetime {lifetime}",
+    "interface_chosen": "{interface}",
+    "interface_lost": "{interface}",
 }
 """Details of events that tell what moved; others list the fields of `_TOLD`."""
 

@@ -165,6 +165,7 @@ class Topology:
         links.up(far)
         self._places[interface] = network
         own = Port("mn", interface)
+        links.wait_up(own)  # DHCP would have had to send something
         links.add_address(own, there.lease)
         links.add_route(own, "default", there.gateway, METRICS[interface])
         return there.lease.partition("/")[0]
