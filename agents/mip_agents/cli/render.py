@@ -104,7 +104,7 @@ def _plain_table() -> Table:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace("care of", "care-of")
 
 
 def _value(name: str, value: Any) -> str:

@@ -275,7 +275,6 @@ class Agent:
         }
         dataplane = self._dataplane
         rest: dict[str, Any] = {
-            "clock_offset_ns": self.clock.offset_ns,
             "dataplane": {
                 "name": None if dataplane is None else dataplane.name,
                 "passed_over": dict(self._passed_over),
@@ -283,6 +282,9 @@ class Agent:
             "counters": self.counters.totals(),
             "drops": self._drops(),
         }
+        if self.options.ntp_servers:
+            rest["ntp_server"] = ", ".join(self.options.ntp_servers)
+            rest["ntp_offset_ns"] = self.clock.offset_ns
         if self.role == MOBILE_NODE:
             rest["traffic"] = {
                 address: asdict(counters)

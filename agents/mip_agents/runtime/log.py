@@ -32,6 +32,7 @@ class LogSink:
             # The keys are those of the control interface's events.
             processors = [
                 structlog.processors.format_exc_info,
+                _event_in_front,
                 structlog.processors.JSONRenderer(),
             ]
         else:
@@ -63,6 +64,13 @@ class LogSink:
         if stamped.error is not None:
             fields["exc_info"] = stamped.error
         self._logger.info(fields.pop("event"), **fields)
+
+
+def _event_in_front(
+    _logger: Any, _name: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Give the keys the order of the control interface's events."""
+    return {"time": event.pop("time"), "event": event.pop("event"), **event}
 
 
 def _for_people(
