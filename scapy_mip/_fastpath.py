@@ -29,6 +29,7 @@ from scapy.fields import (
     FlagsField,
     FlagValue,
     IPField,
+    RawVal,
     StrLenField,
 )
 from scapy.packet import NoPayload, Packet
@@ -190,15 +191,16 @@ def _make_entry(cls: Any) -> Callable[[bytes], Packet | None]:
     if compiled is None:
         return lambda _data: None
     dissect, size = compiled.dissect, compiled.size
-    if cls.takes_all:
-        return dissect
     if "dispatch_hook" not in cls.__dict__:
+        if cls.takes_all:
+            return dissect
         return lambda data: dissect(data) if cls.is_whole(data, size) else None
 
     def entry(data: bytes) -> Packet | None:
         chosen = cls.dispatch_hook(data)
         if chosen is cls:
-            return dissect(data) if cls.is_whole(data, size) else None
+            whole = cls.takes_all or cls.is_whole(data, size)
+            return dissect(data) if whole else None
         return chosen._entry(data) if isinstance(chosen, FastMeta) else None
 
     return entry
@@ -500,8 +502,11 @@ def _read(name: str) -> str:
 
 
 def _converter(field: Any) -> Callable[[Packet, Any], Any]:
-    """Return `any2i` of a field with a short cut for the usual type of value."""
-    any2i = field.any2i
+    """Return what Scapy does to a value, with a short cut for its usual type."""
+
+    def any2i(packet: Packet, value: Any) -> Any:
+        return value if isinstance(value, RawVal) else field.any2i(packet, value)
+
     if type(field) is IPField:
 
         def convert_address(packet: Packet, value: Any) -> Any:
@@ -523,4 +528,4 @@ def _converter(field: Any) -> Callable[[Packet, Any], Any]:
             return value if type(value) is int else any2i(packet, value)
 
         return convert_number
-    return any2i  # type: ignore[no-any-return]
+    return any2i

@@ -55,10 +55,9 @@ class MIP(FastPacket):
 
     def mysummary(self) -> Any:
         """Name the message."""
-        return (
-            f"Mobile IP {MESSAGE_NAMES.get(self.type, f'message {self.type}')}",
-            [UDP],
-        )
+        kind = self.type
+        known = MESSAGE_NAMES.get(kind) if isinstance(kind, int) else None
+        return f"Mobile IP {known or f'message {kind}'}", [UDP]
 
 
 def register_message(cls: type[MIP]) -> type[MIP]:

@@ -593,4 +593,4 @@ def describe_code(code: int) -> str:
     'HA: registration Identification mismatch'
     """
     named = REPLY_CODES.get(code)
-    return named.text if named else f"unassigned code {code}"
+    return f"unassigned code {code}" if named is None else named.text

@@ -37,6 +37,10 @@ class MIPRegistration(MIPMessage):
         low: int = self.identification & LOW_MASK
         return low.to_bytes(4, "big")
 
+    def answers(self, other: Packet) -> bool:
+        """Answer nothing: only replies do."""
+        return False
+
 
 @register_message
 class MIPRegistrationRequest(MIPRegistration):
@@ -95,9 +99,11 @@ class MIPRegistrationReply(MIPRegistration):
 
     def mysummary(self) -> Any:
         """Say what was decided."""
+        code = self.code  # or a list of them, or a random one
+        meaning = f" ({describe_code(code)})" if isinstance(code, int) else ""
         return (
             self.sprintf("Mobile IP RRP %home_address% HA %home_agent% ")
-            + f"code {self.code} ({describe_code(self.code)}) "
+            + f"code {code}{meaning} "
             + self.sprintf("lifetime %lifetime%"),
             [UDP],
         )

@@ -74,10 +74,11 @@ class MIPExtension(FastPacket):
 
     @property
     def is_cut(self) -> bool:
-        """Whether the stated length runs over the end of what was received."""
+        """Whether the stated length runs over the end of the extension's bytes."""
         stated = self.fields.get("length")
-        received = len(self.original)
-        return stated is not None and 0 < received < self.header_size + stated
+        if not isinstance(stated, int):
+            return False
+        return len(self.raw_packet_cache or self.build()) < self.header_size + stated
 
     header_size: int = 2
     """Bytes through the length, which the length does not count."""
@@ -92,7 +93,9 @@ class MIPExtension(FastPacket):
 
     def mysummary(self) -> str:
         """Name the extension."""
-        return EXTENSION_NAMES.get(self.type, f"extension {self.type}")
+        kind = self.type
+        known = EXTENSION_NAMES.get(kind) if isinstance(kind, int) else None
+        return known or f"extension {kind}"
 
 
 class MIPLongExtension(MIPExtension):
