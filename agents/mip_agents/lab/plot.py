@@ -71,7 +71,9 @@ def plot(results: Results, path: Path) -> None:
         )
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * 4)  # room for the notes above the points
-    axes.set_xlim(0, results.end - results.start)
+    axes.set_xlim(
+        min((time for time, _ in trips), default=0), results.end - results.start
+    )
     axes.set_title(
         f"A roaming mobile node: UDP probe every 10 ms, {results.encapsulation}"
     )

@@ -67,6 +67,12 @@ class Results:
     dropped: int = 0
     """Frames that the captures missed."""
 
+    def whole(self) -> Loss:
+        """Return what the probe saw from its first packet to the end."""
+        return self.probe.window(
+            min(self.probe.sent.values(), default=self.start), self.end
+        )
+
     def tcp(self) -> str:
         """Return `up`, or why the TCP stream broke."""
         broken = [ledger.broken for ledger in self.streams.values() if ledger.broken]
@@ -92,7 +98,7 @@ class Results:
 
     def summary(self) -> dict[str, Any]:
         """Return the results for programs; times in seconds from the beginning."""
-        whole = self.probe.window(self.start, self.end)
+        whole = self.whole()
         return {
             "encapsulation": self.encapsulation,
             "sandbox": self.how,
@@ -170,7 +176,7 @@ class Printer:
                 for handover in results.handovers
             ],
         )
-        whole = results.probe.window(start, results.end)
+        whole = results.whole()
         self.say(
             f"Probes: {whole.sent} sent, {whole.lost_out} lost on the way out, "
             f"{whole.lost_back} on the way back."

@@ -45,6 +45,7 @@ from mip_agents.lab.topology import (
     CORRESPONDENT,
     HOME_ADDRESS,
     HOSTS,
+    NETWORKS,
     ROUTERS,
     Topology,
 )
@@ -229,44 +230,54 @@ class Story:
         steps()
 
     def _leave_home(self) -> None:
+        begun = time.monotonic()
         self._unplug("eth0", "home")
         self.pump.wait(LINK_PAUSE)
         self._plug("wlan0", "visited-a")
-        self._traffic_again()
+        self._traffic_again(begun)
 
     def _change_over(self) -> None:
+        begun = time.monotonic()
         self._plug("eth0", "visited-b")
+        self._traffic_again(begun)
         self.pump.wait(min(2.0, self.options.stay / 2))
+        begun = time.monotonic()
         self._unplug("wlan0", "visited-a")
-        self._traffic_again()
+        self._traffic_again(begun)
 
     def _return_home(self) -> None:
+        begun = time.monotonic()
         self._unplug("eth0", "visited-b")
         self.pump.wait(LINK_PAUSE)
         self._plug("eth0", "home")
-        self._traffic_again()
+        self._traffic_again(begun)
 
     def _plug(self, interface: str, network: str) -> None:
-        address = self.topology.plug(interface, network)
         what = "plugged in" if interface == "eth0" else "associated"
-        self._happened("link", f"{interface} {what}", f"{network}, address {address}")
+        lease = NETWORKS[network].lease
+        self._happened("link", f"{interface} {what}", f"{network}, address {lease}")
+        self.topology.plug(interface, network)
 
     def _unplug(self, interface: str, network: str) -> None:
-        self.topology.unplug(interface)
         what = "unplugged" if interface == "eth0" else "switched off"
         self._happened("link", f"{interface} {what}", network)
+        self.topology.unplug(interface)
 
-    def _traffic_again(self) -> None:
+    def _traffic_again(self, begun: float) -> None:
         """Wait until a probe that was sent after the change is back."""
         since, probe = time.monotonic(), self.results.probe
 
-        def again() -> bool:
-            newest = max(probe.returned, default=-1)
-            return newest >= 0 and probe.sent.get(newest, 0.0) > since
+        def back() -> list[float]:
+            return [
+                probe.returned[number]
+                for number in list(probe.returned)[-100:]
+                if probe.sent.get(number, 0.0) > since
+            ]
 
-        if self.pump.until(again, 5):
-            took = time.monotonic() - self._moves[-1][2]
-            self._happened("traffic", "flows", f"{took:.2f} s after the move began")
+        if self.pump.until(back, 5):
+            when = min(back())
+            detail = f"{(when - begun) * 1000:.0f} ms after the change began"
+            self._note(Entry(when, "traffic", "flows", detail))
         else:
             self._happened("traffic", "is interrupted", "nothing for 5 s")
 
