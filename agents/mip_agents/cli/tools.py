@@ -79,4 +79,4 @@ def bench(
     """
     from mip_agents.bench import main
 
-    raise typer.Exit(main(["--json"] if json else []))
+    raise typer.Exit(main(json=json))
