@@ -15,6 +15,7 @@ from scapy_mip.const import (
     ReplyCode,
     RequestFlag,
     describe_code,
+    flag_letters,
 )
 from scapy_mip.extensions.auth import (
     MIPFHAE,
@@ -77,6 +78,7 @@ __all__ = [
     "describe_code",
     "dissect_extensions",
     "extension_name",
+    "flag_letters",
     "is_skippable",
     "message_name",
     "register_extension",

@@ -203,6 +203,15 @@ class RequestFlag(enum.IntFlag):
     """Sent as zero, ignored on reception."""
 
 
+def flag_letters(flags: int) -> str:
+    """Write the flags of a request by the RFC's letters, in its order.
+
+    >>> flag_letters(0x2A)
+    'DGT'
+    """
+    return "".join(flag.name or "" for flag in RequestFlag if flags & flag)
+
+
 class Encapsulation(NamedInt):
     """Tunnel encapsulations by their IP protocol number. RFC 5944 section 4.1."""
 

@@ -77,7 +77,7 @@ def test_people_get_a_line_for_each_packet_and_totals():
     assert run.returncode == 0
     lines = run.stdout.splitlines()
     assert len(lines) == 6
-    assert "RRQ 10.1.1.10 at" in lines[0]
+    assert "RRQ 10.1.1.10 at 10.1.2.50 10 s DGT" in lines[0]
     assert "code 0 (registration accepted)" in lines[1]
     assert "3 registration_request, 3 registration_reply" in run.stderr
 
@@ -111,13 +111,14 @@ def test_unusable_input_is_one_line_and_exit_code_2(tmp_path, name, content, say
     assert "Traceback" not in run.stderr
 
 
-def test_a_capture_that_ends_in_a_frame_gives_all_before(tmp_path):
+def test_a_capture_that_ends_in_a_frame_gives_all_before_and_says_so(tmp_path):
     whole = (PCAPS / "recorded/mkiol-reg-dereg.pcap").read_bytes()
     path = tmp_path / "cut.pcap"
     path.write_bytes(whole[:-10])
     run = mip_decode("--json", path)
-    assert run.returncode == 0
+    assert run.returncode == 2
     assert len(run.stdout.splitlines()) == 5
+    assert run.stderr.strip().endswith("cut.pcap: frame 6: the file ends in it")
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from scapy_mip.const import (
     Encapsulation,
     ExtensionType,
     MessageType,
-    RequestFlag,
     describe_code,
+    flag_letters,
 )
 from scapy_mip.extensions.auth import MIPAuthentication
 from scapy_mip.extensions.base import MIPExtension, extension_name, is_skippable
@@ -273,15 +273,6 @@ def _fields(packet: Any, hide_length: bool = True) -> dict[str, Any]:
     return shown
 
 
-def flag_letters(flags: int) -> str:
-    """Write the flags of a request by the RFC's letters, in its order.
-
-    >>> flag_letters(0x2A)
-    'DGT'
-    """
-    return "".join(flag.name or "" for flag in RequestFlag if flags & flag)
-
-
 def _problem(rule: str, text: str, source: str) -> dict[str, str]:
     return {"rule": rule, "severity": "error", "text": text, "source": source}
 
@@ -290,28 +281,34 @@ def _address(data: bytes) -> str:
     return str(IPv4Address(data)) if len(data) == 4 else "?"
 
 
+_SHORT: dict[int, str] = {
+    ExtensionType.MOBILE_HOME_AUTHENTICATION: "MHAE",
+    ExtensionType.MOBILE_FOREIGN_AUTHENTICATION: "MFAE",
+    ExtensionType.FOREIGN_HOME_AUTHENTICATION: "FHAE",
+    ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION: "GAE",
+}
+"""What engineers call the authentication extensions."""
+
+
 def summary(record: dict[str, Any]) -> str:
-    """Say in one line what a packet is."""
+    """Say in one line what a packet is; what goes without saying is left out."""
     fields = record["fields"]
     named = record["message"]
     if named == "registration_request":
-        text = (
-            f"RRQ {fields['home_address']} at {fields['care_of_address']}"
-            f" HA {fields['home_agent']} lifetime {fields['lifetime']}"
-            f" flags {fields['flags'] or '-'}"
-        )
+        text = f"RRQ {fields['home_address']} at {fields['care_of_address']}"
+        if fields["home_agent"] != record["dst"]:
+            text += f" HA {fields['home_agent']}"
+        text += f" {fields['lifetime']} s {fields['flags']}".rstrip()
     elif named == "registration_reply":
         code = fields["code"]
-        text = (
-            f"RRP {fields['home_address']} code {code} ({describe_code(code)})"
-            f" lifetime {fields['lifetime']}"
-        )
+        text = f"RRP {fields['home_address']} {fields['lifetime']} s"
+        text += f" code {code} ({describe_code(code)})"
     elif "inner_src" in fields:
         text = f"{named} {fields['inner_src']} > {fields['inner_dst']}"
     else:
         text = named
     for extension in record["extensions"]:
         if "verdict" in extension:
-            spi = extension["fields"]["spi"]
-            text += f" [{extension['name']} SPI {spi} {extension['verdict']}]"
+            name = _SHORT.get(extension["type"], extension["name"])
+            text += f" {name} {extension['fields']['spi']} {extension['verdict']}"
     return text

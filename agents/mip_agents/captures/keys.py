@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.errors import InputError
 from scapy_mip.auth import (
     Algorithm,
     SecurityAssociation,
@@ -21,7 +21,7 @@ _KNOWN = {"spi", "algorithm", "key_hex", "key_text", "key_file", "peer"}
 _KEY_SOURCES = ("key_hex", "key_text", "key_file")
 
 
-class KeyFileError(MipError):
+class KeyFileError(InputError):
     """A key file is wrong; the text names the file, the place and what is allowed."""
 
 

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from scapy.error import Scapy_Exception
 from scapy.utils import RawPcapReader
 
-from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.errors import InputError
 
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _ETHERTYPES_VLAN = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 _MICROSECONDS = 1_000_000
 
 
-class CaptureError(MipError):
+class CaptureError(InputError):
     """A file cannot be read as a capture; the text names it and says why."""
 
 
@@ -40,8 +40,9 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
     """Give the IPv4 packets of a capture, in order.
 
     Frames with anything else are counted and passed over, and so are link types that
-    carry no IPv4. A file that ends in the middle of a frame ends there.
-    :raises CaptureError: the file is missing, not readable or no capture.
+    carry no IPv4.
+    :raises CaptureError: the file is missing, not readable or no capture, or, after all
+        the frames before, it ends in the middle of one.
     """
     try:
         reader: Any = RawPcapReader(str(path))
@@ -59,6 +60,8 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
                     f"{path}: frame {number + 1}: {_reason(error)}"
                 ) from None
             number += 1
+            if len(data) < getattr(meta, "caplen", 0):
+                raise CaptureError(f"{path}: frame {number}: the file ends in it")
             link_type = getattr(meta, "linktype", None)
             start = ipv4_offset(
                 reader.linktype if link_type is None else link_type, data

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections import Counter
 from pathlib import Path
@@ -34,6 +35,8 @@ def decode(
 
     Example: mip decode --keys keys.toml registration.pcap
     """
+    # What is wrong with a file is said once, by us.
+    logging.getLogger("scapy").setLevel(logging.CRITICAL)
     ring = load_keys(keys) if keys else None
     totals: Counter[str] = Counter()
     for path in files:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the README shows is what happens."""
+
+import doctest
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def blocks(language):
+    return [text for named, text in FENCED if named == language]
+
+
+def test_the_prompt_examples_give_what_they_show():
+    parser = doctest.DocTestParser()
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    shown = blocks("pycon")
+    for number, text in enumerate(shown):
+        runner.run(parser.get_doctest(text, {}, f"README-{number}", None, 0))
+    assert shown
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_the_decode_example_gives_what_it_shows(tmp_path):
+    keys = next(text for text in blocks("toml") if "[[security_assoc" in text)
+    (tmp_path / "keys.toml").write_text(keys)
+    command, shown = next(
+        text.removeprefix("$ ").split("\n", 1)
+        for text in blocks("")
+        if text.startswith("$ mip decode")
+    )
+    arguments = shlex.split(command)[1:]
+    arguments[-1] = str(ROOT / arguments[-1])
+    run = subprocess.run(
+        [sys.executable, "-m", "mip_agents.cli", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert run.stdout + run.stderr == shown
+
+
+def test_the_configuration_example_is_valid(tmp_path):
+    path = tmp_path / "ha.toml"
+    path.write_text(next(text for text in blocks("toml") if "[home_agent]" in text))
+    path.chmod(0o600)
+    run = subprocess.run(
+        [sys.executable, "-m", "mip_agents.cli", "check-config", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(path):
+    assert (ROOT / path).exists()
+
+
+def test_the_makefile_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`?make ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize(
+    "sheet", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem
+)
+def test_the_lab_sheets_run_from_top_to_bottom(sheet):
+    run = subprocess.run(
+        [sys.executable, str(sheet)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
