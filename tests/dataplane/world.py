@@ -129,6 +129,7 @@ async def install(tunnel: Tunnel) -> int:
 async def remove(home_address: str = HOME) -> None:
     """Remove a tunnel."""
     await driver().remove(home_address)
+    assert driver().undo_failures == []
 
 
 async def announce(*args: Any) -> None:
@@ -155,6 +156,7 @@ def counters() -> tuple[int, int, int, int]:
 async def close() -> None:
     """Close the data plane."""
     await driver().close()
+    assert driver().undo_failures == []
 
 
 def state(node: Node) -> dict[str, str]:
@@ -163,8 +165,8 @@ def state(node: Node) -> dict[str, str]:
         what: node.sh(what)
         for what in (
             "ip -o link show",
-            "ip -o addr show",
-            "ip route show table all",
+            "ip -o addr show | sed 's/ tentative//'",
+            "ip -4 route show table all",
             "ip rule show",
             "ip neigh show proxy",
             "ip ntable show name arp_cache | grep -o 'dev .*\\|.*proxy_delay [0-9]*'",
@@ -173,6 +175,16 @@ def state(node: Node) -> dict[str, str]:
     }
     dump["gro"] = node.call(_gro)
     return dump
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Return the lines in which two states differ."""
+    lines = []
+    for what, text in before.items():
+        old, new = text.splitlines(), after[what].splitlines()
+        lines += [f"- {line}" for line in old if line not in new]
+        lines += [f"+ {line}" for line in new if line not in old]
+    return lines
 
 
 def _gro() -> str:

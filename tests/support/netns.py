@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Network namespaces for tests, as root or as an ordinary user.
 
-`isolated` runs a test in a child process with namespaces of its own; a `Node` is a process
-in a network namespace, which carries out functions and coroutines on request.
+`isolated` runs a test in a child process with namespaces of its own; a `Node` is a
+process in a network namespace, which carries out functions and coroutines on request.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _child(writer: int, test: Callable[[], None]) -> None:
         test()
     except pytest.skip.Exception as skip:
         outcome = ("skipped", str(skip))
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         outcome = ("failed", traceback.format_exc())
     with contextlib.suppress(BaseException):
         Node.close_all()
@@ -219,7 +219,7 @@ def _serve(sock: socket.socket, inside: int | None) -> None:
             with open(f"/proc/{inside}/ns/net") as handle:
                 _call("setns", handle.fileno(), _CLONE_NEWNET)
         asyncio.run(_answer(sock))
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
@@ -236,7 +236,7 @@ async def _answer(sock: socket.socket) -> None:
             if inspect.isawaitable(value):
                 value = await value
             answer = pickle.dumps((number, True, value))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             value = traceback.format_exc()
             with contextlib.suppress(Exception):
                 value = pickle.loads(pickle.dumps(error))

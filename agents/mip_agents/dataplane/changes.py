@@ -57,7 +57,7 @@ class Route(Change):
     """A route, with the mark of the role."""
 
     destination: str
-    """As `10.1.1.10/32` or `default`."""
+    """As `10.1.1.10/32`, a default route as `0.0.0.0/0`."""
     ifindex: int
     gateway: str | None
     mtu: int
@@ -241,30 +241,38 @@ class Ledger:
         The order of `wanted` is the order of making.
         :raises DataplaneError: after everything was put back.
         """
-        before = self._made.get(owner, [])
+        current = self._made.setdefault(owner, [])
+        before = list(current)
         taken = {change.slot: change for change in before}
-        fresh = [change for change in wanted if change not in before]
         made: list[Change] = []
-        try:
-            for change in fresh:
+        for change in wanted:
+            if change in before:
+                continue
+            try:
                 await change.make(self)
+            except (NetlinkError, OSError) as error:
+                for done in reversed(made):
+                    old = taken.get(done.slot)
+                    back = done.undo(self) if old is None else old.make(self)
+                    await self._quietly(back)
+                self._keep(owner, before)
+                raise DataplaneError(
+                    f"{owner}: {_sentence(change, error)}; nothing was changed"
+                ) from error
+            finally:
+                # Also when cancelled: what may have been made is to be undone later.
                 made.append(change)
-        except (NetlinkError, OSError) as error:
-            refused = fresh[len(made)]
-            for change in reversed(made):
-                old = taken.get(change.slot)
-                await self._quietly(
-                    change.undo(self) if old is None else old.make(self)
-                )
-            raise DataplaneError(
-                f"{owner}: {_sentence(refused, error)}; nothing was changed"
-            ) from error
+                current.append(change)
         slots = {change.slot for change in wanted}
         for change in reversed(before):
             if change.slot not in slots:
                 await self._quietly(change.undo(self))
-        if wanted:
-            self._made[owner] = list(wanted)
+        self._keep(owner, list(wanted))
+
+    def _keep(self, owner: str, changes: list[Change]) -> None:
+        """Note what an owner has made."""
+        if changes:
+            self._made[owner] = changes
         else:
             self._made.pop(owner, None)
 

@@ -132,7 +132,7 @@ def _route(route: Any) -> dict[str, Any]:
     """Return what names a route."""
     destination = route.get_attr("RTA_DST")
     return {
-        "dst": f"{destination}/{route['dst_len']}" if destination else "default",
+        "dst": f"{destination or '0.0.0.0'}/{route['dst_len']}",
         "table": route.get_attr("RTA_TABLE"),
         "priority": route.get_attr("RTA_PRIORITY"),
         "oif": route.get_attr("RTA_OIF"),

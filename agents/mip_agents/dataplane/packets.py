@@ -136,19 +136,21 @@ class PacketPath:
         )
 
     def put(self, way: Way) -> Way | None:
-        """Let packets go `way` from now on; return the way that it replaces."""
+        """Let packets go `way` from now on; return the way that it replaces.
+
+        That one can be put back until `close_unused` is called.
+        """
         key = socket.inet_aton(way.tunnel.home_address)
         old = self._ways.get(key)
         if old is not None:
             way.counters = old.counters
         self._ways[key] = way
-        self._close_unused()
         return old
 
     def drop(self, home_address: str) -> Way | None:
         """Take a way out of use."""
         old = self._ways.pop(socket.inet_aton(home_address), None)
-        self._close_unused()
+        self.close_unused()
         return old
 
     def get(self, home_address: str) -> Way | None:
@@ -315,7 +317,7 @@ class PacketPath:
         self._send_sockets[key] = sock
         return sock
 
-    def _close_unused(self) -> None:
+    def close_unused(self) -> None:
         """Close the sockets that no tunnel sends from any more."""
         used = {(way.tunnel.interface, way.tunnel.local) for way in self._ways.values()}
         for key in self._send_sockets.keys() - used:

@@ -107,6 +107,7 @@ class TunDataplane:
         self._path: PacketPath | None = None
         self._port: Port | None = None
         self._drops = DropCounters()
+        self._undo_failures: list[str] = []
 
     @property
     def port_name(self) -> str | None:
@@ -117,6 +118,11 @@ class TunDataplane:
     def netlink_calls(self) -> int:
         """How many requests changed, or tried to change, the kernel since `open`."""
         return self._ledger.calls if self._ledger else 0
+
+    @property
+    def undo_failures(self) -> list[str]:
+        """What could not be undone, in the kernel's words; empty is normal."""
+        return self._undo_failures
 
     async def open(self) -> None:
         """See `Dataplane.open`."""
@@ -154,6 +160,7 @@ class TunDataplane:
         self._drops = self._path.drops
         self._stack.callback(self._path.close)
         self._ledger = Ledger(ipr, self._role, self._state)
+        self._undo_failures = self._ledger.failures
         self._stack.push_async_callback(self._ledger.undo_all)
         await self._ledger.settle(_BASE, self._settings(arrivals))
         self._path.start()
@@ -221,8 +228,10 @@ class TunDataplane:
             if old is None:
                 path.drop(home)
             else:
-                path.put(path.prepare(old.tunnel))
+                path.put(old)
             raise
+        finally:
+            path.close_unused()
         self._mtus[home] = mtu
 
     async def remove(self, home_address: str) -> None:
@@ -260,8 +269,7 @@ class TunDataplane:
         """See `Dataplane.close`."""
         if self._recheck is not None:
             self._recheck.cancel()
-        if self._recheck_task is not None:
-            self._recheck_task.cancel()
+        if self._recheck_task is not None:  # soon done, and better not half
             await asyncio.gather(self._recheck_task, return_exceptions=True)
             self._recheck_task = None
         self._announcer.close()
@@ -313,7 +321,7 @@ class TunDataplane:
             mtu += OVERHEAD[tunnel.encapsulation]
         wanted.append(
             Route(
-                destination="default",
+                destination=f"{_ANY}/0",
                 table=TABLE,
                 ifindex=ifindex,
                 gateway=gateway,

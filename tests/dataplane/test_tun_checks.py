@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a data plane lets in: the reverse-tunnel check and its counterpart."""
+
+import pytest
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.l2 import GRE
+from scapy.packet import Packet, Raw
+
+from dataplane.world import (
+    CORRESPONDENT,
+    ETH0,
+    HOME,
+    HOME_AGENT,
+    WLAN0,
+    World,
+    counters,
+    driver,
+    ha_tunnel,
+    install,
+    mn_tunnel,
+)
+from scapy_mip.const import Encapsulation
+from support.netns import Node, isolated
+
+
+def drops() -> dict[str, int]:
+    """Return what was dropped here, without what other hosts complained of."""
+    counted = driver().drops().reasons
+    return {k: n for k, n in counted.items() if not k.startswith("icmp_")}
+
+
+def send(packets: list[bytes]) -> None:
+    """Send complete IPv4 packets, with whatever source they have."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        for packet in packets:
+            sock.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+
+
+def reach(node: Node, agent: Node, packets: list[Packet], received: int) -> None:
+    """Send from `node` and wait until the agent has seen all that arrived."""
+    node.call(send, [bytes(packet) for packet in packets])
+    for _ in range(200):
+        seen = agent.call(counters)[2] + sum(agent.call(drops).values())
+        if seen >= received:
+            return
+        agent.call(pause)
+    pytest.fail(
+        f"{received} packets expected: {agent.call(counters)}, {agent.call(drops)}"
+    )
+
+
+async def pause() -> None:
+    import asyncio
+
+    await asyncio.sleep(0.01)
+
+
+def ping(source: str, destination: str = CORRESPONDENT, **fields: int) -> Packet:
+    return IP(src=source, dst=destination, **fields) / ICMP()
+
+
+def tunnelled(outer: str, inner: Packet, destination: str = HOME_AGENT) -> Packet:
+    return IP(src=outer, dst=destination) / inner
+
+
+OTHER = "10.1.1.11"
+
+CASES = {
+    "registered": (tunnelled(ETH0, ping(HOME)), None),
+    "wrong outer source": (tunnelled(WLAN0, ping(HOME)), "reverse_wrong_outer_source"),
+    "unbound inner source": (tunnelled(ETH0, ping("10.1.1.99")), "reverse_no_binding"),
+    "other node's inner source": (
+        tunnelled(ETH0, ping(OTHER)),
+        "reverse_wrong_outer_source",
+    ),
+    "wrong encapsulation": (
+        IP(src=ETH0, dst=HOME_AGENT) / GRE() / ping(HOME),
+        "reverse_wrong_encapsulation",
+    ),
+    "inner TTL 0": (tunnelled(ETH0, ping(HOME, ttl=0)), "ttl_zero"),
+    "inner length lies": (tunnelled(ETH0, ping(HOME, len=900)), "truncated"),
+    "GRE with a key": (
+        IP(src=ETH0, dst=HOME_AGENT) / GRE(key_present=1, key=1) / ping(HOME),
+        "gre_flags",
+    ),
+    "no inner packet": (IP(src=ETH0, dst=HOME_AGENT, proto=4) / Raw(b"?"), "not_ipv4"),
+}
+
+
+@isolated
+def test_reverse_tunnel_check() -> None:
+    """RT-07, TUN-01, TUN-07: only what a node sent by its own tunnel is let in."""
+    w = World()
+    agent = w.start_ha()
+    agent.call(install, ha_tunnel())
+    agent.call(install, ha_tunnel(WLAN0, home_address=OTHER))
+    for case, (packet, reason) in CASES.items():
+        before, passed = agent.call(drops), agent.call(counters)[2]
+        total = sum(before.values()) + passed
+        reach(w.mn, agent, [packet] * 5, total + 5)
+        expected = dict(before)
+        if reason is None:
+            assert agent.call(counters)[2] == passed + 5, case
+        else:
+            expected[reason] = expected.get(reason, 0) + 5
+        assert agent.call(drops) == expected, case
+
+
+@isolated
+def test_reverse_tunnel_that_was_not_asked_for() -> None:
+    """RT-07: without T in the registration nothing comes in."""
+    w = World()
+    agent = w.start_ha()
+    agent.call(install, ha_tunnel(reverse=False))
+    reach(w.mn, agent, [tunnelled(ETH0, ping(HOME))], 1)
+    assert agent.call(drops) == {"reverse_not_negotiated": 1}
+
+
+@isolated
+def test_mobile_node_listens_to_its_home_agent_alone() -> None:
+    """MN-39: from the home agent, in the right form, to the home address or a group."""
+    w = World()
+    agent = w.start_mn()
+    agent.call(install, mn_tunnel())
+    good = tunnelled(HOME_AGENT, ping(CORRESPONDENT, HOME), ETH0)
+    for number, (packet, reason) in enumerate(
+        [
+            (good, None),
+            (tunnelled(HOME_AGENT, ping(CORRESPONDENT, "224.0.0.1"), ETH0), None),
+            (tunnelled(HOME_AGENT, ping(CORRESPONDENT, "10.1.1.255"), ETH0), None),
+            (
+                tunnelled("10.9.0.2", ping(CORRESPONDENT, HOME), ETH0),
+                "forward_wrong_outer_source",
+            ),
+            (
+                IP(src=HOME_AGENT, dst=ETH0) / GRE() / ping(CORRESPONDENT, HOME),
+                "forward_wrong_encapsulation",
+            ),
+            (
+                tunnelled(HOME_AGENT, ping(CORRESPONDENT, OTHER), ETH0),
+                "forward_no_tunnel",
+            ),
+        ],
+        start=1,
+    ):
+        before = agent.call(drops)
+        reach(w.cn, agent, [packet], number)
+        if reason is not None:
+            before[reason] = before.get(reason, 0) + 1
+        assert agent.call(drops) == before
+
+
+@isolated
+def test_source_at_the_tunnels_exit_is_not_tunnelled() -> None:
+    """TUN-02, HA-36: the care-of address itself sends to the home address."""
+    w = World()
+    agent = w.start_ha()
+    agent.call(install, ha_tunnel())
+    w.mn.call(send, [bytes(ping(ETH0, HOME))])
+    for _ in range(200):
+        if agent.call(drops):
+            break
+        agent.call(pause)
+    assert agent.call(drops) == {"exit_address": 1}
+    assert agent.call(counters) == (0, 0, 0, 0)
+
+
+@isolated
+def test_encapsulations_of_one_binding() -> None:
+    """HA-44: what the mobile node negotiated holds for its binding alone."""
+    w = World()
+    agent = w.start_ha()
+    agent.call(install, ha_tunnel(encapsulation=Encapsulation.GRE))
+    agent.call(install, ha_tunnel(home_address=OTHER))
+    reach(
+        w.mn,
+        agent,
+        [
+            IP(src=ETH0, dst=HOME_AGENT) / GRE() / ping(HOME),
+            tunnelled(ETH0, ping(OTHER)),
+            tunnelled(ETH0, ping(HOME)),
+            IP(src=ETH0, dst=HOME_AGENT) / GRE() / ping(OTHER),
+        ],
+        3,
+    )
+    assert agent.call(counters)[2] == 1
+    assert agent.call(drops).get("reverse_wrong_encapsulation") in (1, 2)

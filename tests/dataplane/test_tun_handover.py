@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Handovers lose nothing and a refresh costs nothing."""
+
+import pytest
+
+from dataplane.traffic import collect_start, collected, stream_on_thread
+from dataplane.world import (
+    CORRESPONDENT,
+    ETH0,
+    HOME,
+    WLAN0,
+    World,
+    counters,
+    drops,
+    ha_tunnel,
+    install,
+    mn_tunnel,
+)
+from scapy_mip.const import Encapsulation
+from support.netns import isolated
+
+PLACES = [(ETH0, "eth0"), (WLAN0, "wlan0")]
+
+
+@isolated
+def test_twenty_handovers_lose_no_packet() -> None:
+    """HA-33: the home agent replaces a binding between two packets, one each ms."""
+    w = World()
+    w.start(Encapsulation.IPIP, True)
+    w.mn.call(collect_start, HOME, 7002)
+    count = 3000
+    sending = w.cn.start(stream_on_thread, HOME, 7002, count, 0.001)
+    for number in range(20):
+        care_of, interface = PLACES[(number + 1) % 2]
+        w.ha_agent.call(install, ha_tunnel(care_of))
+        w.mn_agent.call(install, mn_tunnel(care_of, interface))
+        w.mn.sh("sleep 0.1")
+    sending()
+    assert w.mn.call(collected, count) == count
+    assert not w.ha_agent.call(drops)
+    assert not w.mn_agent.call(drops)
+
+
+@isolated
+def test_twenty_handovers_lose_no_packet_of_the_node() -> None:
+    """RT-13: the same on the way back, when the home agent hears of it first."""
+    w = World()
+    w.start(Encapsulation.GRE, True)
+    w.cn.call(collect_start, CORRESPONDENT, 7003)
+    count = 3000
+    sending = w.mn.start(stream_on_thread, CORRESPONDENT, 7003, count, 0.001)
+    form = {"encapsulation": Encapsulation.GRE}
+    for number in range(20):
+        care_of, interface = PLACES[(number + 1) % 2]
+        w.ha_agent.call(install, ha_tunnel(peers=(ETH0, WLAN0), **form))
+        w.mn_agent.call(install, mn_tunnel(care_of, interface, **form))
+        w.mn.sh("sleep 0.1")
+    sending()
+    assert w.cn.call(collected, count) == count
+
+
+@isolated
+def test_refresh_makes_no_netlink_call() -> None:
+    """A refresh, and at the home agent a handover too, stays in memory."""
+    w = World()
+    ha, mn = w.start_ha(), w.start_mn()
+    assert ha.call(install, ha_tunnel()) == 2  # a route and a proxy neighbour
+    assert ha.call(install, ha_tunnel()) == 0
+    assert ha.call(install, ha_tunnel(WLAN0)) == 0
+    assert ha.call(install, ha_tunnel(peers=(ETH0, WLAN0), reverse=False)) == 0
+    # The MTU of the route changes with the encapsulation, and only that.
+    assert ha.call(install, ha_tunnel(encapsulation=Encapsulation.GRE)) == 1
+    assert mn.call(install, mn_tunnel()) == 6  # address, route, four rules
+    assert mn.call(install, mn_tunnel()) == 0
+    assert mn.call(install, mn_tunnel(WLAN0, "wlan0")) == 0
+
+
+@isolated
+def test_counters_survive_a_handover() -> None:
+    w = World()
+    w.start(Encapsulation.IPIP, True)
+    w.cn.sh(f"ping -c1 -W3 {HOME}")
+    w.ha_agent.call(install, ha_tunnel(WLAN0))
+    w.mn_agent.call(install, mn_tunnel(WLAN0, "wlan0"))
+    w.cn.sh(f"ping -c1 -W3 {HOME}")
+    assert w.ha_agent.call(counters) == (2, 168, 2, 168)
+
+
+@isolated
+def test_failed_install_changes_nothing() -> None:
+    from dataplane.world import differences, state
+    from mip_agents.dataplane.api import DataplaneError
+
+    w = World()
+    w.start(Encapsulation.IPIP, True)
+    before = state(w.mn)
+    with pytest.raises(DataplaneError, match=r"10\.7\.7\.7"):
+        w.mn_agent.call(install, mn_tunnel("10.7.7.7"))
+    w.mn.sh("ip route flush root 0.0.0.0/0 table main; ip -4 addr flush dev wlan0")
+    w.mn.sh("ip addr add 10.1.3.5/24 dev wlan0; ip -4 addr flush dev eth0")
+    w.mn.sh("ip addr add 10.1.2.5/24 dev eth0")
+    with pytest.raises(DataplaneError, match="no default route through wlan0"):
+        w.mn_agent.call(install, mn_tunnel(WLAN0, "wlan0", reverse=False))
+    w.mn.sh(
+        "ip route add default via 10.1.2.1 dev eth0 metric 100;"
+        "ip route add default via 10.1.3.1 dev wlan0 metric 200"
+    )
+    assert not differences(before, state(w.mn))
+    w.cn.sh(f"ping -c1 -W3 {HOME}")
+    with pytest.raises(DataplaneError, match="ipip and gre"):
+        w.ha_agent.call(install, ha_tunnel(encapsulation=Encapsulation.MINIMAL))
+    w.cn.sh(f"ping -c1 -W3 {HOME}")

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Traffic that nodes make and count."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+
+from support.netns import Node
+
+_WAIT_S = 10
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
+
+
+_serving: asyncio.Task[object] | None = None
+
+
+async def udp_serve(address: str, port: int, count: int) -> None:
+    """Begin to send `count` datagrams back to where they came from."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+    sock.bind((address, port))
+    loop = asyncio.get_running_loop()
+
+    async def echo() -> None:
+        with sock:
+            async with asyncio.timeout(_WAIT_S):
+                for _ in range(count):
+                    data, peer = await loop.sock_recvfrom(sock, 65535)
+                    await loop.sock_sendto(sock, data, peer)
+
+    _start(echo())
+
+
+async def tcp_serve(address: str, port: int, size: int) -> None:
+    """Begin to take `size` octets from one client and send them back."""
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.setblocking(False)
+    server.bind((address, port))
+    server.listen()
+    loop = asyncio.get_running_loop()
+
+    async def echo() -> int:
+        async with asyncio.timeout(_WAIT_S):
+            with server:
+                client, _ = await loop.sock_accept(server)
+            with client:
+                client.setblocking(False)
+                await loop.sock_sendall(client, await _receive(client, size))
+                return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+
+    _start(echo())
+
+
+def _start(coroutine: Coroutine[None, None, object]) -> None:
+    global _serving
+    _serving = asyncio.create_task(coroutine)
+
+
+async def served() -> object:
+    """Wait for the end of what was begun last."""
+    assert _serving is not None
+    return await _serving
+
+
+async def udp_ask(address: str, port: int, sizes: list[int]) -> str:
+    """Exchange datagrams of `sizes`; return the address they were sent from.
+
+    All are sent without DF, so that the large ones are fragmented.
+    """
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+        sock.connect((address, port))
+        for number, size in enumerate(sizes):
+            data = bytes([number]) * size
+            await loop.sock_sendall(sock, data)
+            try:
+                async with asyncio.timeout(_WAIT_S):
+                    assert await loop.sock_recv(sock, 65535) == data
+            except TimeoutError:
+                raise AssertionError(f"no answer to {size} octets") from None
+        return str(sock.getsockname()[0])
+
+
+async def tcp_ask(address: str, port: int, size: int) -> bool:
+    """Send `size` octets, and tell whether the same came back."""
+    data = bytes(range(256)) * (size // 256)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_WAIT_S):
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, (address, port))
+            sending = asyncio.create_task(loop.sock_sendall(client, data))
+            answer = await _receive(client, len(data))
+            await sending
+    return answer == data
+
+
+async def _receive(sock: socket.socket, size: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    parts, left = [], size
+    while left:
+        part = await loop.sock_recv(sock, left)
+        if not part:
+            raise ConnectionError(f"{left} octets are missing")
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def udp_both_ways(client: Node, server: Node, address: str, sizes: list[int]) -> str:
+    """Ask and answer; return the source address that the client used."""
+    server.call(udp_serve, address, 7000, len(sizes))
+    source: str = client.call(udp_ask, address, 7000, sizes)
+    server.call(served)
+    return source
+
+
+def tcp_both_ways(client: Node, server: Node, address: str, size: int) -> int:
+    """Send there and back again; return the server's segment size."""
+    server.call(tcp_serve, address, 7001, size)
+    assert client.call(tcp_ask, address, 7001, size)
+    return int(server.call(served))
+
+
+def stream(address: str, port: int, count: int, interval: float) -> None:
+    """Send numbered datagrams at a steady pace, on a thread of the node."""
+    import time
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        start = time.monotonic()
+        for number in range(count):
+            delay = start + number * interval - time.monotonic()
+            if delay > 0:
+                time.sleep(delay)
+            sock.sendto(number.to_bytes(4, "big"), (address, port))
+
+
+async def stream_on_thread(*args: object) -> None:
+    """Send a stream without holding up the node."""
+    await asyncio.to_thread(stream, *args)
+
+
+_collected: set[int] = set()
+
+
+async def collect_start(address: str, port: int) -> None:
+    """Begin to note the numbers of a stream's datagrams."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    sock.bind((address, port))
+    _collected.clear()
+
+    def take() -> None:
+        while True:
+            try:
+                _collected.add(int.from_bytes(sock.recv(64), "big"))
+            except BlockingIOError:
+                return
+
+    asyncio.get_running_loop().add_reader(sock.fileno(), take)
+    _collect_sockets.append(sock)
+
+
+_collect_sockets: list[socket.socket] = []
+
+
+async def collected(count: int) -> int:
+    """Wait for `count` numbers, a while at most; return how many there are."""
+    for _ in range(200):
+        if len(_collected) >= count:
+            break
+        await asyncio.sleep(0.01)
+    return len(_collected)
