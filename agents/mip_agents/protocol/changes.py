@@ -32,7 +32,7 @@ from mip_agents.protocol.fsm import Machine, Transitions
 from mip_agents.protocol.policy import HomeAgentPolicy
 
 RETRY_S = 10.0
-"""Seconds until a data plane that failed is asked again."""
+"""Seconds until a journal or data plane that failed is asked again."""
 
 
 class Phase(enum.Enum):
@@ -67,12 +67,13 @@ class BindingChange:
     """Accepted with the change; None where no request is behind it."""
     reversible: bool
     """False: it counts whatever happens, as with an expiry."""
+    recorded: Bindings
+    """What the journal holds now."""
     carried: Bindings
     """What the data plane has now."""
     outstanding: set[int] = field(default_factory=set)
     """Tokens that are not answered yet."""
     journal_token: int | None = None
-    journaled: bool = False
     error: str | None = None
     """The first failure."""
     phase: Machine[Phase] = field(default_factory=lambda: Machine(PHASES))
@@ -94,7 +95,10 @@ class Ledger:
         self._changes: dict[str, BindingChange] = {}
         self._tokens: dict[int, str] = {}
         self._last_token = 0
-        self._strays: dict[str, Bindings] = {}
+        # What journal and data plane hold where, after a failure, it is not what the
+        # table says, and when to try again.
+        self._recorded: dict[str, Bindings] = {}
+        self._carried: dict[str, Bindings] = {}
         self._retries: dict[str, float] = {}
 
     @property
@@ -114,7 +118,7 @@ class Ledger:
     def restore(self, home_address: str, bindings: Bindings) -> None:
         """Enter bindings of a former process; `retry` then finds no tunnel there."""
         self.table.replace(home_address, bindings)
-        self._strays[home_address] = ()
+        self._carried[home_address] = ()
         for binding in bindings:
             self.remember(home_address, binding.identification)
 
@@ -142,12 +146,13 @@ class Ledger:
             after=after,
             identification=identification,
             reversible=identification is not None,
-            carried=self._strays.get(home_address, before),
+            recorded=self._recorded.get(home_address, before),
+            carried=self._carried.get(home_address, before),
         )
         if not change.reversible:
             self.table.replace(home_address, after)
             self._retries.pop(home_address, None)
-        asked = self._journal(change, before, after, now)
+        asked = self._journal(change, after, now)
         asked += self._tunnel(change, after)
         if asked:
             self._changes[home_address] = change
@@ -169,7 +174,11 @@ class Ledger:
         if error is not None:
             change.error = change.error or error
         elif token == change.journal_token:
-            change.journaled = not taking_back
+            change.recorded = change.before if taking_back else change.after
+            if change.identification is not None:
+                # What is durable is used up, even if the change is taken back: a
+                # restart must not make a difference, nor an older request overtake.
+                self.identifications[home_address] = change.identification
         else:
             change.carried = change.before if taking_back else change.after
         if change.outstanding:
@@ -183,28 +192,29 @@ class Ledger:
         return change, []
 
     def _take_back(self, change: BindingChange, now: Instant) -> list[Effect]:
-        undo: list[Effect] = []
-        if change.journaled:
-            # The Identification stays in the journal: after a restart the denied
-            # request is then refused, which is the safe side.
-            change.identification = None
-            undo += self._journal(change, change.after, change.before, now)
-        undo += self._tunnel(change, change.before)
-        return undo
+        change.identification = None
+        undo = self._journal(change, change.before, now)
+        return undo + self._tunnel(change, change.before)
 
     def _finish(self, change: BindingChange, now: Instant) -> None:
         home_address = change.home_address
         change.phase.state = Phase.DONE
         del self._changes[home_address]
-        if change.error is None and change.identification is not None:
+        if change.error is None and change.reversible:
             self.table.replace(home_address, change.after)
-            self.identifications[home_address] = change.identification
-        if same_tunnel(change.carried, self.table.get(home_address)):
-            self._strays.pop(home_address, None)
-            self._retries.pop(home_address, None)
-        else:
-            self._strays[home_address] = change.carried
+        bindings = self.table.get(home_address)
+        for held, actual, same in (
+            (self._recorded, change.recorded, change.recorded == bindings),
+            (self._carried, change.carried, same_tunnel(change.carried, bindings)),
+        ):
+            if same:
+                held.pop(home_address, None)
+            else:
+                held[home_address] = actual
+        if home_address in self._recorded or home_address in self._carried:
             self._retries[home_address] = now.mono + RETRY_S
+        else:
+            self._retries.pop(home_address, None)
 
     def next_timer(self) -> float | None:
         """Return the second at which `due` may have something."""
@@ -232,19 +242,19 @@ class Ledger:
         return token
 
     def _journal(
-        self, change: BindingChange, old: Bindings, new: Bindings, now: Instant
+        self, change: BindingChange, wanted: Bindings, now: Instant
     ) -> list[Effect]:
         home_address, home_agent = change.home_address, self._policy.address
-        kept = {binding.care_of_address for binding in new}
+        kept = {binding.care_of_address for binding in wanted}
         changes: list[effects.Change] = [
             DroppedBinding(home_address, binding.care_of_address)
-            for binding in old
+            for binding in change.recorded
             if binding.care_of_address not in kept
         ]
         records: list[BindingRecord] = [
             record(home_address, home_agent, binding, now)
-            for binding in new
-            if binding not in old
+            for binding in wanted
+            if binding not in change.recorded
         ]
         changes += records
         if change.identification is not None:
