@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from mip_agents.dataplane.api import Counters, Dataplane
@@ -159,10 +160,11 @@ class Agent:
             await self._start_links(driver)
             self._net.start(lambda batch: driver.post(*batch))
             sync = TimeSync(self.clock, self.options.ntp_servers, self.notes)
-            driver.spawn("time", sync.run())
+            driver.spawn("time", sync.run)
             serving = None
             if control is not None:
-                serving = driver.spawn("control", control.serve(make_app(self)))
+                app = make_app(self)
+                serving = driver.spawn("control", partial(control.serve, app))
             self._note("agent_started", dataplane=dataplane.name)
             try:
                 yield
@@ -203,7 +205,7 @@ class Agent:
             driver.post(InterfacesChanged(self._with_gateways(interfaces)))
             told.set()
 
-        task = driver.spawn("links", watch_links(changed))
+        task = driver.spawn("links", lambda: watch_links(changed))
         # The first look is part of the start; a watch that cannot even look is noted
         # as its task's failure, and the agent goes on with what it has.
         first = asyncio.ensure_future(told.wait())

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.errors import InputError
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
 from mip_agents.protocol.security import SecurityTable
 from mip_agents.runtime import models
@@ -32,11 +32,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _TOML_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-class ConfigError(MipError):
+class ConfigError(InputError):
     """A configuration that cannot be used; one line for each problem."""
-
-    exit_code = 2
-    """Of the command that was given it."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))

@@ -28,6 +28,9 @@ from mip_agents.protocol.events import Event, TimerFired, TunnelFailed, TunnelRe
 from mip_agents.runtime.dispatch import Dispatcher, Ports
 from mip_agents.runtime.ports import Clock, Net, Notes, Order, Store
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""What makes the coroutine of a task; it is not made if the task never starts."""
+
 _MIN_PAUSE = 0.001
 """Seconds between two firings of the timer."""
 
@@ -68,7 +71,7 @@ class Driver:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         await self._group.__aenter__()
-        self.spawn("data plane worker", self._worker.run())
+        self.spawn("data plane worker", self._worker.run)
         return self
 
     async def __aexit__(
@@ -84,18 +87,19 @@ class Driver:
             self.finish(Finished(token=token, error="the agent is stopping"))
         for task in self._tasks:
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        # Nothing but this block raises, and what it raises shall come out as it is.
+        await self._group.__aexit__(None, None, None)
 
-    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, name: str, work: Work) -> asyncio.Task[None]:
         """Run a coroutine as a task; if it fails that is noted and the rest goes on."""
         task = self._group.create_task(self._guard(name, work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, name: str, work: Work) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - the daemon lives
             self.notes.crash(name, error)
 

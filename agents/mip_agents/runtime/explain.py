@@ -78,8 +78,9 @@ def _unknown_key(
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that `name` was probably meant to be."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return near[0] if near else None
+    by_lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
 
 
 def _fields_at(location: Location, model: type[BaseModel]) -> Iterable[str]:

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Configuration files: what they become, and one line for everything that is wrong."""
+
+from importlib import resources
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
+from mip_agents.runtime.config import ConfigError, load_config
+from scapy_mip.auth import SecurityAssociation
+from scapy_mip.const import Encapsulation
+
+KEY_HEX = "31323334353637383132333435363738"
+SECRET = "hunter2hunter2hu"
+
+HA = f"""\
+[home_agent]
+address = "10.1.1.20"
+home_network = "10.1.1.0/24"
+state_dir = "state"
+# here
+[[mobile_node]]
+home_address = "10.1.1.10"
+spi = 256
+key_hex = "{KEY_HEX}"
+# there
+"""
+
+MN = f"""\
+[mobile_node]
+home_address = "10.1.1.10"
+home_agent = "10.1.1.20"
+spi = 256
+key_text = "{SECRET}"
+interfaces = ["eth0"]
+# here
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def writing(text, name="mip.toml", mode=0o600):
+        path = tmp_path / name
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    return writing
+
+
+def test_a_home_agent_with_defaults(write):
+    path = write(HA)
+    config = load_config(path)
+    policy = config.policy
+    assert isinstance(policy, HomeAgentPolicy)
+    assert policy.address == "10.1.1.20"
+    assert policy.home_network == IPv4Network("10.1.1.0/24")
+    assert policy.max_lifetime == 36000
+    assert policy.max_bindings_per_node == 4
+    assert policy.encapsulations == {Encapsulation.IPIP, Encapsulation.GRE}
+    assert policy.reverse_tunnel is ReverseTunnel.OPTIONAL
+    assert policy.timestamp_tolerance == 7
+    found = policy.mobile_nodes.find("10.1.1.10", 256)
+    assert found == SecurityAssociation(256, "1234567812345678")
+    assert config.options.state_dir == path.parent / "state"
+    assert config.options.control_socket == Path("/run/mip/ha.sock")
+    assert config.options.dataplane == "auto"
+    assert config.warnings == ()
+
+
+def test_a_home_agent_with_everything(write):
+    write(
+        '[[mobile_node]]\nhome_address = "10.1.1.64/26"\nspi = 300\n'
+        'key_file = "key"\nalgorithm = "hmac-sha256"\n',
+        "nodes.toml",
+    )
+    write("1234567812345678\n", "key")
+    text = HA.replace(
+        "# here",
+        """\
+max_lifetime = 65535
+max_bindings_per_node = 1
+encapsulations = ["gre"]
+reverse_tunnel = "required"
+timestamp_tolerance = 20
+control_socket = "ha.sock"
+dataplane = "none"
+ntp_server = ["a.example", "b.example"]
+mobile_nodes_file = "nodes.toml"
+""",
+    ).replace(
+        "# there",
+        f"""\
+[[foreign_agent]]
+address = "10.1.2.1"
+spi = 400
+key_hex = "{KEY_HEX}"
+""",
+    )
+    config = load_config(write(text), "home_agent")
+    policy = config.policy
+    assert isinstance(policy, HomeAgentPolicy)
+    assert policy.max_lifetime == 65535
+    assert policy.encapsulations == {Encapsulation.GRE}
+    assert policy.reverse_tunnel is ReverseTunnel.REQUIRED
+    key = "1234567812345678"
+    assert policy.mobile_nodes.find("10.1.1.99", 300) == SecurityAssociation(
+        300, key, "hmac-sha256"
+    )
+    assert policy.foreign_agents.find("10.1.2.1", 400) == SecurityAssociation(400, key)
+    assert config.options.ntp_servers == ("a.example", "b.example")
+    assert config.options.dataplane == "none"
+
+
+def test_a_mobile_node(write):
+    text = MN.replace(
+        "# here",
+        """\
+home_network = "10.1.1.0/24"
+algorithm = "hmac-sha1"
+lifetime = 65535
+reverse_tunnel = false
+encapsulation = "gre"
+care_of = "co-located"
+ntp_server = "a.example"
+quirks = ["coarse_timestamps"]
+""",
+    )
+    config = load_config(write(text), "mobile_node")
+    policy = config.policy
+    assert isinstance(policy, MobileNodePolicy)
+    assert policy.security == SecurityAssociation(256, SECRET, "hmac-sha1")
+    assert policy.encapsulation is Encapsulation.GRE
+    assert policy.home_network == IPv4Network("10.1.1.0/24")
+    assert (policy.lifetime, policy.reverse_tunnel) == (65535, False)
+    assert policy.interfaces == ("eth0",)
+    assert policy.roam
+    assert policy.coarse_timestamps
+    assert config.options.ntp_servers == ("a.example",)
+
+
+H, M = "home_agent", "mobile_node"
+
+# What is put in the place of `# here` or of a line; the beginning of the error; a part.
+ERRORS = [
+    # Unknown keys
+    (HA, "# here", "max_lifetme = 5", "home_agent.max_lifetme: unknown key",
+     "did you mean max_lifetime?"),
+    (HA, "# here", "zzz = 5", "home_agent.zzz: unknown key", "allowed: address, "),
+    (HA, "# there", "key_txt = 5", "mobile_node[0].key_txt: unknown key", "key_text"),
+    (HA, "address = ", "adress = ", "home_agent.adress: unknown key", "address?"),
+    (HA, "[home_agent]", "[home_agnet]", "home_agnet: unknown key", "home_agent?"),
+    (MN, "spi = 256", "SPI = 256", "mobile_node.SPI: unknown key", ""),
+    # Missing keys
+    (HA, 'home_network = "10.1.1.0/24"', "", "home_agent.home_network: is missing", ""),
+    (HA, "spi = 256", "", "mobile_node[0].spi: is missing", ""),
+    (MN, 'interfaces = ["eth0"]', "", "mobile_node.interfaces: is missing", ""),
+    # Wrong types
+    (HA, "# here", 'max_lifetime = "600"', "home_agent.max_lifetime: wrong type",
+     "a whole number"),
+    (HA, "# here", "max_lifetime = 600.0", "home_agent.max_lifetime: wrong type", ""),
+    (HA, "# here", "max_lifetime = true", "home_agent.max_lifetime: wrong type", ""),
+    (HA, '"10.1.1.20"', "20", "home_agent.address: wrong type", "text in quotes"),
+    (HA, "# here", 'encapsulations = "gre"', "home_agent.encapsulations: wrong type",
+     "a list"),
+    (HA, "# here", "mobile_node = 5", "", ""),
+    (MN, "# here", 'reverse_tunnel = "yes"', "mobile_node.reverse_tunnel: wrong type",
+     "true or false"),
+    # Out of range
+    (HA, "# here", "max_lifetime = 65536", "home_agent.max_lifetime: out of range",
+     "1 to 65535"),
+    (HA, "# here", "max_lifetime = 0", "home_agent.max_lifetime: out of range", ""),
+    (HA, "# here", "max_bindings_per_node = 0", "home_agent.max_bindings_per_node: ",
+     "1 to 64"),
+    (HA, "# here", "timestamp_tolerance = -1", "home_agent.timestamp_tolerance: ", ""),
+    (HA, "spi = 256", "spi = 255", "mobile_node[0].spi: out of range", "256 to"),
+    (HA, "spi = 256", "spi = 4294967296", "mobile_node[0].spi: out of range", ""),
+    (MN, "# here", "lifetime = 0", "mobile_node.lifetime: out of range", ""),
+    # Values
+    (HA, '"10.1.1.20"', '"10.1.1.300"', "home_agent.address: not an IPv4 address", ""),
+    (HA, '"10.1.1.20"', '"224.0.0.1"', "home_agent.address: not a unicast", ""),
+    (HA, '"10.1.1.20"', '"0.0.0.0"', "home_agent.address: not a unicast", ""),
+    (HA, '"10.1.1.0/24"', '"10.1.1.5/24"', "home_agent.home_network: has bits set",
+     "allowed: 10.1.1.0/24"),
+    (HA, '"10.1.1.0/24"', '"home"', "home_agent.home_network: not an IPv4 prefix", ""),
+    (HA, "# here", "encapsulations = []", "home_agent.encapsulations: is empty", ""),
+    (HA, "# here", 'encapsulations = ["gre", "gre"]', "home_agent.encapsulations: ",
+     "twice"),
+    (HA, "# here", 'reverse_tunnel = "yes"', "home_agent.reverse_tunnel: ",
+     '"off", "optional", "required"'),
+    (HA, "# there", 'algorithm = "md4"', "mobile_node[0].algorithm: ",
+     '"hmac-md5", "hmac-sha1", "hmac-sha256", "md5-prefix-suffix"'),
+    (HA, '"10.1.1.10"', '"10.1.2.10"', "mobile_node[0].home_address: not in",
+     "10.1.1.0/24"),
+    (HA, '"10.1.1.10"', '"10.1.0.0/16"', "mobile_node[0].home_address: not in", ""),
+    (HA, '"10.1.1.10"', '"10.1.1.20"', "mobile_node[0].home_address: is the home", ""),
+    (HA, "# here", 'control_socket = ""', "home_agent.control_socket: no path", ""),
+    (HA, "# here", f'control_socket = "/{"x" * 107}"', "home_agent.control_socket: too",
+     "107"),
+    (HA, "# here", 'ntp_server = ""', "home_agent.ntp_server[0]: is empty", ""),
+    (HA, "# here", 'mobile_nodes_file = "none.toml"', "cannot be read: No such file",
+     ""),
+    (HA, "# there", f"""[[mobile_node]]
+home_address = "10.1.1.10"
+spi = 256
+key_text = "{SECRET}" """, "mobile_node[1].spi: 10.1.1.10 has SPI 256 twice", ""),
+    (MN, '["eth0"]', "[]", "mobile_node.interfaces: is empty", ""),
+    (MN, '["eth0"]', '["eth0", "a/b"]', "mobile_node.interfaces[1]: not the name", ""),
+    (MN, '["eth0"]', '["eth0", "eth0"]', "mobile_node.interfaces: has an entry", ""),
+    (MN, '"10.1.1.20"', '"10.1.1.10"', "mobile_node.home_address: is the home", ""),
+    (MN, "# here", 'home_network = "10.9.0.0/16"', "mobile_node.home_address: not in",
+     ""),
+    (MN, "# here", 'quirks = ["magic"]', "mobile_node.quirks[0]: ", "coarse"),
+    # Keys
+    (HA, "key_hex", "# key_hex", "mobile_node[0].key_hex: give exactly one of",
+     "key_hex, key_text, key_file"),
+    (HA, "# there", f'key_text = "{SECRET}"', "mobile_node[0].key_hex: give exactly",
+     ""),
+    (HA, KEY_HEX, "123", "mobile_node[0].key_hex: not hexadecimal", "digits 0-9 a-f"),
+    (HA, KEY_HEX, "", "mobile_node[0].key_hex: the key is empty", ""),
+    (MN, f'key_text = "{SECRET}"', 'key_file = "nokey"',
+     "mobile_node.key_file: cannot read", "No such file"),
+    # What this version cannot do
+    (HA, "# here", 'encapsulations = ["minimal"]', "home_agent.encapsulations[0]: ",
+     'not supported by this version; allowed: "ipip", "gre"'),
+    (HA, "# here", 'dataplane = "ebpf"', "home_agent.dataplane: ",
+     'not supported by this version; allowed: "auto", "tun", "none"'),
+    (HA, "# here", 'dataplane = "kernel"', "home_agent.dataplane: ", "not supported"),
+    (HA, "# here", 'dataplane = "magic"', "home_agent.dataplane: not one", '"auto"'),
+    (HA, "# there", 'replay = "nonce"', "mobile_node[0].replay: ",
+     'not supported by this version; allowed: "timestamp"'),
+    (HA, "# there", 'nai = "mn@example.org"', "mobile_node[0].nai: not supported",
+     "home_address"),
+    (MN, "# here", 'encapsulation = "minimal"', "mobile_node.encapsulation: ",
+     "not supported"),
+    (MN, "# here", 'care_of = "foreign-agent"', "mobile_node.care_of: ",
+     'not supported by this version; allowed: "auto", "co-located"'),
+    (MN, "# here", '[[foreign_agent]]\naddress = "10.1.2.1"',
+     "foreign_agent: not supported", ""),
+    # Whole files
+    ("", "", "", "no table [home_agent] or [mobile_node]", ""),
+    ('[foreign_agent]\ninterfaces = ["eth1"]\n', "", "",
+     "foreign_agent: not supported by this version", "[home_agent], [mobile_node]"),
+    (HA + "[home_agent.x]\n", "", "", "home_agent.x: unknown key", ""),
+    (HA, "[[mobile_node]]", "[mobile_node]", "both [home_agent] and", ""),
+    (HA.split("[[")[0], "", "", "mobile_node: at least one", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "old", "new", "begin", "part"), ERRORS)
+def test_each_error_is_one_line_with_file_and_key(write, text, old, new, begin, part):
+    path = write(text.replace(old, new, 1) if old else text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    (line,) = str(caught.value).splitlines()
+    place, _, said = line.partition(": ")
+    assert Path(place).parent == path.parent
+    assert said.startswith(begin)
+    assert part in said
+    assert SECRET not in line
+    assert KEY_HEX not in line
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[home_agent]\naddress = 10.1.1.20\n", ":2:"),
+        ('[home_agent]\n\naddress = "10\n', ":3:"),
+        ("[home_agent]\n[home_agent]\n", ":2:"),
+        (f'[mobile_node]\nkey_text = "{SECRET}', ""),
+        (f"[mobile_node]\nkey_text = {SECRET}\n", ":2:"),
+    ],
+)
+def test_toml_errors_give_file_and_line_and_no_value(write, text, where):
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}{where}")
+    assert "no valid TOML" in line
+    assert "\n" not in line
+    assert SECRET not in line
+
+
+def test_files_that_cannot_be_read(write, tmp_path):
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b'[home_agent]\nx = "\xe4"\n')
+    for path, words in [
+        (tmp_path / "none.toml", "No such file"),
+        (tmp_path, "Is a directory"),
+        (latin, "not UTF-8"),
+    ]:
+        with pytest.raises(ConfigError, match=words):
+            load_config(path)
+
+
+def test_several_errors_are_a_line_each_and_a_slip_is_reported_once(write):
+    text = HA.replace("address = ", "adress = ", 1).replace("spi = 256", "spi = 1")
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(text))
+    assert len(caught.value.problems) == 2
+
+
+def test_a_table_of_the_other_role_is_refused_with_the_right_command(write):
+    with pytest.raises(ConfigError, match=r"\[mobile_node\] is for `mip mn`"):
+        load_config(write(MN), "home_agent")
+
+
+def test_an_error_in_the_nodes_file_names_that_file(write):
+    nodes = write("[[mobile_node]]\nspi = 1\n", "nodes.toml")
+    path = write(HA.replace("# here", 'mobile_nodes_file = "nodes.toml"'))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert all(line.startswith(f"{nodes}: ") for line in caught.value.problems)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o666])
+def test_keys_that_others_may_read_draw_a_warning(write, mode):
+    path = write(HA, mode=mode)
+    (warning,) = load_config(path).warnings
+    assert warning.startswith(f"{path}: holds keys")
+    assert "chmod o-rwx" in warning
+
+
+def test_the_warning_is_about_the_file_with_the_key(write):
+    key = write("x", "key", 0o644)
+    text = MN.replace(f'key_text = "{SECRET}"', 'key_file = "key"')
+    (warning,) = load_config(write(text, mode=0o644)).warnings
+    assert warning.startswith(f"{key}: ")
+    key.chmod(0o640)
+    assert load_config(write(text, mode=0o644)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (b"secret\n", b"secret"),
+        (b"secret\r\n", b"secret"),
+        (b"secret\n\n", b"secret\n"),
+        (b"\x00\xff\n\x01", b"\x00\xff\n\x01"),
+    ],
+)
+def test_a_key_file_holds_the_bytes_of_the_key(write, tmp_path, content, key):
+    (tmp_path / "key").write_bytes(content)
+    text = MN.replace(f'key_text = "{SECRET}"', 'key_file = "key"')
+    policy = load_config(write(text)).policy
+    assert isinstance(policy, MobileNodePolicy)
+    assert policy.security == SecurityAssociation(256, key)
+
+
+def test_no_repr_of_a_configuration_shows_a_key(write):
+    for text in (HA, MN):
+        config = load_config(write(text))
+        shown = f"{config!r} {config.policy!r}"
+        assert SECRET not in shown
+        assert KEY_HEX not in shown
+        assert "12345678" not in shown
+
+
+@pytest.mark.parametrize("name", ["home-agent.toml", "mobile-node.toml"])
+def test_the_examples_are_good(name):
+    example = resources.files("mip_agents") / "data" / name
+    with resources.as_file(example) as path:
+        config = load_config(path)
+    assert config.policy
+    # An example is there to be read by everyone, and says so itself.
+    assert len(config.warnings) <= 1

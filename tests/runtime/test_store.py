@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The journal, on a real disk, with real crashes."""
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from mip_agents.protocol.effects import (
+    BindingRecord,
+    DroppedBinding,
+    IdentificationRecord,
+)
+from mip_agents.protocol.events import Restored
+from mip_agents.runtime.ports import StoreError
+from mip_agents.runtime.store import SCHEMA_VERSION, MemoryStore, SqliteStore
+from support.shell import ListNotes
+
+# With the low bits set that a double would lose, and the top bit that SQLite's signed
+# integers would.
+IDENTIFICATION = 0xEEAE41413EE6B801
+BIGGEST = (1 << 64) - 1
+
+
+def binding(home="10.1.1.10", care_of="10.1.2.5", **more):
+    fields = {
+        "home_address": home,
+        "care_of_address": care_of,
+        "home_agent": "10.1.1.20",
+        "flags": 0x22,
+        "lifetime": 600,
+        "expires": BIGGEST,
+        "identification": IDENTIFICATION,
+        "spi": 0xFFFFFFFF,
+        "source": care_of,
+    }
+    return BindingRecord(**(fields | more))
+
+
+@pytest.fixture
+def notes():
+    return ListNotes()
+
+
+@pytest.fixture
+def reopen(tmp_path, notes):
+    """Open the store, again and again, as restarted agents would."""
+    opened = []
+
+    def opening():
+        for store in opened:
+            store.close()
+        opened.append(SqliteStore(tmp_path / "state", "home-agent", notes))
+        return opened[-1]
+
+    yield opening
+    for store in opened:
+        store.close()
+
+
+def contents(restored):
+    return set(restored.bindings), set(restored.identifications)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_gives_back_what_was_committed_in_full_width(kind, reopen):
+    store = MemoryStore() if kind == "memory" else reopen()
+    records = [binding(), binding(care_of="10.1.3.5"), binding(home="10.1.1.11")]
+    newest = IdentificationRecord("10.1.1.10", BIGGEST)
+    store.commit([*records, newest])
+    if kind == "sqlite":
+        store = reopen()
+    assert contents(store.load()) == (set(records), {newest})
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_changes_of_a_batch_count_in_their_order(kind, reopen):
+    store = MemoryStore() if kind == "memory" else reopen()
+    old, new = binding(lifetime=100), binding(lifetime=200)
+    gone = DroppedBinding(old.home_address, old.care_of_address)
+    store.commit([old, new])
+    assert store.load().bindings == (new,)
+    store.commit([gone, old])
+    assert store.load().bindings == (old,)
+    store.commit([new, gone])
+    assert store.load().bindings == ()
+    store.commit(
+        [IdentificationRecord("10.1.1.10", 5), IdentificationRecord("10.1.1.10", 6)]
+    )
+    assert store.load().identifications == (IdentificationRecord("10.1.1.10", 6),)
+
+
+def test_identification_outlives_its_binding(reopen):
+    store = reopen()
+    store.commit([binding(), IdentificationRecord("10.1.1.10", IDENTIFICATION)])
+    store.commit([DroppedBinding("10.1.1.10", "10.1.2.5")])
+    restored = reopen().load()
+    assert restored.bindings == ()
+    assert restored.identifications[0].identification == IDENTIFICATION
+
+
+def test_the_file_is_readable_with_sqlite_and_closed_to_others(reopen, tmp_path):
+    reopen().commit([binding()])
+    path = tmp_path / "state" / "home-agent.sqlite"
+    with sqlite3.connect(path) as database:
+        (text,) = database.execute("SELECT identification FROM binding").fetchone()
+        mode = database.execute("PRAGMA journal_mode").fetchone()
+    assert text == "eeae41413ee6b801"
+    assert mode == ("wal",)
+    for file in (path, path.with_name(path.name + "-wal")):
+        assert file.stat().st_mode & 0o077 == 0
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from mip_agents.protocol.effects import IdentificationRecord
+from mip_agents.runtime.store import SqliteStore
+store = SqliteStore(Path(sys.argv[1]), "home-agent", None)
+number = 0
+while True:
+    number += 1
+    store.commit([IdentificationRecord(f"n{i}", number) for i in range(20)])
+    print(number, flush=True)
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9_and_a_batch_is_never_torn(
+    reopen, tmp_path
+):
+    state = tmp_path / "state"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(state)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        acknowledged = 0
+        while acknowledged < 30:
+            acknowledged = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.stdout.read().split()
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+    acknowledged = int(rest[-1]) if rest else acknowledged
+    restored = reopen().load().identifications
+    numbers = {record.identification for record in restored}
+    assert len(restored) == 20
+    assert len(numbers) == 1
+    assert numbers.pop() >= acknowledged
+
+
+def test_two_agents_do_not_share_a_state_dir(reopen, tmp_path, notes):
+    first = reopen()
+    with pytest.raises(StoreError) as caught:
+        SqliteStore(tmp_path / "state", "home-agent", notes)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(tmp_path / "state") in text
+    assert f"process {os.getpid()}" in text
+    first.close()
+    SqliteStore(tmp_path / "state", "home-agent", notes).close()
+
+
+def test_agents_of_different_roles_may(reopen, tmp_path, notes):
+    reopen()
+    SqliteStore(tmp_path / "state", "mobile-node", notes).close()
+
+
+def damage_header(path):
+    path.write_bytes(b"garbage " * 1000)
+
+
+def damage_page(path):
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+
+
+def damage_value(path):
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE binding SET expires = 'soon'")
+    database.close()
+
+
+def damage_tables(path):
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE binding ADD COLUMN more TEXT")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_header, damage_page, damage_value, damage_tables]
+)
+def test_a_damaged_file_is_set_aside_with_an_error_and_the_agent_starts_empty(
+    damage, reopen, tmp_path, notes
+):
+    store = reopen()
+    store.commit([binding(home=f"10.1.1.{i}") for i in range(1, 200)])
+    store.close()
+    path = tmp_path / "state" / "home-agent.sqlite"
+    damage(path)
+    damaged = path.read_bytes()
+
+    store = reopen()
+    assert store.load() == Restored((), ())
+    assert notes.names == ["journal_corrupt"]
+    assert notes.noted[0].severity.name == "ERROR"
+    kept = tmp_path / "state" / "home-agent.sqlite.corrupt-1"
+    assert kept.read_bytes() == damaged
+    # And the new file works.
+    store.commit([binding()])
+    assert reopen().load().bindings == (binding(),)
+    assert len(notes.noted) == 1
+
+
+def test_a_second_damaged_file_does_not_overwrite_the_first(reopen, tmp_path):
+    for _ in range(2):
+        reopen().close()
+        damage_header(tmp_path / "state" / "home-agent.sqlite")
+        reopen().load()
+    names = {path.name for path in (tmp_path / "state").glob("*.corrupt-?")}
+    assert names == {"home-agent.sqlite.corrupt-1", "home-agent.sqlite.corrupt-2"}
+
+
+def test_a_file_of_a_newer_version_is_left_alone(reopen, tmp_path, notes):
+    reopen().close()
+    path = tmp_path / "state" / "home-agent.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="newer version"):
+        SqliteStore(tmp_path / "state", "home-agent", notes)
+    assert path.read_bytes() == before
+    assert notes.noted == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_that_says_what_to_do(tmp_path, notes):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as caught:
+        SqliteStore(tmp_path / "file" / "state", "home-agent", notes)
+    assert "set state_dir to a directory" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_fails_the_commit_and_keeps_what_was_there(reopen):
+    store = reopen()
+    store.commit([binding()])
+    much = [IdentificationRecord("n" * 4000 + str(i), i) for i in range(100)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+        with pytest.raises(StoreError) as caught:
+            store.commit([*much, binding(home="10.1.1.11")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(caught.value)
+    assert store.load() == Restored((binding(),), ())
+    # With room again, it goes on.
+    store.commit([binding(home="10.1.1.11")])
+    assert len(reopen().load().bindings) == 2
+
+
+def test_a_closed_store_refuses_and_closes_twice(reopen):
+    store = reopen()
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.commit([binding()])
+
+
+def test_a_mix_of_bindings_is_restored_quickly(reopen):
+    store = reopen()
+    records = [
+        binding(home=f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}") for i in range(5000)
+    ]
+    store.commit(records)
+    assert set(reopen().load().bindings) == set(records)

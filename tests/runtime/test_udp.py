@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The UDP server on real sockets of the loopback interface."""
+
+import asyncio
+import errno
+import socket
+
+import pytest
+
+from mip_agents.protocol.errors import MipError
+from mip_agents.runtime import udp
+from mip_agents.runtime.udp import DRAIN, UdpServer
+from support.shell import ListNotes, send
+
+IP_RECVTTL = 12  # of ip(7); not in the socket module
+
+
+def run(test, **options):
+    """Run `test(server, batches, notes)` with an open server on a free port."""
+
+    async def body():
+        notes = ListNotes()
+        server = UdpServer(notes, **({"address": "127.0.0.1", "port": 0} | options))
+        server.open()
+        batches = asyncio.Queue()
+        try:
+            async with asyncio.timeout(10):
+                await test(server, batches, notes)
+        finally:
+            server.close()
+
+    asyncio.run(body())
+
+
+@pytest.fixture
+def peer():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(5)
+        yield sock
+
+
+def test_tells_where_a_datagram_came_from_and_went_to(peer):
+    async def test(server, batches, notes):
+        server.start(batches.put_nowait)
+        peer.sendto(b"hello", ("127.0.0.9", server.port))
+        (got,) = await batches.get()
+        assert got.data == b"hello"
+        assert (got.source, got.source_port) == peer.getsockname()
+        assert (got.destination, got.destination_port) == ("127.0.0.9", server.port)
+        assert got.interface == "lo"
+
+    run(test, address="0.0.0.0")
+
+
+def test_hands_over_what_waits_in_batches_of_at_most_64(peer):
+    async def test(server, batches, notes):
+        for number in range(DRAIN + 10):
+            peer.sendto(b"%d" % number, ("127.0.0.1", server.port))
+        server.start(batches.put_nowait)
+        sizes = [len(await batches.get()), len(await batches.get())]
+        assert sizes == [DRAIN, 10]
+
+    run(test)
+
+
+def test_an_empty_datagram_and_the_biggest_arrive_whole(peer):
+    async def test(server, batches, notes):
+        server.start(batches.put_nowait)
+        for data in (b"", bytes(65507)):
+            peer.sendto(data, ("127.0.0.1", server.port))
+        received = []
+        while len(received) < 2:
+            received += await batches.get()
+        assert [got.data for got in received] == [b"", bytes(65507)]
+
+    run(test)
+
+
+def test_sends_from_the_given_address_and_the_bound_port_with_the_given_ttl(peer):
+    async def test(server, batches, notes):
+        peer.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        address, port = peer.getsockname()
+        server.send(
+            send(b"x", address, destination_port=port, source="127.0.0.7", ttl=255)
+        )
+        data, ancillary, _, source = peer.recvmsg(100, 100)
+        assert data == b"x"
+        assert source == ("127.0.0.7", server.port)
+        assert int.from_bytes(ancillary[0][2], "little") == 255
+        server.send(send(b"y", address, destination_port=port, interface="lo"))
+        assert peer.recvmsg(100, 100)[0] == b"y"
+        assert not notes.noted
+
+    run(test, address="0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        (send(b"x", source="203.0.113.1"), ""),
+        (send(b"x", interface="nosuch0"), "no interface"),
+        (send(b"x" * 70000), "Message too long"),
+        (send(b"x", source="nonsense"), ""),
+    ],
+)
+def test_trouble_with_sending_is_noted_and_not_raised(order, reason):
+    async def test(server, batches, notes):
+        server.send(order)
+        assert notes.names == ["send_failed"]
+        fields = notes.noted[0].fields
+        assert fields["destination"] == "127.0.0.1"
+        assert reason in fields["reason"]
+
+    run(test, address="0.0.0.0")
+
+
+def test_an_icmp_error_does_not_disturb_reception(peer):
+    async def test(server, batches, notes):
+        server.start(batches.put_nowait)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            closed = gone.getsockname()[1]
+        for _ in range(3):
+            server.send(send(b"x", destination_port=closed))
+        peer.sendto(b"still here", ("127.0.0.1", server.port))
+        assert (await batches.get())[0].data == b"still here"
+
+    run(test)
+
+
+def test_a_receive_error_is_noted_and_reading_goes_on(peer):
+    async def test(server, batches, notes):
+        peer.sendto(b"hello", ("127.0.0.1", server.port))
+        real = server._socket
+
+        class Refusing:
+            failures = 2
+
+            def recvmsg(self, *arguments):
+                if self.failures:
+                    self.failures -= 1
+                    raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+                return real.recvmsg(*arguments)
+
+        server._socket = Refusing()
+        assert [got.data for got in server._drain()] == [b"hello"]
+        server._socket = real
+        assert notes.names == ["receive_failed"] * 2
+
+    run(test)
+
+
+def test_waits_while_the_socket_buffer_is_full_and_keeps_the_order(peer, monkeypatch):
+    async def test(server, batches, notes):
+        server.start(batches.put_nowait)
+        real = server._transmit
+        blocked = True
+
+        def transmit(order):
+            return False if blocked else real(order)
+
+        monkeypatch.setattr(server, "_transmit", transmit)
+        monkeypatch.setattr(udp, "_BACKLOG", 3)
+        port = peer.getsockname()[1]
+        for number in range(5):
+            server.send(send(b"%d" % number, destination_port=port))
+        assert notes.names == ["send_dropped"] * 2
+        blocked = False
+        server.send(send(b"late", destination_port=port))  # behind the others
+        assert notes.names == ["send_dropped"] * 3
+        received = []
+        while len(received) < 3:
+            await asyncio.sleep(0)
+            peer.setblocking(False)
+            try:
+                received.append(peer.recv(100))
+            except BlockingIOError:
+                continue
+        assert received == [b"0", b"1", b"2"]
+
+    run(test)
+
+
+def test_a_port_in_use_is_one_line_that_says_what_to_do(peer):
+    port = peer.getsockname()[1]
+    server = UdpServer(ListNotes(), address="127.0.0.1", port=port)
+    with pytest.raises(MipError) as caught:
+        server.open()
+    text = str(caught.value)
+    assert text.startswith(f"UDP port {port} of 127.0.0.1 is in use: stop the other")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "CAP_NET_BIND_SERVICE"),
+        (errno.EPERM, "CAP_NET_BIND_SERVICE"),
+        (errno.EADDRINUSE, "in use"),
+        (errno.EADDRNOTAVAIL, "no interface has this address"),
+        (errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_every_refusal_to_bind_is_explained(number, words):
+    text = UdpServer(ListNotes())._explain(OSError(number, "raw"))
+    assert text.startswith("UDP port 434")
+    assert words in text
+
+
+def test_after_stop_nothing_is_read_but_sending_works(peer):
+    async def test(server, batches, notes):
+        server.start(batches.put_nowait)
+        server.stop()
+        peer.sendto(b"hello", ("127.0.0.1", server.port))
+        server.send(send(b"bye", destination_port=peer.getsockname()[1]))
+        assert peer.recv(100) == b"bye"
+        assert batches.empty()
+        server.close()
+        server.close()
+        server.send(send(b"never"))  # raises nothing
+
+    run(test)
