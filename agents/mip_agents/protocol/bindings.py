@@ -6,6 +6,7 @@ A home address may have several bindings (S). They are small tuples, there may b
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -20,7 +21,9 @@ NEVER = float("inf")
 """End of a binding with infinite lifetime (COM-16)."""
 
 _NTP_SECOND = 1 << 32
-_FORM_FLAGS = RequestFlag.M | RequestFlag.G | RequestFlag.T
+# Plain integers: operations on enumerated flags take ten times as long.
+_M, _G, _T = RequestFlag.M.value, RequestFlag.G.value, RequestFlag.T.value
+_FORM_FLAGS = _M | _G | _T
 
 
 class Binding(NamedTuple):
@@ -42,6 +45,7 @@ class Binding(NamedTuple):
 Bindings = tuple[Binding, ...]
 
 
+@functools.cache
 def flag_letters(flags: int) -> str:
     """Show request flags by the RFC's letters.
 
@@ -109,8 +113,8 @@ def choose_encapsulation(
     wanted = [
         form
         for flag, form in (
-            (RequestFlag.G, Encapsulation.GRE),
-            (RequestFlag.M, Encapsulation.MINIMAL),
+            (_G, Encapsulation.GRE),
+            (_M, Encapsulation.MINIMAL),
         )
         if flags & flag
     ] or [Encapsulation.IPIP]
@@ -145,7 +149,7 @@ def tunnel_of(
         local=home_agent,
         peers=tuple(binding.care_of_address for binding in bindings),
         encapsulation=forms[-1],
-        reverse=any(binding.flags & RequestFlag.T for binding in bindings),
+        reverse=any(binding.flags & _T for binding in bindings),
         peer_encapsulations=forms if len(set(forms)) > 1 else (),
     )
 

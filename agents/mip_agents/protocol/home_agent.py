@@ -301,9 +301,11 @@ class HomeAgentEngine:
                 return ()
             return tuple(b for b in before if b.care_of_address != care_of_address)
         lifetime = min(request.lifetime, self.policy.max_lifetime)
+        source = asked.received.source
         new = Binding(
             care_of_address=care_of_address,
-            source=asked.received.source,
+            # Mostly the same text: one copy of it for each of many bindings.
+            source=care_of_address if source == care_of_address else source,
             flags=request.flags,
             lifetime=lifetime,
             expires=expiry(lifetime, now),
