@@ -16,10 +16,17 @@ from mip_agents.protocol.effects import (
     RemoveTunnel,
 )
 from mip_agents.protocol.events import (
+    CancelRequested,
     ClearRequested,
     DeregisterRequested,
+    InterfacesChanged,
+    JournalFailed,
+    JournalWritten,
+    RegisterRequested,
     Restored,
     TimerFired,
+    TunnelFailed,
+    TunnelReady,
 )
 from mip_agents.protocol.tunnel import Tunnel
 from scapy_mip.const import Encapsulation
@@ -558,8 +565,47 @@ def test_clearing_waits_for_a_request_in_work():
     )
 
 
-def test_who_asks_a_home_agent_to_deregister_is_told():
-    assert scenario(home_agent()) >> DeregisterRequested(3) << like(Finished, token=3)
+@pytest.mark.parametrize(
+    "event",
+    [
+        DeregisterRequested(3),
+        CancelRequested(3),
+        RegisterRequested(token=3, interface="eth0"),
+    ],
+)
+def test_who_asks_a_home_agent_for_what_only_nodes_do_is_told(event):
+    assert scenario(home_agent()) >> event << like(Finished, token=3)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        InterfacesChanged({}),
+        TimerFired(),
+        JournalWritten(99),
+        JournalFailed(99, "x"),
+        TunnelReady(99),
+        TunnelFailed(99, "x"),
+    ],
+    ids=repr,
+)
+def test_what_nobody_waits_for_is_ignored(event):
+    running = registered() >> event
+    assert bindings(running) == [(A, 600)]
+    assert running
+
+
+def test_repetitions_are_limited_too():
+    """HA-22: a captured request is no tool to make us send."""
+    running = scenario(home_agent())
+    request = asks()
+    running >> request << like(Journal) << like(InstallTunnel)
+    running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends() << AnnounceAddress(HOME)
+    for _ in range(50):
+        running = running >> request
+        running.effects = []
+    assert len(running.sent) == 1 + 5
+    assert running
 
 
 def test_fhae_is_last_in_the_reply_to_a_foreign_agent():

@@ -16,6 +16,7 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.events import (
     CancelRequested,
+    ClearRequested,
     DeregisterRequested,
     RegisterRequested,
     TimerFired,
@@ -40,6 +41,7 @@ from support.agents import (
     interfaces,
     last_request,
     mobile_node,
+    received,
 )
 from support.scenario import (
     TUNNEL_FAILED,
@@ -785,3 +787,20 @@ def test_status_uses_the_names_of_the_registry():
         "quirks": [],
     }
     assert running
+
+
+def test_a_request_is_not_for_a_mobile_node():
+    running = asking()
+    data = running.sent[-1].data
+    assert running >> received(data, A) << noted("message_dropped", "MN-29")
+
+
+def test_malformed_datagrams_are_noted_with_their_rule():
+    """COM-01, COM-08."""
+    running = asking() >> answers(tail=lambda data: data + b"\x63\x01\0")
+    assert running << noted("message_dropped", "COM-01")
+
+
+def test_a_mobile_node_has_no_bindings_to_clear():
+    running = scenario(mobile_node()) >> ClearRequested(5, HOME)
+    assert running << like(Finished, token=5)

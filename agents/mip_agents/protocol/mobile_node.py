@@ -110,7 +110,8 @@ class MobileNodeEngine:
         remaining = None
         if registration is not None and registration.expires != NEVER:
             remaining = max(0, int(registration.expires - now.mono))
-        code = registrar.last_code
+        code = registrar.exchange.last_code
+        offset = registrar.exchange.timestamps.offset
         return {
             "role": "mobile_node",
             "state": registrar.state.value,
@@ -128,7 +129,8 @@ class MobileNodeEngine:
             "roam": policy.roam and not self._suspended,
             "last_code": code,
             "last_code_text": None if code is None else describe_code(code),
-            "clock_offset": (registrar.timestamps.offset + _NTP_HALF_SECOND) >> 32,
+            "clock_offset": (registrar.exchange.timestamps.offset + _NTP_HALF_SECOND)
+            >> 32,
             "replay": "timestamp",
             "quirks": ["coarse_timestamps"] if policy.coarse_timestamps else [],
         }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a mobile node registers: requests, replies, retries, and its tunnel.
+"""How a mobile node registers: what follows what, until it is done or given up.
 
 The engine decides where the node is to be registered; this part gets it there. It has
 at most one `Attempt`, what it is trying to achieve, and one `Registration`, what the
@@ -24,21 +24,19 @@ from mip_agents.protocol.attempts import (
     State,
     refresh_after,
 )
-from mip_agents.protocol.backoff import for_denials, for_replies
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import (
     AnnounceAddress,
     Finished,
     Severity,
 )
+from mip_agents.protocol.exchange import Exchange
 from mip_agents.protocol.fsm import Machine
-from mip_agents.protocol.limits import TokenBucket
 from mip_agents.protocol.outbox import Fields, Outbox
 from mip_agents.protocol.policy import MobileNodePolicy
-from mip_agents.protocol.replay import Timestamps
-from mip_agents.protocol.reply_checks import ACCEPTING, check_reply
+from mip_agents.protocol.reply_checks import ACCEPTING
 from mip_agents.protocol.request_checks import is_unicast
-from mip_agents.protocol.requests import make_request, make_tunnel
+from mip_agents.protocol.requests import make_tunnel
 from mip_agents.protocol.tunnel_slot import NO_ANSWER, PATIENCE_S, TunnelSlot
 from mip_agents.protocol.view import Reply
 from scapy_mip.const import ReplyCode, describe_code
@@ -54,7 +52,7 @@ _SENDING = {Goal.RETURN: State.RETURNING, Goal.DEREGISTER: State.DEREGISTERING}
 
 
 class Registrar:
-    """The exchange with the home agent. Its methods add to `out` what is to be done."""
+    """The course of registrations. Its methods add to `out` what is to be done."""
 
     def __init__(
         self, policy: MobileNodePolicy, random_bytes: Callable[[int], bytes]
@@ -67,15 +65,9 @@ class Registrar:
         self.registration: Registration | None = None
         self.home_agent = policy.home_agent
         """As configured, or as the home agent itself has said with code 136."""
-        self.last_code: int | None = None
-        self.timestamps = Timestamps(random_bytes, coarse=policy.coarse_timestamps)
-        self._random_bytes = random_bytes
+        self.exchange = Exchange(policy, random_bytes, self.out)
         self._machine = Machine(STATES)
         self._slot = TunnelSlot(policy.home_address, self.out)
-        # One request per second on average (MN-15); after a quiet time a handover or a
-        # resynchronisation need not wait for the second after the last request.
-        self._bucket = TokenBucket(rate=1, burst=2)
-        self._round_trip = 0.0
 
     @property
     def state(self) -> State:
@@ -121,7 +113,7 @@ class Registrar:
             care_of_address=home_address if everything else attachment.address,
             home_agent=self.home_agent,
             lifetime=lifetime,
-            backoff=for_replies(lifetime, self._round_trip, self._random_bytes),
+            backoff=self.exchange.waits_for_replies(lifetime),
             persistent=persistent,
             requesters=list(requesters),
         )
@@ -199,23 +191,15 @@ class Registrar:
     def receive(self, reply: Reply, source: str, now: Instant) -> None:
         """Take in a reply to the latest request, or drop it."""
         attempt = self.attempt
-        awaited = attempt.awaited if attempt is not None else None
-        doubt = check_reply(self.policy, reply, awaited)
-        if attempt is None or doubt is not None:
-            if doubt is not None:
-                fields: Fields = {"source": source, "code": reply.code}
-                fields["reason"] = doubt.reason
-                self.out.warn("message_dropped", fields, rule=doubt.rule)
+        sent = self.exchange.believe(attempt, reply, source, now)
+        if attempt is None or sent is None:
             return
-        attempt.awaited = None
-        attempt.last_code = self.last_code = reply.code
-        self._round_trip = now.mono - attempt.sent_at
         if reply.code in ACCEPTING:
             self._accepted(attempt, reply, now)
         elif reply.code == ReplyCode.HA_IDENTIFICATION_MISMATCH:
-            self._mismatched(attempt, reply, now, awaited)
+            self._mismatched(attempt, reply, sent, now)
         elif reply.code == ReplyCode.HA_UNKNOWN_HOME_AGENT:
-            self._redirected(attempt, reply, now, awaited)
+            self._redirected(attempt, reply, sent, now)
         else:
             self._denied(attempt, reply.code, now)
 
@@ -315,29 +299,12 @@ class Registrar:
         self.out.put(AnnounceAddress(self.policy.home_address, interface))
 
     def _transmit(self, attempt: Attempt, now: Instant) -> None:
-        """Send a request, each time with a new Identification (MN-25, MN-37)."""
+        """Send a request, in the state that belongs to it."""
         registration = self.registration
         renewing = registration and registration.attachment == attempt.attachment
         normal = State.REFRESHING if renewing else State.REGISTERING
         self._go(_SENDING.get(attempt.goal, normal))
-        if not self._bucket.take(now.mono):
-            attempt.due = self._bucket.ready_at(now.mono)
-            return
-        identification = self.timestamps.next(now.ntp)
-        attempt.awaited = identification
-        attempt.sent_at = now.mono
-        attempt.tries += 1
-        attempt.due = now.mono + attempt.backoff.wait()
-        self.out.put(make_request(self.policy, attempt, identification))
-        fields: Fields = {
-            "interface": attempt.attachment.interface,
-            "care_of_address": attempt.care_of_address,
-            "home_agent": attempt.home_agent,
-            "lifetime": attempt.lifetime,
-            "identification": f"{identification:016x}",
-            "tries": attempt.tries,
-        }
-        self.out.note("request_sent", fields)
+        self.exchange.send(attempt, now)
 
     def _proceed(self, attempt: Attempt, now: Instant) -> None:
         """Go on when the time for the next step has come."""
@@ -441,11 +408,13 @@ class Registrar:
             self._detach(now, finished)
 
     def _mismatched(
-        self, attempt: Attempt, reply: Reply, now: Instant, sent: int | None
+        self, attempt: Attempt, reply: Reply, sent: int, now: Instant
     ) -> None:
         """Take over the home agent's clock and try again, soon but not forever."""
         attempt.mismatches += 1
-        adjusted = self._resynchronise(reply, now, sent)
+        adjusted = self.exchange.timestamps.resynchronise(
+            sent, reply.identification, now.ntp
+        )
         fields: Fields = {
             "code": reply.code,
             "adjusted": int(adjusted),
@@ -455,20 +424,15 @@ class Registrar:
         if attempt.mismatches <= QUICK_RESYNCHRONISATIONS:
             self._transmit(attempt, now)
 
-    def _resynchronise(self, reply: Reply, now: Instant, sent: int | None) -> bool:
-        return sent is not None and self.timestamps.resynchronise(
-            sent, reply.identification, now.ntp
-        )
-
     def _redirected(
-        self, attempt: Attempt, reply: Reply, now: Instant, sent: int | None
+        self, attempt: Attempt, reply: Reply, sent: int, now: Instant
     ) -> None:
         """Try the home agent that the reply names, once in an attempt (MN-36)."""
         named = reply.home_agent
         if attempt.redirected or named == attempt.home_agent or not is_unicast(named):
             self._denied(attempt, reply.code, now)
             return
-        self._resynchronise(reply, now, sent)
+        self.exchange.timestamps.resynchronise(sent, reply.identification, now.ntp)
         attempt.redirected = True
         attempt.home_agent = named
         fields: Fields = {"code": reply.code, "home_agent": named}
@@ -492,7 +456,7 @@ class Registrar:
             self._fail(attempt, now)
             return
         if attempt.denials is None:
-            attempt.denials = for_denials(self._random_bytes)
+            attempt.denials = self.exchange.waits_after_denials()
         attempt.due = now.mono + attempt.denials.wait()
 
     # Ends
