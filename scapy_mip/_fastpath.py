@@ -18,8 +18,9 @@ from __future__ import annotations
 import functools
 import struct
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 from scapy.base_classes import Packet_metaclass
 from scapy.fields import (
@@ -87,9 +88,12 @@ _HOOKS = (
 )
 """Methods through which a class may change what is compiled: if one does, it is not."""
 
-_inet_ntoa = functools.lru_cache(4096)(inet_ntoa)  # the same few addresses recur
+_inet_ntoa = functools.lru_cache(16384)(inet_ntoa)  # addresses recur: 4 MB at most
+_inet_aton = functools.lru_cache(16384)(inet_aton)
 _no_payload = NoPayload()
-_new = object.__new__
+_nothing: Final[Mapping[str, Any]] = types.MappingProxyType({})
+_new: Any = object.__new__
+_now = time.time
 _set = object.__setattr__
 
 
@@ -103,10 +107,10 @@ class Compiled(NamedTuple):
     default to the whole. Raises `struct.error` on less than `size` bytes."""
     build: Callable[[Packet], bytes]
     """The bytes of a packet without payload; raises on what it does not know."""
-    convert: list[tuple[str, Callable[[Packet, Any], Any]]]
-    """Human to internal value for each field, in the order of the declaration."""
-    lists: tuple[str, ...]
-    """Fields whose default is a list that each packet has for itself."""
+    fill: Callable[[Packet, dict[str, Any]], int]
+    """Give a packet the values of its fields; return how many of them were fields."""
+    takes_rest: bool
+    """Whether the last field takes all bytes behind the fixed ones."""
     source: str
     """The generated text, for those who want to read it."""
 
@@ -117,6 +121,7 @@ class FastMeta(Packet_metaclass):
     def __init__(cls, name: str, bases: tuple[type, ...], dct: dict[str, Any]) -> None:
         super().__init__(name, bases, dct)
         cls._known = False
+        cls._fills = False
         cls._compiled: Compiled | None = None
         cls._entry: Callable[[bytes], Packet | None] = functools.partial(
             _first_entry, cls
@@ -131,26 +136,32 @@ class FastMeta(Packet_metaclass):
             super().__setattr__("overload_fields", value)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make a packet; from bytes alone the compiled way, else as Scapy does."""
-        if not args:
-            if "_pkt" not in kwargs and cls.compiled() is not None:
-                return type.__call__(cls, **kwargs)
-        elif (
-            type(args[0]) is bytes
-            and len(args) == 1
-            and ENABLED
-            and (not kwargs or _only_dissects(kwargs))
-        ):
-            try:
-                packet = cls._entry(args[0])
-            except (struct.error, IndexError, KeyError):
-                packet = None  # short, empty, or of an unknown type
-            if packet is not None:
-                if not kwargs.get("_internal"):
-                    packet.__dict__["time"] = time.time()
-                if kwargs:
-                    packet.__dict__["underlayer"] = kwargs.get("_underlayer")
-                return packet
+        """Make a packet, the compiled way or as Scapy does."""
+        if ENABLED:
+            if len(args) == 1 and type(args[0]) is bytes:
+                if not kwargs or _only_dissects(kwargs):
+                    try:
+                        packet = cls._entry(args[0])
+                    except (struct.error, IndexError, KeyError):
+                        packet = None  # short, empty, or of an unknown type
+                    if packet is not None:
+                        state = packet.__dict__
+                        if not kwargs:
+                            state["time"] = _now()
+                            return packet
+                        if not kwargs.get("_internal"):
+                            state["time"] = _now()
+                        state["underlayer"] = kwargs.get("_underlayer")
+                        return packet
+            elif not args and "_pkt" not in kwargs:
+                compiled = cls._compiled if cls._known else cls.compiled()
+                if compiled is not None:
+                    if cls._fills:
+                        packet = _new(cls)
+                        if compiled.fill(packet, kwargs) == len(kwargs):
+                            packet.__dict__["time"] = _now()
+                            return packet
+                    return type.__call__(cls, **kwargs)
         return super().__call__(*args, **kwargs)
 
     def compiled(cls) -> Compiled | None:
@@ -161,7 +172,23 @@ class FastMeta(Packet_metaclass):
             cls._known = True
             cls._compiled = _compile(cls)
             cls._entry = _make_entry(cls)
+            cls._fills = _takes_fields_alone(cls)
         return cls._compiled
+
+
+_ADDS_KEYWORDS: set[Any] = set()
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def adds_keywords(init: Init) -> Init:
+    """Mark an `__init__` that does nothing without the keywords that it adds."""
+    _ADDS_KEYWORDS.add(init)
+    return init
+
+
+def _takes_fields_alone(cls: Any) -> bool:
+    """Return whether `__init__` has nothing to do where only fields are given."""
+    return cls.__init__ is FastPacket.__init__ or cls.__init__ in _ADDS_KEYWORDS
 
 
 def _only_dissects(kwargs: dict[str, Any]) -> bool:
@@ -191,16 +218,21 @@ def _make_entry(cls: Any) -> Callable[[bytes], Packet | None]:
     if compiled is None:
         return lambda _data: None
     dissect, size = compiled.dissect, compiled.size
+    if cls.takes_all and "dispatch_hook" not in cls.__dict__:
+        return dissect
+
+    def own(data: bytes) -> Packet | None:
+        if len(data) != size and not compiled.takes_rest:
+            return None
+        return dissect(data) if cls.takes_all or cls.is_whole(data, size) else None
+
     if "dispatch_hook" not in cls.__dict__:
-        if cls.takes_all:
-            return dissect
-        return lambda data: dissect(data) if cls.is_whole(data, size) else None
+        return own
 
     def entry(data: bytes) -> Packet | None:
         chosen = cls.dispatch_hook(data)
         if chosen is cls:
-            whole = cls.takes_all or cls.is_whole(data, size)
-            return dissect(data) if whole else None
+            return own(data)
         return chosen._entry(data) if isinstance(chosen, FastMeta) else None
 
     return entry
@@ -244,42 +276,73 @@ class FastPacket(Packet, metaclass=FastMeta):
             )
             return
         state = self.__dict__
-        values: dict[str, Any] = {name: [] for name in compiled.lists}
-        state["fields"] = values
-        state["time"] = 0.0 if _internal else time.time()
-        state["post_transforms"] = []
+        state["time"] = 0.0 if _internal else _now()
         if _underlayer is not None:
             state["underlayer"] = _underlayer
         if _parent is not None:
             state["parent"] = _parent
-        if fields:
-            given = 0
-            for name, any2i in compiled.convert:
-                if name in fields:
-                    values[name] = any2i(self, fields[name])
-                    given += 1
-            if given < len(fields):
-                raise AttributeError(next(iter(fields.keys() - values.keys())))
+        if compiled.fill(self, fields) < len(fields):
+            names = {field.name for field in self.fields_desc}
+            raise AttributeError(next(name for name in fields if name not in names))
 
     def build(self) -> bytes:
         """Build with the payload, if there is one."""
-        return self.do_build() if self.payload is _no_payload else super().build()
+        compiled = type(self)._compiled
+        if compiled is not None and ENABLED and _is_single(self):
+            return _build(self, compiled)
+        return super().build()
 
     def do_build(self) -> bytes:
         """Build the compiled way where nothing is odd, else as Scapy does."""
-        if (
-            self.raw_packet_cache is None
-            and self.payload is _no_payload
-            and not self.overloaded_fields
-            and not self.post_transforms
-        ):
-            compiled = type(self).compiled()
-            if compiled is not None:
-                try:
-                    return compiled.build(self)
-                except (struct.error, TypeError, AttributeError, OSError, ValueError):
-                    pass  # Scapy's own path handles it, or raises with its own words
+        compiled = type(self)._compiled
+        if compiled is not None and ENABLED and _is_single(self):
+            return _build(self, compiled)
         return super().do_build()
+
+
+def _is_single(packet: Packet) -> bool:
+    """Return whether a packet is no more than its own fields."""
+    state = packet.__dict__
+    return not (
+        state.get("payload", _no_payload) is not _no_payload
+        or state.get("post_transforms")
+        or state.get("overloaded_fields")
+    )
+
+
+def _build(packet: Packet, compiled: Compiled) -> bytes:
+    """Return the bytes of a packet that is no more than its own fields."""
+    cached = packet.raw_packet_cache
+    if cached is not None:
+        kept = packet.raw_packet_cache_fields
+        if not kept:
+            return cached if kept is not None else Packet.do_build(packet)
+        if not packet.explicit:
+            return Packet.do_build(packet)
+        for name, value in kept.items():
+            field, now = packet.getfield_and_val(name)
+            if packet._raw_packet_cache_field_value(field, now) != value:
+                break
+        else:
+            return cached
+        packet.raw_packet_cache = packet.raw_packet_cache_fields = None
+        packet.wirelen = None
+    try:
+        return compiled.build(packet)
+    except (struct.error, TypeError, AttributeError, OSError, ValueError):
+        return Packet.do_build(packet)  # or it raises, with its own words
+
+
+class _ListWhenAsked:
+    """An attribute that is an empty list of the packet's own, once someone asks."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, packet: Packet | None, owner: type) -> Any:
+        if packet is None:
+            return self
+        return packet.__dict__.setdefault(self._name, [])
 
 
 if ENABLED:
@@ -289,56 +352,69 @@ if ENABLED:
     _stock = Packet()
     for _slot in _KNOWN_SLOTS - {"_pkt", "_answered"}:
         setattr(FastPacket, _slot, getattr(_stock, _slot))
+    FastPacket.post_transforms = _ListWhenAsked("post_transforms")  # type: ignore
     FastPacket.time = 0.0
     FastPacket.overload_fields = FastPacket._overload_fields
     del _stock, _slot
 
 
+_NEVER: Final = 1 << 32
+
+
 class Walker:
     """Takes the extensions of a message apart with their compiled code.
 
+    The loop itself is part of the generated code: it uses `least`, the smallest size of
+    an extension by its type, and `makers`, what dissects it. Both speak of extensions
+    with an 8-bit length and a variable end; all others go through `other`.
+
     :param one: the plain way for one extension: `(data, start, stop)` to the packet and
         the start of the next one. It handles all that is odd.
-    :param classes: class by type, of the extensions with an 8-bit length.
+    :param short: class by type, of the extensions with an 8-bit length.
+    :param long: the same for those with a subtype and a 16-bit length.
     """
 
     def __init__(
         self,
         one: Callable[[bytes, int, int], tuple[Packet, int]],
-        classes: Callable[[], Iterable[tuple[int, FastMeta]]],
+        short: Callable[[], Iterable[tuple[int, FastMeta]]],
+        long: Callable[[], Iterable[tuple[int, FastMeta]]],
     ) -> None:
         self._one = one
-        self._classes = classes
-        self._table: list[tuple[int, Callable[[bytes, int, int], Packet]] | None] = []
+        self._short = short
+        self._long = long
+        self._longs: dict[int, tuple[int, Callable[[bytes, int, int], Packet]]] = {}
+        self._prepared = False
+        self.least = [_NEVER] * 256
+        self.makers: list[Any] = [None] * 256
 
     def forget(self) -> None:
-        """Compile the table again: a class has been registered."""
-        self._table = []
+        """Compile the tables again: a class has been registered."""
+        self._prepared = False
+        self._longs.clear()
+        self.least[:] = [_NEVER] * 256
 
     def _prepare(self) -> None:
-        self._table = [None] * 256
-        for kind, cls in self._classes():
+        self._prepared = True
+        for kind, cls in self._short():
             compiled = cls.compiled()
-            if compiled is not None:
-                self._table[kind] = (compiled.size, compiled.dissect)
+            if compiled is not None and compiled.takes_rest:
+                self.least[kind], self.makers[kind] = compiled.size, compiled.dissect
+        for kind, cls in self._long():
+            compiled = cls.compiled()
+            if compiled is not None and compiled.takes_rest:
+                self._longs[kind] = compiled.size, compiled.dissect
 
-    def __call__(self, data: bytes, start: int, stop: int) -> list[Packet]:
-        """Return the extensions in `data[start:stop]`."""
-        if not self._table:
+    def other(self, data: bytes, start: int, stop: int) -> tuple[Packet, int]:
+        """Return the extension at `start` and where the next one starts."""
+        if not self._prepared:
             self._prepare()
-        table = self._table
-        found: list[Packet] = []
-        while start < stop:
-            entry = table[data[start]]
-            if entry is not None and start + 1 < stop:
-                end = start + 2 + data[start + 1]
-                if end <= stop and end - start >= entry[0]:
-                    found.append(entry[1](data, start, end))
-                    start = end
-                    continue
-            packet, start = self._one(data, start, stop)
-            found.append(packet)
-        return found
+        entry = self._longs.get(data[start])
+        if entry is not None and stop - start >= 4:
+            end = start + 4 + (data[start + 2] << 8 | data[start + 3])
+            if start + entry[0] <= end <= stop:
+                return entry[1](data, start, end), end
+        return self._one(data, start, stop)
 
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -359,7 +435,13 @@ def _compile(cls: Any) -> Compiled | None:
     if not all(codes):
         return None
     _prepare_class(cls)
-    source = _generate(fixed, tail)
+    source = "\n".join(
+        [
+            *_generate_dissect(fixed, tail),
+            *_generate_build(fixed, tail),
+            *_generate_fill(fields),
+        ]
+    )
     layout = struct.Struct("!" + "".join(code for code in codes if code))
     scope: dict[str, Any] = {
         "cls": cls,
@@ -369,22 +451,27 @@ def _compile(cls: Any) -> Compiled | None:
             f"set_{slot}": FlagValue.__dict__[slot].__set__
             for slot in ("value", "names", "multi")
         },
-        "inet_aton": inet_aton,
+        "RawVal": RawVal,
+        "inet_aton": _inet_aton,
         "inet_ntoa": _inet_ntoa,
+        "nothing": _nothing,
         "new": _new,
         "pack": layout.pack,
         "unpack": layout.unpack_from,
         "tail": tail,
-        "walk": getattr(tail, "walk", None),
         **{f"names_{n}": getattr(f, "names", None) for n, f in enumerate(fixed)},
+        **{f"any2i_{n}": f.any2i for n, f in enumerate(fields)},
     }
+    walk: Walker | None = getattr(tail, "walk", None)
+    if walk is not None:
+        scope |= {"least": walk.least, "makers": walk.makers, "other": walk.other}
     exec(compile(source, f"<compiled {cls.__name__}>", "exec"), scope)
     return Compiled(
         size=layout.size,
         dissect=scope["dissect"],
         build=scope["build"],
-        convert=[(field.name, _converter(field)) for field in fields],
-        lists=tuple(field.name for field in fields if isinstance(field.default, list)),
+        fill=scope["fill"],
+        takes_rest=tail is not None,
         source=source,
     )
 
@@ -425,12 +512,14 @@ def _prepare_class(cls: Any) -> None:
     cls.name = cls.__name__ if cls._name is None else cls._name
 
 
-def _generate(fixed: list[Any], tail: Any) -> str:
-    """Write the text of `dissect(data, start, stop)` and `build(packet)`."""
+def _generate_dissect(fixed: list[Any], tail: Any) -> list[str]:
+    """Write `dissect(data, start, stop)`."""
     names = [f"v{number}" for number in range(len(fixed))]
-    lines = ["def dissect(data, start=0, stop=None):"]
-    lines.append("    if stop is None: stop = len(data)")
-    lines.append(f"    {', '.join(names)}, = unpack(data, start)")
+    lines = [
+        "def dissect(data, start=0, stop=None):",
+        "    if stop is None: stop = len(data)",
+        f"    {', '.join(names)}, = unpack(data, start)",
+    ]
     shown, watched = [], []
     for number, (field, value) in enumerate(zip(fixed, names, strict=True)):
         if isinstance(field, FlagsField):
@@ -448,22 +537,51 @@ def _generate(fixed: list[Any], tail: Any) -> str:
             shown.append(f"{field.name!r}: {value}")
     size = struct.calcsize("!" + "".join(_code(field) or "" for field in fixed))
     if hasattr(tail, "walk"):
-        lines.append(f"    rest = walk(data, start + {size}, stop)")
+        lines += _WALK.format(size=size).splitlines()
         shown.append(f"{tail.name!r}: rest")
-        watched.append(f"{tail.name!r}: [(x.fields.copy(), None) for x in rest]")
+        watched.append(f"{tail.name!r}: kept")
     elif tail is not None:
         shown.append(f"{tail.name!r}: data[start + {size} : stop]")
-    lines += [
-        "    raw = data[start:stop]",
+    kept = f"{{{', '.join(watched)}}}" if watched else "nothing"
+    return [
+        *lines,
         "    packet = new(cls)",
         "    state = packet.__dict__",
         f"    state['fields'] = {{{', '.join(shown)}}}",
-        f"    state['raw_packet_cache_fields'] = {{{', '.join(watched)}}}",
-        "    state['original'] = state['raw_packet_cache'] = raw",
+        f"    state['raw_packet_cache_fields'] = {kept}",
+        "    state['original'] = state['raw_packet_cache'] = data[start:stop]",
         "    state['explicit'] = 1",
-        "    state['post_transforms'] = []",
         "    return packet",
         "",
+    ]
+
+
+_WALK = """\
+    rest = []
+    kept = []
+    at = start + {size}
+    last = stop - 1
+    while at < stop:
+        if at < last:
+            kind = data[at]
+            end = at + 2 + data[at + 1]
+            if at + least[kind] <= end <= stop:
+                packet = makers[kind](data, at, end)
+                rest.append(packet)
+                kept.append((packet.fields.copy(), None))
+                at = end
+                continue
+        packet, at = other(data, at, stop)
+        rest.append(packet)
+        kept.append((packet.fields.copy(), packet.payload.raw_packet_cache))
+"""
+"""The extensions as packets, and what an edit of one is recognised by."""
+
+
+def _generate_build(fixed: list[Any], tail: Any) -> list[str]:
+    """Write `build(packet)`."""
+    names = [f"v{number}" for number in range(len(fixed))]
+    lines = [
         "def build(packet):",
         "    fields = packet.fields",
         "    defaults = packet.default_fields",
@@ -494,38 +612,44 @@ def _generate(fixed: list[Any], tail: Any) -> str:
         ]
     else:
         lines.append(f"    return {built}" + (" + rest" if tail is not None else ""))
-    return "\n".join(lines) + "\n"
+    return [*lines, ""]
 
 
 def _read(name: str) -> str:
     return f"fields[{name!r}] if {name!r} in fields else defaults[{name!r}]"
 
 
-def _converter(field: Any) -> Callable[[Packet, Any], Any]:
-    """Return what Scapy does to a value, with a short cut for its usual type."""
+def _generate_fill(fields: list[Any]) -> list[str]:
+    """Write `fill(packet, given)`, with a short cut for values of the usual type."""
+    own = ", ".join(f"{f.name!r}: []" for f in fields if isinstance(f.default, list))
+    lines = [
+        "def fill(packet, given):",
+        f"    packet.__dict__['fields'] = values = {{{own}}}",
+        "    count = 0",
+    ]
+    for number, field in enumerate(fields):
+        convert = f"value = any2i_{number}(packet, value)"
+        lines += [
+            f"    if {field.name!r} in given:",
+            "        count += 1",
+            f"        value = given[{field.name!r}]",
+        ]
+        if type(field) is IPField:
+            lines += [
+                "        if value.__class__ is str:",
+                "            try: inet_aton(value)",
+                f"            except OSError: {convert}",
+                f"        elif value.__class__ is not RawVal: {convert}",
+            ]
+        else:
+            usual = " and value.__class__ is not int" if _keeps_int(field) else ""
+            lines.append(f"        if value.__class__ is not RawVal{usual}: {convert}")
+        lines.append(f"        values[{field.name!r}] = value")
+    return [*lines, "    return count", ""]
 
-    def any2i(packet: Packet, value: Any) -> Any:
-        return value if isinstance(value, RawVal) else field.any2i(packet, value)
 
-    if type(field) is IPField:
-
-        def convert_address(packet: Packet, value: Any) -> Any:
-            if type(value) is str:
-                try:
-                    inet_aton(value)
-                except OSError:
-                    return any2i(packet, value)
-                return value
-            return any2i(packet, value)
-
-        return convert_address
-    if (
-        isinstance(field, (ByteEnumField, ByteField))
-        or type(field).any2i is Field.any2i
-    ):
-
-        def convert_number(packet: Packet, value: Any) -> Any:
-            return value if type(value) is int else any2i(packet, value)
-
-        return convert_number
-    return any2i
+def _keeps_int(field: Any) -> bool:
+    """Return whether `any2i` of a field gives an integer back as it is."""
+    return isinstance(field, (ByteEnumField, ByteField)) or (
+        type(field).any2i is Field.any2i and type(field).h2i is Field.h2i
+    )

@@ -15,6 +15,7 @@ from scapy.error import warning
 from scapy.fields import ByteEnumField
 from scapy.packet import Packet
 
+from scapy_mip._fastpath import adds_keywords
 from scapy_mip.auth import SPI_BYTES, SecurityAssociation, sign
 from scapy_mip.const import ExtensionType
 from scapy_mip.extensions.base import (
@@ -62,6 +63,7 @@ class MIPAuthentication(MIPExtension):
     least_body = SPI_BYTES
     association: SecurityAssociation | None = None
 
+    @adds_keywords
     def __init__(
         self,
         _pkt: bytes = b"",
@@ -101,7 +103,10 @@ class MIPAuthentication(MIPExtension):
 
     def build_after(self, covered: bytes) -> bytes:
         """Build, and sign where the authenticator was left None."""
-        if self.getfieldval("authenticator") is not None:
+        if (
+            self.fields.get("authenticator") is not None
+            or self.getfieldval("authenticator") is not None
+        ):
             return self.build()
         if not isinstance(self.getfieldval("spi"), int):
             settled: Any = next(iter(self))  # a random SPI takes its value

@@ -14,7 +14,7 @@ from typing import Any
 
 from scapy.config import conf
 from scapy.fields import ByteField, PacketListField
-from scapy.packet import Packet
+from scapy.packet import NoPayload, Packet
 
 from scapy_mip._fastpath import FastPacket, Walker
 from scapy_mip.const import (
@@ -229,10 +229,14 @@ class ExtensionListField(PacketListField):
 
     walk = Walker(
         dissect_extension,
-        lambda: (
+        short=lambda: (
             (kind, _CLASSES.get(kind, MIPExtension))
             for kind in range(1, 256)
             if kind not in LONG_FORM_EXTENSIONS
+        ),
+        long=lambda: (
+            (kind, _CLASSES.get(kind, MIPLongExtension))
+            for kind in LONG_FORM_EXTENSIONS
         ),
     )
     """The compiled way through the list; `getfield` is the plain one."""
@@ -243,9 +247,10 @@ class ExtensionListField(PacketListField):
     def any2i(self, pkt: Packet | None, x: Any) -> list[Any]:
         """Take a list of extensions, or one; a chain made by `/` becomes a list."""
         items = x if isinstance(x, list) else [x]
-        if all(not item.payload for item in items if isinstance(item, Packet)):
-            return items
-        return [single for item in items for single in unchain(item)]
+        for item in items:
+            if isinstance(item, Packet) and not isinstance(item.payload, NoPayload):
+                return [single for item in items for single in unchain(item)]
+        return items
 
     def getfield(self, pkt: Packet, s: bytes) -> tuple[bytes, list[Any]]:
         """Dissect all that is left."""

@@ -4,7 +4,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.fields import RawVal
+from scapy.fields import ByteField, RawVal, ShortField
 from scapy.packet import Padding, Raw
 from scapy.volatile import RandString
 
@@ -341,3 +341,30 @@ def test_registered_class_is_used_at_once(restored_registry):
 def test_an_extension_class_names_its_type():
     with pytest.raises(ValueError, match="extension_type"):
         register_extension(MIPExtension)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 9])
+def test_class_without_variable_end_keeps_what_is_too_much(restored_registry, length):
+    class MIPFixed(MIPExtension):
+        extension_type = 200
+        fields_desc = [  # noqa: RUF012
+            ByteField("type", 200),
+            ByteField("length", 2),
+            ShortField("value", 0),
+        ]
+        least_body = 2
+
+    register_extension(MIPFixed)
+    data = bytes([200, length]) + b"abcdefghi"[:length] + bytes(MIPNAI(nai="x"))
+    for _again in range(2):
+        message = MIP(bytes(MIPRRQ()) + data)
+        first = message.extensions[0]
+        assert type(first) is (MIPFixed if length >= 2 else MIPExtension)
+        assert message.extensions[-1].nai == "x"
+        assert bytes(message)[24:] == data
+        message.lifetime = 5
+        message.flags.D = 1
+        assert bytes(message)[24:] == data
+        message.clear_cache()
+        assert bytes(message)[24:] == data
+        assert bytes(MIPExtension(data)) == data

@@ -28,8 +28,8 @@ from scapy_mip.extensions.identity import MIPNAI
 from scapy_mip.registration import MIPRRP, MIPRRQ
 
 MESSAGES = 4096
-"""Different messages that a case goes around in: with two addresses of its own in each,
-more than the layers remember the text of."""
+"""Different messages that a case goes around in, with two addresses of its own in each:
+as an agent of some thousand nodes sees them."""
 
 HOME_AGENT = "10.1.1.20"
 
