@@ -129,8 +129,7 @@ class MobileNodeEngine:
             "roam": policy.roam and not self._suspended,
             "last_code": code,
             "last_code_text": None if code is None else describe_code(code),
-            "clock_offset": (registrar.exchange.timestamps.offset + _NTP_HALF_SECOND)
-            >> 32,
+            "clock_offset": (offset + _NTP_HALF_SECOND) >> 32,
             "replay": "timestamp",
             "quirks": ["coarse_timestamps"] if policy.coarse_timestamps else [],
         }
