@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`HomeAgent` and `MobileNode`: agents as objects of a program, blocking or asyncio.
+"""`HomeAgent` and `MobileNode`: agents as objects of a program.
 
 Blocking, an agent runs in a thread of its own from its first use until `close()`.
 In asyncio, `async with` runs it in the present loop and gives an object with the same
@@ -12,130 +12,27 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from mip_agents.background import BackgroundAgent
-from mip_agents.protocol.effects import Finished, Severity
+from mip_agents.node import arguments
+from mip_agents.node.aio import AsyncHomeAgent, AsyncMobileNode, OnError, guarded
+from mip_agents.node.background import BackgroundAgent
 from mip_agents.protocol.errors import MipError
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
+from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
 from mip_agents.protocol.security import SecurityTable, check_spi, parse_security
 from mip_agents.runtime.agent import Agent
 from mip_agents.runtime.assembly import network_of
-from mip_agents.runtime.events import Sink, Stamped
-from mip_agents.runtime.options import QUIRKS, AgentOptions
-from scapy_mip.auth import SecurityAssociation
-from scapy_mip.const import LIFETIME_INFINITE, Encapsulation
+from mip_agents.runtime.events import Sink
+from mip_agents.runtime.options import AgentOptions
+from scapy_mip.auth import Algorithm, SecurityAssociation
+from scapy_mip.const import LIFETIME_INFINITE
 
 OnEvent = Callable[[dict[str, Any]], object]
-OnError = Callable[["MipError"], object]
-
-
-class RegistrationFailed(MipError):  # noqa: N818 - part of the interface
-    """A registration that was denied, or that nobody answered."""
-
-    def __init__(self, text: str, code: int | None = None) -> None:
-        super().__init__(text)
-        self.text = text
-        """One line for people."""
-        self.code = code
-        """Code of the reply, where a reply decided."""
-
-
-class AsyncHomeAgent:
-    """A running home agent in asyncio; see `HomeAgent`."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
-    async def status(self) -> dict[str, Any]:
-        """Return everything worth knowing, as `mip status --json` shows it."""
-        return self._agent.status()
-
-    async def bindings(self) -> list[dict[str, Any]]:
-        """Return the active bindings, as `mip bindings --json` shows them."""
-        return self._agent.bindings()
-
-    async def clear(self, home_address: str) -> None:
-        """Drop the bindings of a node. :raises MipError: it has none."""
-        finished = await self._agent.clear(home_address)
-        if finished.error is not None:
-            raise MipError(finished.error)
-
-    async def stop(self) -> None:
-        """End `serve`."""
-        self._agent.stop()
-
-    async def serve(self) -> None:
-        """Wait until `stop`."""
-        await self._agent.stopped()
-
-
-class AsyncMobileNode:
-    """A running mobile node in asyncio; see `MobileNode`."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-        self._errors: _ErrorSink | None = None
-
-    async def status(self) -> dict[str, Any]:
-        """Return everything worth knowing, as `mip status --json` shows it."""
-        return self._agent.status()
-
-    async def register(
-        self,
-        interface: str,
-        lifetime: int | None = None,
-        on_error: OnError | None = None,
-        timeout: float | None = None,
-    ) -> dict[str, Any]:
-        """See `MobileNode.register`."""
-        if lifetime is not None and not 1 <= lifetime <= LIFETIME_INFINITE:
-            raise MipError(
-                f"lifetime: allowed are seconds from 1 to {LIFETIME_INFINITE}"
-            )
-        self._report_to(None)
-        try:
-            async with asyncio.timeout(timeout):
-                finished = await self._agent.register(interface, lifetime)
-            return _granted(finished)
-        except TimeoutError:
-            await self._agent.cancel()
-            error = RegistrationFailed(f"no answer within {timeout:g} s")
-            if on_error is not None:
-                on_error(error)
-            raise error from None
-        except RegistrationFailed as error:
-            if on_error is not None:
-                on_error(error)
-            raise
-        finally:
-            self._report_to(on_error)
-
-    def _report_to(self, on_error: OnError | None) -> None:
-        """Call `on_error` for what goes wrong from now on."""
-        sinks = self._agent.notes.sinks
-        if self._errors is not None:
-            sinks.remove(self._errors)
-        self._errors = None if on_error is None else _ErrorSink(on_error)
-        if self._errors is not None:
-            sinks.append(self._errors)
-
-    async def deregister(self) -> None:
-        """See `MobileNode.deregister`."""
-        _granted(await self._agent.deregister())
-
-    async def cancel(self) -> None:
-        """See `MobileNode.cancel`."""
-        finished = await self._agent.cancel()
-        if finished.error is not None:
-            raise MipError(finished.error)
-
-    async def close(self) -> None:
-        """Ask the node to stop; leaving the `async with` block does that, too."""
-        self._agent.stop()
+"""Called with each event, as `mip watch --json` shows it."""
 
 
 _Facade = TypeVar("_Facade", AsyncHomeAgent, AsyncMobileNode)
@@ -258,34 +155,52 @@ class HomeAgent(_Node[AsyncHomeAgent]):
         on_event: OnEvent | None = None,
         listen: str = "0.0.0.0",
     ) -> None:
-        options = _options(state_dir, control_socket, dataplane, ntp_server, listen)
+        options = arguments.make_options(
+            state_dir=state_dir,
+            control_socket=control_socket,
+            dataplane=dataplane,
+            ntp_server=ntp_server,
+            listen=listen,
+        )
         super().__init__(options, on_event)
-        self._address = _address("address", address)
-        self._home_network = _network(home_network)
         try:
-            self._security = parse_security(security)
-            self._reverse_tunnel = ReverseTunnel(reverse_tunnel)
+            associations = parse_security(security)
         except ValueError as error:
-            raise MipError(str(error)) from None
-        if not self._security:
+            raise MipError(f"security: {error}") from None
+        if not associations:
             raise MipError("security: give at least one SPI with its key")
-        self._encapsulations = frozenset(map(_encapsulation, encapsulations))
-        self._limits = (max_lifetime, max_bindings_per_node, timestamp_tolerance)
+        self._security = associations
+        # Stands for the home network until that is known.
+        anywhere = IPv4Network("0.0.0.0/0")
+        between = arguments.between
+        self._given_network = arguments.network("home_network", home_network)
+        self._template = HomeAgentPolicy(
+            address=arguments.address("address", address),
+            home_network=self._given_network or anywhere,
+            mobile_nodes=SecurityTable(),
+            max_lifetime=between("max_lifetime", max_lifetime, 1, LIFETIME_INFINITE),
+            max_bindings_per_node=between(
+                "max_bindings_per_node", max_bindings_per_node, 1, 64
+            ),
+            encapsulations=frozenset(
+                arguments.encapsulation("encapsulations", name)
+                for name in encapsulations
+            ),
+            reverse_tunnel=arguments.reverse_tunnel("reverse_tunnel", reverse_tunnel),
+            timestamp_tolerance=between(
+                "timestamp_tolerance", timestamp_tolerance, 1, 3600
+            ),
+        )
         self._running: tuple[asyncio.AbstractEventLoop, Agent] | None = None
         self._stop_asked = False
 
     async def _policy(self) -> HomeAgentPolicy:
-        network = self._home_network or await network_of(self._address)
-        max_lifetime, max_bindings, tolerance = self._limits
-        return HomeAgentPolicy(
-            address=self._address,
+        template = self._template
+        network = self._given_network or await network_of(template.address)
+        return replace(
+            template,
             home_network=network,
             mobile_nodes=SecurityTable.for_network(network, self._security),
-            max_lifetime=max_lifetime,
-            max_bindings_per_node=max_bindings,
-            encapsulations=self._encapsulations,
-            reverse_tunnel=self._reverse_tunnel,
-            timestamp_tolerance=tolerance,
         )
 
     def run(self) -> None:
@@ -367,33 +282,36 @@ class MobileNode(_Node[AsyncMobileNode]):
         on_event: OnEvent | None = None,
         listen: str = "0.0.0.0",
     ) -> None:
-        options = _options(
-            state_dir, control_socket, dataplane, ntp_server, listen, gateways
+        options = arguments.make_options(
+            state_dir=state_dir,
+            control_socket=control_socket,
+            dataplane=dataplane,
+            ntp_server=ntp_server,
+            listen=listen,
+            gateways=gateways,
         )
         super().__init__(options, on_event)
-        quirks = set(quirks)
-        if not quirks <= set(QUIRKS):
-            raise MipError(f"quirks: allowed are {', '.join(QUIRKS)}")
+        arguments.one_of("algorithm", algorithm, Algorithm)
         try:
             association = SecurityAssociation(check_spi(spi), key, algorithm)
         except ValueError as error:
             raise MipError(str(error)) from None
         named = dict(interfaces) if isinstance(interfaces, Mapping) else {}
         self._node_policy = MobileNodePolicy(
-            home_address=_address("home_address", home_address),
-            home_agent=_address("home_agent", home_agent),
+            home_address=arguments.address("home_address", home_address),
+            home_agent=arguments.address("home_agent", home_agent),
             security=association,
-            home_network=_network(home_network),
-            lifetime=lifetime,
+            home_network=arguments.network("home_network", home_network),
+            lifetime=arguments.between("lifetime", lifetime, 1, LIFETIME_INFINITE),
             reverse_tunnel=reverse_tunnel,
-            encapsulation=_encapsulation(encapsulation),
+            encapsulation=arguments.encapsulation("encapsulation", encapsulation),
             interfaces=tuple(interfaces),
             care_of_addresses={
-                name: _address(f"interfaces: {name}", address)
+                name: arguments.address(f"interfaces: {name}", address)
                 for name, address in named.items()
             },
             roam=roam,
-            coarse_timestamps="coarse_timestamps" in quirks,
+            coarse_timestamps="coarse_timestamps" in arguments.quirks("quirks", quirks),
         )
 
     async def _policy(self) -> MobileNodePolicy:
@@ -412,7 +330,8 @@ class MobileNode(_Node[AsyncMobileNode]):
         :param lifetime: seconds to ask for, 65535 is infinite; None: the node's own.
         :param on_error: called with a `MipError` if this fails, and for whatever goes
             wrong later, such as a refresh that is denied.
-        :param timeout: seconds after which to give up; None: as the protocol says.
+        :param timeout: seconds after which to give up; None: when the protocol does,
+            about two minutes with nobody there.
         :raises RegistrationFailed: with the code of the reply, where one decided.
         """
         granted: dict[str, Any] = self._run(
@@ -429,79 +348,5 @@ class MobileNode(_Node[AsyncMobileNode]):
         self._run(lambda agent: agent.cancel())
 
 
-class _ErrorSink:
-    """Tells a callback of everything that is at least a warning."""
-
-    def __init__(self, on_error: OnError) -> None:
-        self._on_error = on_error
-
-    def __call__(self, stamped: Stamped) -> None:
-        noted = stamped.noted
-        if noted.severity >= Severity.WARNING:
-            reason = noted.fields.get("reason") or noted.fields.get("error")
-            text = noted.event.replace("_", " ")
-            code = noted.fields.get("code")
-            error = RegistrationFailed(
-                f"{text}: {reason}" if reason else text,
-                code if isinstance(code, int) else None,
-            )
-            _guarded(self._on_error, error)
-
-
 def _event_sink(on_event: OnEvent) -> Sink:
-    return lambda stamped: _guarded(on_event, stamped.as_json())
-
-
-def _guarded(callback: Callable[[Any], object], value: Any) -> None:
-    """Call a user's callback; what it raises goes where asyncio reports such things."""
-    try:
-        callback(value)
-    except Exception as error:  # noqa: BLE001 - the agent lives
-        asyncio.get_running_loop().call_exception_handler(
-            {"message": "a callback of mip_agents raised", "exception": error}
-        )
-
-
-def _granted(finished: Finished) -> dict[str, Any]:
-    if finished.error is not None:
-        raise RegistrationFailed(finished.error, finished.code)
-    return dict(finished.fields)
-
-
-def _options(
-    state_dir: Path | str | None,
-    control_socket: Path | str | None,
-    dataplane: str,
-    ntp_server: str | None,
-    listen: str,
-    gateways: Mapping[str, str] | None = None,
-) -> AgentOptions:
-    return AgentOptions(
-        state_dir=None if state_dir is None else Path(state_dir),
-        control_socket=None if control_socket is None else Path(control_socket),
-        dataplane=dataplane,
-        ntp_servers=() if ntp_server is None else (ntp_server,),
-        listen=listen,
-        gateways=dict(gateways or {}),
-    )
-
-
-def _address(name: str, text: str) -> str:
-    try:
-        return str(IPv4Address(text))
-    except ValueError:
-        raise MipError(f"{name}: not an IPv4 address") from None
-
-
-def _network(text: str | None) -> IPv4Network | None:
-    try:
-        return None if text is None else IPv4Network(text)
-    except ValueError as error:
-        raise MipError(f"home_network: {error}") from None
-
-
-def _encapsulation(name: str) -> Encapsulation:
-    for member in (Encapsulation.IPIP, Encapsulation.GRE):
-        if member.title == name:
-            return member
-    raise MipError("encapsulation: allowed are ipip, gre")
+    return lambda stamped: guarded(on_event, stamped.as_json())

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Checks of what a program gives to `HomeAgent` and `MobileNode`.
+
+Each error is one line that names the argument and says what is allowed; no value is
+repeated, since it may be a key in the wrong place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.policy import ReverseTunnel
+from mip_agents.runtime.options import DATAPLANES, QUIRKS, AgentOptions
+from scapy_mip.const import Encapsulation
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
+    """Return one of the allowed words."""
+    words = list(allowed)
+    if value not in words:
+        raise MipError(f"{name}: allowed: {', '.join(words)}")
+    return value
+
+
+def between(name: str, value: int, lowest: int, highest: int) -> int:
+    """Return a whole number in a range."""
+    if not isinstance(value, int) or not lowest <= value <= highest:
+        raise MipError(f"{name}: allowed: {lowest} to {highest}")
+    return value
+
+
+def address(name: str, text: str) -> str:
+    """Return an IPv4 address as a dotted string."""
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise MipError(f"{name}: allowed: an IPv4 address") from None
+
+
+def network(name: str, text: str | None) -> IPv4Network | None:
+    """Return a network, or None where none is given."""
+    try:
+        return None if text is None else IPv4Network(text)
+    except ValueError:
+        raise MipError(f"{name}: allowed: a prefix such as 10.1.1.0/24") from None
+
+
+def encapsulation(name: str, word: str) -> Encapsulation:
+    """Return an encapsulation that this version can carry."""
+    known = {form.title: form for form in (Encapsulation.IPIP, Encapsulation.GRE)}
+    return known[one_of(name, word, known)]
+
+
+def reverse_tunnel(name: str, word: str) -> ReverseTunnel:
+    """Return how a home agent treats the T flag."""
+    return ReverseTunnel(one_of(name, word, (member.value for member in ReverseTunnel)))
+
+
+def quirks(name: str, words: Iterable[str]) -> frozenset[str]:
+    """Return what is done for the sake of a peer with a fault."""
+    return frozenset(one_of(name, word, QUIRKS) for word in words)
+
+
+def make_options(
+    *,
+    state_dir: Path | str | None,
+    control_socket: Path | str | None,
+    dataplane: str,
+    ntp_server: str | None,
+    listen: str,
+    gateways: Mapping[str, str] | None = None,
+) -> AgentOptions:
+    """Return the shell's part of the arguments."""
+    return AgentOptions(
+        state_dir=None if state_dir is None else Path(state_dir),
+        control_socket=None if control_socket is None else Path(control_socket),
+        dataplane=one_of("dataplane", dataplane, DATAPLANES),
+        ntp_servers=() if ntp_server is None else (ntp_server,),
+        listen=address("listen", listen),
+        gateways={
+            name: address(f"gateways: {name}", gateway)
+            for name, gateway in (gateways or {}).items()
+        },
+    )
