@@ -15,6 +15,7 @@ from dataplane.world import (
     ha_tunnel,
     install,
     mn_tunnel,
+    remove,
 )
 from scapy_mip.const import Encapsulation
 from support.netns import isolated
@@ -84,6 +85,38 @@ def test_counters_survive_a_handover() -> None:
     w.mn_agent.call(install, mn_tunnel(WLAN0, "wlan0"))
     w.cn.sh(f"ping -c1 -W3 {HOME}")
     assert w.ha_agent.call(counters) == (2, 168, 2, 168)
+
+
+@isolated
+def test_a_gateway_that_only_the_configuration_knows_is_used() -> None:
+    """Also for the requests, so it is in place while the tunnel only receives."""
+    w = World()
+    w.start(Encapsulation.IPIP, True)
+    w.mn.sh("ip route del default dev wlan0")
+    assert "10.1.1.20 via" not in w.mn.sh("ip route show table main")
+    for receive_only in (True, False):
+        tunnel = mn_tunnel(
+            WLAN0, "wlan0", gateway="10.1.3.1", receive_only=receive_only
+        )
+        w.mn_agent.call(install, tunnel)
+        routes = w.mn.sh("ip route show table main")
+        assert "10.1.1.20 via 10.1.3.1 dev wlan0" in routes
+    w.ha_agent.call(install, ha_tunnel(WLAN0))
+    w.cn.sh(f"ping -c1 -W3 {HOME}")
+    w.mn_agent.call(install, mn_tunnel())
+    assert "10.1.1.20 via" not in w.mn.sh("ip route show table main")
+
+
+@isolated
+def test_unanswered_neighbours_do_not_delay_the_return_home() -> None:
+    """An entry made while the link was lost would hold messages back for a second."""
+    w = World()
+    w.start(Encapsulation.IPIP, True)
+    # Without a route the kernel takes the home agent to be on the link.
+    w.mn.sh("ip route del default dev eth0; ping -c1 -W1 -I eth0 10.1.1.20 || true")
+    assert "10.1.1.20" in w.mn.sh("ip neigh show dev eth0")
+    w.mn_agent.call(remove, HOME)
+    assert "10.1.1.20" not in w.mn.sh("ip neigh show dev eth0")
 
 
 @isolated

@@ -63,7 +63,7 @@ def missing() -> str | None:
         return "no network namespaces: neither root nor unprivileged user namespaces"
     for tool in ("ip", "ping"):
         if not any(os.access(f"{path}/{tool}", os.X_OK) for path in _search_path()):
-            return f"no {tool} command"
+            return f"no {tool} command: sudo apt install iproute2 iputils-ping"
     return None
 
 

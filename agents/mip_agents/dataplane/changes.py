@@ -60,7 +60,7 @@ class Route(Change):
     """As `10.1.1.10/32`, a default route as `0.0.0.0/0`."""
     ifindex: int
     gateway: str | None
-    mtu: int
+    mtu: int | None = None
     source: str | None = None
     table: int = MAIN_TABLE
     metric: int = 434
@@ -88,7 +88,8 @@ class Route(Change):
             arguments |= {"gateway": self.gateway, "flags": ["onlink"]}
         if self.source is not None:
             arguments["prefsrc"] = self.source
-        arguments["metrics"] = {"mtu": self.mtu}
+        if self.mtu is not None:
+            arguments["metrics"] = {"mtu": self.mtu}
         await ledger.call("route", "replace", **arguments)
 
     async def undo(self, ledger: Ledger) -> None:

@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ndmsg import NUD_FAILED, NUD_INCOMPLETE
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.arp import Announcer
@@ -63,6 +65,7 @@ MTU_LIFETIME: Final = 600.0
 """Seconds after which a path MTU is looked up again, as the kernel forgets it then."""
 
 _ANY = "0.0.0.0"
+_UNRESOLVED = NUD_INCOMPLETE | NUD_FAILED
 _BASE = "port"
 
 
@@ -239,9 +242,12 @@ class TunDataplane:
         async with self._changing:
             path, ledger, _ = self._opened()
             self._announcer.cancel(home_address)
+            old = path.get(home_address)
             await ledger.settle(home_address, ())
             path.drop(home_address)
             self._mtus.pop(home_address, None)
+            if old is not None and old.tunnel.interface is not None:
+                await _forget_unresolved(ledger.ipr, old.tunnel.interface)
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
@@ -312,12 +318,25 @@ class TunDataplane:
         on_loopback = LocalAddress(address=home)
         if ledger.has(home, on_loopback) or not _is_local(home):
             wanted.append(on_loopback)
+        native = await self._default_route(tunnel)
+        if native is None and tunnel.gateway and tunnel.interface:
+            native = tunnel.gateway, socket.if_nametoindex(tunnel.interface)
+            wanted += [
+                Route(destination=f"{peer}/32", ifindex=native[1], gateway=native[0])
+                for peer in tunnel.peers
+            ]
         if tunnel.receive_only:
             return wanted
         gateway: str | None = NEXT_HOP
         ifindex = port.ifindex
         if not tunnel.reverse:
-            gateway, ifindex = await self._native_default(tunnel)
+            if native is None:
+                where = f" through {tunnel.interface}" if tunnel.interface else ""
+                raise DataplaneError(
+                    f"{home}: no default route{where} to send without a reverse "
+                    "tunnel; add one, or ask for a reverse tunnel"
+                )
+            gateway, ifindex = native
             mtu += OVERHEAD[tunnel.encapsulation]
         wanted.append(
             Route(
@@ -353,8 +372,11 @@ class TunDataplane:
         ]
         return wanted
 
-    async def _native_default(self, tunnel: Tunnel) -> tuple[str | None, int]:
-        """Return gateway and interface index for packets that leave untunnelled."""
+    async def _default_route(self, tunnel: Tunnel) -> tuple[str | None, int] | None:
+        """Return next hop and interface index of the main table's default route.
+
+        Only one through the tunnel's interface counts, where the tunnel has one.
+        """
         _, ledger, _ = self._opened()
         best: Any = None
         async for route in await ledger.ipr.route(
@@ -365,11 +387,7 @@ class TunDataplane:
             if best is None or _metric(route) < _metric(best):
                 best = route
         if best is None:
-            where = f" through {tunnel.interface}" if tunnel.interface else ""
-            raise DataplaneError(
-                f"{tunnel.home_address}: no default route{where} to send without a "
-                "reverse tunnel; add one, or ask for a reverse tunnel"
-            )
+            return None
         return best.get_attr("RTA_GATEWAY"), best.get_attr("RTA_OIF")
 
     # Path MTU (TUN-04)
@@ -387,6 +405,23 @@ class TunDataplane:
         for tunnel in list(self.tunnels()):
             with contextlib.suppress(DataplaneError):  # the next packet tries again
                 await self.install(tunnel)
+
+
+async def _forget_unresolved(ipr: AsyncIPRoute, interface: str) -> None:
+    """Delete the neighbours that an interface asked for in vain.
+
+    Without a route, packets bound to an interface are taken to be for its own link.
+    Those that we sent while it had lost its link left an entry for the home agent; on a
+    return home, where that is a neighbour indeed, the next message would wait behind it
+    until the kernel asks again, a second after it asked last.
+    """
+    with contextlib.suppress(OSError, NetlinkError):  # the interface may be gone
+        index = socket.if_nametoindex(interface)
+        async for entry in await ipr.neigh(
+            "dump", family=socket.AF_INET, ifindex=index
+        ):
+            if entry["state"] & _UNRESOLVED and entry["ifindex"] == index:
+                await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
 
 
 def _no_reverse_path_filter(port: str) -> Setting:

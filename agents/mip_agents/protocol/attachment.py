@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.policy import MobileNodePolicy
@@ -20,6 +20,8 @@ class Attachment:
     address: str
     """The home address at home, else the co-located care-of address."""
     is_home: bool
+    gateway: str | None = field(default=None, compare=False)
+    """Next hop from there; it makes no other place of it."""
 
 
 def attach(
@@ -52,13 +54,13 @@ def attach(
             candidates.append(address)
     if fixed is not None:
         if fixed in candidates:
-            return Attachment(name, fixed, is_home=False)
+            return Attachment(name, fixed, False, interface.gateway)
         return f"{name} does not have the care-of address {fixed}"
     if not candidates:
         return f"{name} has no IPv4 address to use as care-of address"
     if current is not None and current.interface == name:
         candidates.sort(key=lambda address: address != current.address)
-    return Attachment(name, candidates[0], is_home=False)
+    return Attachment(name, candidates[0], False, interface.gateway)
 
 
 def choose(

@@ -77,5 +77,6 @@ def make_tunnel(
         encapsulation=policy.encapsulation,
         reverse=policy.reverse_tunnel,
         interface=attempt.attachment.interface,
+        gateway=attempt.attachment.gateway,
         receive_only=receive_only,
     )

@@ -38,6 +38,9 @@ class Tunnel:
     interface: str | None = None
     """Mobile node: the interface whose care-of address is `local`; outer packets leave
     there. None: routing decides."""
+    gateway: str | None = None
+    """Mobile node: next hop on `interface`, where the kernel has no default route there
+    that leads to the other end."""
     receive_only: bool = False
     """Mobile node: packets are taken out of the tunnel but none are sent into it yet,
     as while a request is under way (MN-33)."""
