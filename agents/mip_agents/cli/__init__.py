@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except MipError as error:
-        return _fail(str(error), getattr(error, "exit_code", EXIT_FAILURE))
+        return _fail(str(error), error.exit_code)
     except BrokenPipeError:
         # The reader, such as `head`, has enough. Keep the interpreter from
         # complaining when it flushes at exit.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.errors import InputError
 
 if TYPE_CHECKING:
     from mip_agents.runtime.client import AgentClient
@@ -32,12 +32,6 @@ SocketOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs, as JSON.")]
-
-
-class NoSocketError(MipError):
-    """It is not clear which agent is meant."""
-
-    exit_code = 2
 
 
 def status(socket: SocketOption = None, json: JsonOption = False) -> None:
@@ -164,7 +158,7 @@ def _default_socket(roles: Sequence[str]) -> Path:
         here = [path for path in here if _answers(path)] or here
     if len(here) > 1:
         names = " and ".join(map(str, here))
-        raise NoSocketError(f"agents answer on {names}: choose one with --socket PATH")
+        raise InputError(f"agents answer on {names}: choose one with --socket PATH")
     return here[0] if here else SOCKETS[roles[0]]
 
 
