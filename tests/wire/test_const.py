@@ -105,3 +105,8 @@ def test_slugs_are_those_of_json():
         slugs = [one.slug for one in enumeration]
         assert len(set(slugs)) == len(slugs)
         assert all(one.replace("_", "").isalnum() for one in slugs)
+
+
+def test_flags_are_written_by_their_letters():
+    assert const.flag_letters(0xFF) == "SBDMGrTx"
+    assert const.flag_letters(0) == ""

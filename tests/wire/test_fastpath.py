@@ -381,6 +381,36 @@ def test_building_is_the_same(make):
     assert fast == slow
 
 
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        {"wirelen": 99},
+        {"explicit": 0},
+        {"overloaded_fields": {"lifetime": 5}},
+        {"raw_packet_cache_fields": None},
+        {"default_fields": {**MIPRRQ().default_fields, "lifetime": 6}},
+    ],
+    ids=lambda prepare: next(iter(prepare)),
+)
+@pytest.mark.parametrize("edited", [False, True])
+def test_state_set_by_hand_is_heeded(prepare, edited):
+    data = bytes(MIPRRQ(lifetime=1, flags="D") / MIPNAI(nai="a@b"))
+
+    def built():
+        packet = MIP(data)
+        for name, value in prepare.items():
+            setattr(packet, name, value)
+        if edited:
+            packet.flags.S = 1
+            packet.extensions[0].nai = "c@d"
+        else:
+            del packet.lifetime
+        return bytes(packet), bytes(packet), state(packet)
+
+    fast, slow = both(built)
+    assert fast == slow
+
+
 def test_post_transforms_are_applied():
     def built():
         packet = MIPRRQ(post_transform=lambda data: data[::-1])
