@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mip_agents.protocol.attempts import STATES, refresh_after
 from mip_agents.protocol.backoff import Backoff, for_denials, for_replies
-from mip_agents.protocol.bindings import NEVER, Binding, BindingTable, flag_letters
+from mip_agents.protocol.bindings import NEVER, Binding, BindingTable
 from mip_agents.protocol.changes import PHASES, Phase
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.fsm import Machine, Transitions
@@ -208,11 +208,6 @@ def test_all_keys_together_are_limited():
 
 def binding(address: str, expires: float) -> Binding:
     return Binding(address, address, 0, 600, expires, 1, 256)
-
-
-def test_flags_by_their_letters():
-    assert flag_letters(0xFF) == "SBDMGrTx"
-    assert flag_letters(0) == ""
 
 
 _HOSTS = ["a", "b", "c"]

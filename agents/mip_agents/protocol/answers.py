@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mip_agents.protocol.bindings import flag_letters
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import Effect, Noted, Send, Severity
 from mip_agents.protocol.events import Received
@@ -23,7 +22,7 @@ from mip_agents.protocol.request_checks import (
     is_unicast,
 )
 from mip_agents.protocol.view import Request, build_reply
-from scapy_mip.const import TTL_DIRECT, ReplyCode
+from scapy_mip.const import TTL_DIRECT, ReplyCode, flag_letters
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,15 +46,6 @@ Bindings = tuple[Binding, ...]
 
 
 @functools.cache
-def flag_letters(flags: int) -> str:
-    """Show request flags by the RFC's letters.
-
-    >>> flag_letters(0x2A)
-    'DGT'
-    """
-    return "".join(flag.name or "" for flag in RequestFlag if flags & flag)
-
-
 def expiry(lifetime: int, now: Instant) -> float:
     """Return the monotonic second at which a binding granted now ends."""
     return NEVER if lifetime == LIFETIME_INFINITE else now.mono + lifetime

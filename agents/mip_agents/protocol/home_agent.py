@@ -25,7 +25,6 @@ from mip_agents.protocol.bindings import (
     Bindings,
     choose_encapsulation,
     expiry,
-    flag_letters,
     restore,
 )
 from mip_agents.protocol.changes import BindingChange, Ledger
@@ -68,7 +67,7 @@ from mip_agents.protocol.request_checks import (
     serves,
 )
 from mip_agents.protocol.view import Malformed, Reply, Request, parse
-from scapy_mip.const import LIFETIME_DEREGISTER, ReplyCode
+from scapy_mip.const import LIFETIME_DEREGISTER, ReplyCode, flag_letters
 
 MAX_WAITING = 4
 """Requests of one node that wait while an earlier one is in work."""
