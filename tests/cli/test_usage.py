@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from importlib import resources
 
 import pytest
 
@@ -144,3 +145,27 @@ def test_a_reader_that_goes_away_is_no_traceback():
         check=False,
     )
     assert done.stderr == ""
+
+
+def test_the_shell_has_every_layer(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, "shell"],
+        input="print('IS', MIPRRQ().lifetime, IP, MIPRRP)\nexit()\n",
+        env=environment(HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert re.search(r"IS \d+ .*IP.*RegistrationReply", done.stdout), done.stderr
+
+
+@pytest.mark.parametrize("role", ["ha", "mn"])
+def test_the_systemd_units_run_what_exists(role):
+    unit = resources.files("mip_agents") / "data" / f"mip-{role}.service"
+    text = unit.read_text()
+    commands = re.findall(r"^Exec\w+=/usr/bin/mip (\S+) ", text, re.MULTILINE)
+    assert commands == ["check-config", role]
+    assert set(commands) <= set(COMMANDS)
+    for line in ("Type=notify", "WatchdogSec=30", "NoNewPrivileges=yes"):
+        assert line in text.splitlines()

@@ -2,6 +2,7 @@
 """`HomeAgent` and `MobileNode` as a program uses them, in two network namespaces."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -323,7 +324,7 @@ def test_importing_the_package_is_light():
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": ":".join(sys.path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,

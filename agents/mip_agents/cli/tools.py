@@ -65,7 +65,11 @@ def shell() -> None:
     import scapy_mip.all as everything
 
     names = {name: getattr(everything, name) for name in everything.__all__}
-    interact(mydict=names, mybanner="Mobile IPv4: try ls(MIPRRQ), ls(MIPRRP)")
+    interact(
+        mydict=names,
+        argv=["mip"],  # Scapy would read our own arguments
+        mybanner="Mobile IPv4: try ls(MIPRRQ), ls(MIPRRP)",
+    )
 
 
 def bench(

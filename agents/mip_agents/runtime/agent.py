@@ -56,6 +56,7 @@ from scapy_mip import __version__
 _FAREWELL_S = 1.0
 """How long a mobile node waits for the answer to its deregistration at the end."""
 _SETTLE_S = 3.0
+_LINKS_RETRY_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -197,20 +198,29 @@ class Agent:
         return dataplane
 
     async def _start_links(self, driver: Driver) -> None:
-        """Tell the engine of the interfaces as they are, and of every change."""
-        told = asyncio.Event()
+        """Tell the engine of the interfaces as they are, and of every change.
+
+        The first look is part of the start. A watch that fails is begun anew, and until
+        it works the agent goes on with what it knows.
+        """
+        looked = asyncio.Event()
 
         def changed(interfaces: Mapping[str, InterfaceState]) -> None:
             self._net.forget_interfaces()
             driver.post(InterfacesChanged(self._with_gateways(interfaces)))
-            told.set()
+            looked.set()
 
-        task = driver.spawn("links", lambda: watch_links(changed))
-        # The first look is part of the start; a watch that cannot even look is noted
-        # as its task's failure, and the agent goes on with what it has.
-        first = asyncio.ensure_future(told.wait())
-        await asyncio.wait({task, first}, return_when=asyncio.FIRST_COMPLETED)
-        first.cancel()
+        async def follow() -> None:
+            while True:
+                try:
+                    await watch_links(changed)
+                except Exception as error:  # noqa: BLE001 - the daemon lives
+                    self.notes.crash("links", error)
+                looked.set()
+                await asyncio.sleep(_LINKS_RETRY_S)
+
+        driver.spawn("links", follow)
+        await looked.wait()
 
     def _with_gateways(
         self, interfaces: Mapping[str, InterfaceState]
