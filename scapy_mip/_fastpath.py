@@ -69,6 +69,7 @@ ENABLED = set(Packet.__slots__) == _KNOWN_SLOTS
 
 _DISSECT_KEYWORDS = {"_internal", "_underlayer", "stop_dissection_after"}
 _HOOKS = (
+    "__new__",
     "__setattr__",
     "build",
     "build_done",
@@ -78,6 +79,7 @@ _HOOKS = (
     "do_build_payload",
     "do_dissect",
     "do_dissect_payload",
+    "getfieldval",
     "guess_payload_class",
     "init_fields",
     "post_build",
@@ -121,7 +123,6 @@ class FastMeta(Packet_metaclass):
     def __init__(cls, name: str, bases: tuple[type, ...], dct: dict[str, Any]) -> None:
         super().__init__(name, bases, dct)
         cls._known = False
-        cls._fills = False
         cls._compiled: Compiled | None = None
         cls._entry: Callable[[bytes], Packet | None] = functools.partial(
             _first_entry, cls
@@ -156,11 +157,10 @@ class FastMeta(Packet_metaclass):
             elif not args and "_pkt" not in kwargs:
                 compiled = cls._compiled if cls._known else cls.compiled()
                 if compiled is not None:
-                    if cls._fills:
-                        packet = _new(cls)
-                        if compiled.fill(packet, kwargs) == len(kwargs):
-                            packet.__dict__["time"] = _now()
-                            return packet
+                    packet = _new(cls)
+                    if compiled.fill(packet, kwargs) == len(kwargs):
+                        packet.__dict__["time"] = _now()
+                        return packet
                     return type.__call__(cls, **kwargs)
         return super().__call__(*args, **kwargs)
 
@@ -172,7 +172,6 @@ class FastMeta(Packet_metaclass):
             cls._known = True
             cls._compiled = _compile(cls)
             cls._entry = _make_entry(cls)
-            cls._fills = _takes_fields_alone(cls)
         return cls._compiled
 
 
@@ -184,11 +183,6 @@ def adds_keywords(init: Init) -> Init:
     """Mark an `__init__` that does nothing without the keywords that it adds."""
     _ADDS_KEYWORDS.add(init)
     return init
-
-
-def _takes_fields_alone(cls: Any) -> bool:
-    """Return whether `__init__` has nothing to do where only fields are given."""
-    return cls.__init__ is FastPacket.__init__ or cls.__init__ in _ADDS_KEYWORDS
 
 
 def _only_dissects(kwargs: dict[str, Any]) -> bool:
@@ -364,9 +358,10 @@ _NEVER: Final = 1 << 32
 class Walker:
     """Takes the extensions of a message apart with their compiled code.
 
-    The loop itself is part of the generated code: it uses `least`, the smallest size of
-    an extension by its type, and `makers`, what dissects it. Both speak of extensions
-    with an 8-bit length and a variable end; all others go through `other`.
+    The loop itself is part of the generated code. For types with an 8-bit length it
+    looks up in `least` the smallest size and in `makers` what dissects them; `longs`
+    has both for a 16-bit length. Extensions without a variable end, and whatever is
+    odd, go through `other`.
 
     :param one: the plain way for one extension: `(data, start, stop)` to the packet and
         the start of the next one. It handles all that is odd.
@@ -383,7 +378,7 @@ class Walker:
         self._one = one
         self._short = short
         self._long = long
-        self._longs: dict[int, tuple[int, Callable[[bytes, int, int], Packet]]] = {}
+        self.longs: dict[int, tuple[int, Callable[[bytes, int, int], Packet]]] = {}
         self._prepared = False
         self.least = [_NEVER] * 256
         self.makers: list[Any] = [None] * 256
@@ -391,7 +386,7 @@ class Walker:
     def forget(self) -> None:
         """Compile the tables again: a class has been registered."""
         self._prepared = False
-        self._longs.clear()
+        self.longs.clear()
         self.least[:] = [_NEVER] * 256
 
     def _prepare(self) -> None:
@@ -403,17 +398,12 @@ class Walker:
         for kind, cls in self._long():
             compiled = cls.compiled()
             if compiled is not None and compiled.takes_rest:
-                self._longs[kind] = compiled.size, compiled.dissect
+                self.longs[kind] = compiled.size, compiled.dissect
 
     def other(self, data: bytes, start: int, stop: int) -> tuple[Packet, int]:
         """Return the extension at `start` and where the next one starts."""
         if not self._prepared:
             self._prepare()
-        entry = self._longs.get(data[start])
-        if entry is not None and stop - start >= 4:
-            end = start + 4 + (data[start + 2] << 8 | data[start + 3])
-            if start + entry[0] <= end <= stop:
-                return entry[1](data, start, end), end
         return self._one(data, start, stop)
 
 
@@ -423,6 +413,8 @@ _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 def _compile(cls: Any) -> Compiled | None:
     """Turn `fields_desc` into code, or return None where a part of it is unknown."""
     if any(getattr(cls, hook) is not getattr(FastPacket, hook) for hook in _HOOKS):
+        return None
+    if cls.__init__ is not FastPacket.__init__ and cls.__init__ not in _ADDS_KEYWORDS:
         return None
     fields: list[Any] = cls.fields_desc
     if not fields:
@@ -464,7 +456,12 @@ def _compile(cls: Any) -> Compiled | None:
     }
     walk: Walker | None = getattr(tail, "walk", None)
     if walk is not None:
-        scope |= {"least": walk.least, "makers": walk.makers, "other": walk.other}
+        scope |= {
+            "least": walk.least,
+            "makers": walk.makers,
+            "longs": walk.longs,
+            "other": walk.other,
+        }
     exec(compile(source, f"<compiled {cls.__name__}>", "exec"), scope)
     return Compiled(
         size=layout.size,
@@ -571,6 +568,15 @@ _WALK = """\
                 kept.append((packet.fields.copy(), None))
                 at = end
                 continue
+            if kind in longs and at + 4 <= stop:
+                size, make = longs[kind]
+                end = at + 4 + (data[at + 2] << 8 | data[at + 3])
+                if at + size <= end <= stop:
+                    packet = make(data, at, end)
+                    rest.append(packet)
+                    kept.append((packet.fields.copy(), None))
+                    at = end
+                    continue
         packet, at = other(data, at, stop)
         rest.append(packet)
         kept.append((packet.fields.copy(), packet.payload.raw_packet_cache))
