@@ -14,6 +14,7 @@ import pytest
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.security import SecurityTable
 from mip_agents.runtime.agent import Agent
@@ -433,3 +434,12 @@ def test_another_care_of_address_replaces_the_tunnel_in_one_step():
             assert parts.kernel_actions() == ["open", "install", "replace"]
 
     asyncio.run(body())
+
+
+def test_configured_gateways_take_the_place_of_the_kernels():
+    options = replace(OPTIONS, gateways={"eth0": "10.1.2.254"})
+    agent = Agent(POLICY, options, dataplane=RecorderDataplane())
+    eth0 = InterfaceState(name="eth0", up=True, gateway="10.1.2.1")
+    wlan0 = replace(eth0, name="wlan0", gateway="10.1.3.1")
+    seen = agent._with_gateways({"eth0": eth0, "wlan0": wlan0})
+    assert seen == {"eth0": replace(eth0, gateway="10.1.2.254"), "wlan0": wlan0}

@@ -22,10 +22,6 @@ class ServiceManager:
         """Say that start-up is complete."""
         self._send("READY=1")
 
-    def status(self, text: str) -> None:
-        """Set the line that `systemctl status` shows."""
-        self._send("STATUS=" + text.replace("\n", " "))
-
     def alive(self) -> None:
         """Feed the watchdog."""
         self._send("WATCHDOG=1")
