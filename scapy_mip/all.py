@@ -17,6 +17,8 @@ from scapy_mip.const import (
     describe_code,
     flag_letters,
 )
+from scapy_mip.encap import MIPMinimalEncapsulation
+from scapy_mip.experimental import MIPExperimentalMessage
 from scapy_mip.extensions.auth import (
     MIPFHAE,
     MIPMFAE,
@@ -37,13 +39,38 @@ from scapy_mip.extensions.base import (
     register_extension,
 )
 from scapy_mip.extensions.identity import MIPNAI, MIPMobileNodeNAI
+from scapy_mip.handover import (
+    MIPFastBindingAcknowledgment,
+    MIPFastBindingUpdate,
+    MIPHandoffReply,
+    MIPHandoffRequest,
+)
 from scapy_mip.messages import MIP, MIPMessage, message_name
+from scapy_mip.notification import (
+    MIPGenericNotificationAcknowledgementMessage,
+    MIPGenericNotificationMessage,
+)
+from scapy_mip.regional import (
+    MIPRegionalRegistrationReply,
+    MIPRegionalRegistrationRequest,
+)
 from scapy_mip.registration import (
     MIPRRP,
     MIPRRQ,
     MIPRegistrationReply,
     MIPRegistrationRequest,
 )
+from scapy_mip.revocation import (
+    MIPRegistrationRevocation,
+    MIPRegistrationRevocationAcknowledgment,
+)
+from scapy_mip.routeopt import (
+    MIPCareOfTest,
+    MIPCareOfTestInit,
+    MIPHomeTest,
+    MIPHomeTestInit,
+)
+from scapy_mip.tunneldata import MIPTunnelData
 
 restore_builtin_mobileip = _bindings.restore
 
@@ -60,17 +87,34 @@ __all__ = [
     "Encapsulation",
     "ExtensionType",
     "MIPAuthentication",
+    "MIPCareOfTest",
+    "MIPCareOfTestInit",
+    "MIPExperimentalMessage",
     "MIPExtension",
+    "MIPFastBindingAcknowledgment",
+    "MIPFastBindingUpdate",
     "MIPForeignHomeAuthentication",
     "MIPGeneralizedMobileIPAuthentication",
+    "MIPGenericNotificationAcknowledgementMessage",
+    "MIPGenericNotificationMessage",
+    "MIPHandoffReply",
+    "MIPHandoffRequest",
+    "MIPHomeTest",
+    "MIPHomeTestInit",
     "MIPLongExtension",
     "MIPMessage",
+    "MIPMinimalEncapsulation",
     "MIPMobileForeignAuthentication",
     "MIPMobileHomeAuthentication",
     "MIPMobileNodeNAI",
     "MIPOneBytePadding",
+    "MIPRegionalRegistrationReply",
+    "MIPRegionalRegistrationRequest",
     "MIPRegistrationReply",
     "MIPRegistrationRequest",
+    "MIPRegistrationRevocation",
+    "MIPRegistrationRevocationAcknowledgment",
+    "MIPTunnelData",
     "MessageType",
     "ReplyCode",
     "RequestFlag",

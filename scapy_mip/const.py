@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Self
+from typing import NamedTuple, Self
 
 MIP_PORT = 434
 """UDP port of Mobile IPv4 control messages. RFC 5944 section 3.1."""
@@ -180,6 +180,25 @@ LONG_FORM_EXTENSIONS = frozenset(
 )
 """Types with a subtype byte and a 16-bit length. RFC 5944 section 1.10; 139 and 154
 are in the skippable range against that rule (decision C-8)."""
+
+
+class SentShort(NamedTuple):
+    """How a type of the long format is told where it is sent in the short one."""
+
+    least_length: int
+    """The smallest length that such an extension states."""
+    subtypes: frozenset[int]
+    """The subtypes that exist."""
+
+
+SENT_SHORT_EXTENSIONS: dict[int, SentShort] = {
+    # Type, length, subtype, method: a private layout of PMIPv4 agents.
+    ExtensionType.PMIPV4_NON_SKIPPABLE: SentShort(2, frozenset({1})),
+    # Skippable by number, so that decoders expect the length in the second byte.
+    ExtensionType.DYNAMIC_HA: SentShort(5, frozenset({1, 2})),
+    ExtensionType.MULTIPATH: SentShort(5, frozenset({1, 2})),
+}
+"""Types of the long format that are met in the short one too (decision C-8)."""
 
 
 class RequestFlag(enum.IntFlag):
@@ -603,3 +622,170 @@ def describe_code(code: int) -> str:
     """
     named = REPLY_CODES.get(code)
     return f"unassigned code {code}" if named is None else named.text
+
+
+HANDOFF_REPLY_CODES: dict[int, str] = {0: "success", 1: "generic failure"}
+"""Codes of a Handoff Reply. RFC 4881 section 10.3."""
+
+FAST_BINDING_MAX_LIFETIME = 10
+"""Seconds that a fast binding may last. RFC 4988 section 5.1."""
+
+FAST_BINDING_CODES: dict[int, str] = {
+    0: "accepted",
+    1: "accepted, NCoA supplied",
+    128: "not accepted, unspecified",
+    129: "administratively prohibited",
+    130: "insufficient resources",
+}
+"""Codes of a Fast Binding Acknowledgment. RFC 4988 section 5.2."""
+
+MESSAGE_DIRECTIONS: dict[int, str] = {
+    0: "HA to MN",
+    1: "HA to FA",
+    2: "MN to HA",
+    3: "MN to FA",
+    4: "FA to MN",
+    5: "FA to HA",
+}
+"""Who notifies whom. RFC 6098 section 4.1."""
+
+NOTIFICATION_ACKNOWLEDGEMENT_CODES: dict[int, str] = {
+    0: "accepted",
+    64: "FA: unspecified",
+    65: "FA: administratively prohibited",
+    66: "FA: insufficient resources",
+    67: "FA: MN failed authentication",
+    68: "FA: HA failed authentication",
+    69: "FA: Identification mismatch",
+    128: "HA: unspecified",
+    129: "HA: administratively prohibited",
+    130: "HA: insufficient resources",
+    131: "HA: MN failed authentication",
+    132: "HA: FA failed authentication",
+    133: "HA: Identification mismatch",
+    192: "MN: unspecified",
+    193: "MN: administratively prohibited",
+    194: "MN: insufficient resources",
+    195: "MN: FA failed authentication",
+    196: "MN: HA failed authentication",
+    197: "MN: Identification mismatch",
+}
+"""Codes of a Generic Notification Acknowledgement. RFC 6098 section 4.2."""
+
+TUNNEL_DATA_HEADERS: dict[int, str] = {
+    4: "IP-in-IP / IP-in-UDP",
+    47: "GRE",
+    55: "minimal",
+    41: "IPv6 (RFC 5454 with next_header only)",
+}
+"""What Tunnel Data may hold, by IP protocol. RFC 3519 section 3.1.4, RFC 5454."""
+
+
+SPI_CHAP = 2
+"""The SPI that asks for an authenticator as RADIUS servers compute it. RFC 4721 8."""
+
+KEY_GENERATION_SUBTYPES: dict[int, str] = {1: "from AAA"}
+"""Subtypes of the extensions 40 to 43. RFC 3957 section 8."""
+
+REPLAY_METHODS: dict[int, str] = {
+    0: "reserved",
+    1: "reserved",
+    2: "timestamps",
+    3: "nonces",
+}
+"""Replay protection of a derived key. RFC 3957 section 4."""
+
+UDP_TUNNEL_REPLY_CODES: dict[int, str] = {
+    0: "will do tunnelling",
+    64: "declined, unspecified",
+}
+"""Codes of a UDP Tunnel Reply: below 64 it assents. RFC 3519 section 3.2.1."""
+
+MOBILE_NETWORK_CODES: dict[int, str] = {
+    0: "success",
+    1: "invalid prefix (MOBNET_INVALID_PREFIX_LEN)",
+    2: "unauthorized (MOBNET_UNAUTHORIZED)",
+    3: "forwarding setup failed (MOBNET_FWDING_SETUP_FAILED)",
+    4: "cannot assign prefix (MOBNET_UNASSIGNED)",
+}
+"""Codes of a Mobile Network acknowledgement. RFC 5177 4.2, RFC 6626 section 5."""
+
+IPV6_PREFIX_CODES: dict[int, str] = {
+    0: "accepted, tunnel to HoA",
+    1: "accepted, tunnel to CoA",
+    8: "rejected, unspecified",
+    9: "rejected, administratively prohibited",
+}
+"""Codes of an IPv6 Prefix Reply. RFC 5454 section 2.2."""
+
+ROUTE_OPTIMIZATION_CODES: dict[int, str] = {
+    0: "will do route optimization",
+    16: "declined, unspecified",
+}
+"""Codes of a Route Optimization Reply, in the five bits of the figure although the text
+goes up to 63. RFC 6521 section 5.2."""
+
+REPLAY_PROTECTION_STYLES: dict[int, str] = {0: "timestamp", 1: "nonce"}
+"""Styles for regional registration. RFC 4857 section 9.3."""
+
+PMIPV4_AUTHENTICATION_METHODS: dict[int, str] = {
+    0: "reserved",
+    1: "FA-HA authentication",
+    2: "IPsec",
+}
+"""Per-node authentication methods. RFC 5563 section 5.1."""
+
+PMIPV4_DEVICE_ID_TYPES: dict[int, str] = {
+    0: "reserved",
+    1: "Ethernet MAC",
+    2: "MEID",
+    3: "IMEI",
+    4: "ESN",
+}
+"""Kinds of device identifiers. RFC 5563 section 5.3."""
+
+PMIPV4_SUBSCRIBER_ID_TYPES: dict[int, str] = {0: "reserved", 1: "IMSI"}
+"""Kinds of subscriber identifiers. RFC 5563 section 5.4."""
+
+PMIPV4_ACCESS_TECHNOLOGIES: dict[int, str] = {
+    0: "reserved",
+    1: "802.3",
+    2: "802.11a/b/g",
+    3: "802.16e",
+    4: "802.16m",
+    5: "3GPP EUTRAN/LTE",
+    6: "3GPP UTRAN/GERAN",
+    7: "3GPP2 1xRTT/HRPD",
+    8: "3GPP2 UMB",
+}
+"""Access technologies. RFC 5563 section 5.5."""
+
+FLOW_ACTIONS: dict[int, str] = {0: "drop", 1: "forward"}
+"""What a flow binding does. RFC 7629 section 4.2."""
+
+TRAFFIC_SELECTOR_FORMATS: dict[int, str] = {
+    1: "IPv4 binary (RFC 6088 3.1)",
+    2: "IPv6 binary (RFC 6088 3.2)",
+}
+"""Formats of a traffic selector. RFC 7629 section 4.2."""
+
+LINK_LAYER_ADDRESS_SUBTYPES: dict[int, str] = {
+    1: "3GPP2 IMSI:connection id (ASCII)",
+    2: "3GPP IMSI",
+    3: "Ethernet MAC (48 bit)",
+    4: "EUI-64",
+    5: "solicited IPv4 address",
+    6: "access point id (32 bit)",
+    7: "FA IPv4 address",
+}
+"""Kinds of link-layer addresses. RFC 4881 section 9."""
+
+NAI_CARRYING_SUBTYPES: dict[int, str] = {
+    1: "HA identity",
+    2: "AAAH identity",
+    3: "FA-NAI (RFC 4857)",
+}
+"""Whose name it is. RFC 3846 sections 4 and 5, RFC 4857."""
+
+VENDORS: dict[int, str] = {9: "Cisco", 5535: "3GPP2", 12951: "Verizon Wireless"}
+"""Vendors whose extensions are known, by their enterprise number."""

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Minimal encapsulation, IP protocol 55, and what is inside a tunnel. RFC 2004.
+
+IP-in-IP and GRE, also with key and sequence number, are Scapy's own `IP` and `GRE`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scapy.data import IP_PROTOS
+from scapy.fields import BitField, ByteEnumField, ConditionalField, IPField, XShortField
+from scapy.layers.inet import IP
+from scapy.packet import NoPayload, Packet
+from scapy.utils import checksum
+
+_IP_HEADER_BYTES = 20
+
+
+def layer_of(protocol: Any) -> type[Packet] | None:
+    """Return the layer that `IP` has for a protocol number; None where it has none."""
+    for values, layer in IP.payload_guess:
+        if values.get("proto") == protocol and values.keys() <= {"proto", "frag"}:
+            return layer
+    return None
+
+
+def protocol_of(payload: Any) -> int | None:
+    """Return the protocol number that `IP` would give a payload."""
+    overload: dict[type[Packet], Any] = getattr(payload, "overload_fields", {})
+    protocol: int | None = overload.get(IP, {}).get("proto")
+    return protocol
+
+
+class SourceBit(BitField):
+    """Whether the original source is there; None is filled in when building."""
+
+    def __init__(self) -> None:
+        super().__init__("S", None, 1)  # None is computed
+
+    def i2m(self, pkt: Any, x: Any) -> int:
+        """Give the bit, from the presence of the source where it was left None."""
+        if x is None:
+            return int(pkt is not None and pkt.has_source())
+        return super().i2m(pkt, x)
+
+
+class MIPMinimalEncapsulation(Packet):
+    """The minimal forwarding header, of 8 or, with the source, 12 bytes. RFC 2004 3.
+
+    The outer IP header is the original one with another protocol, destination and,
+    where `S` is set, source. `S` sets itself when an original source is given, the
+    checksum (over this header alone) when it is left None, `protocol` from what is put
+    behind it with `/`. `original_packet` is the packet before the tunnel.
+    """
+
+    name = "Minimal Encapsulation"
+    fields_desc = [
+        ByteEnumField("protocol", 0, IP_PROTOS),
+        SourceBit(),
+        BitField("reserved", 0, 7),
+        XShortField("header_checksum", None),
+        IPField("original_destination", "0.0.0.0"),
+        ConditionalField(
+            IPField("original_source", "0.0.0.0"), lambda pkt: pkt.has_source()
+        ),
+    ]
+
+    def has_source(self) -> bool:
+        """Return whether the header has the original source."""
+        stated = self.getfieldval("S")
+        return "original_source" in self.fields if stated is None else bool(stated)
+
+    def post_build(self, pkt: bytes, pay: bytes) -> bytes:
+        """Fill in the checksum, over the header only."""
+        if self.header_checksum is None:
+            filled = checksum(pkt).to_bytes(2, "big")
+            pkt = pkt[:2] + filled + pkt[4:]
+        return pkt + pay
+
+    def do_build_payload(self) -> bytes:
+        """Build a payload behind the original header, whose addresses UDP sums up."""
+        payload = self.payload
+        if isinstance(payload, NoPayload) or payload.raw_packet_cache is not None:
+            return super().do_build_payload()
+        header = self._original_header()
+        header.add_payload(payload.copy())
+        return header.build()[_IP_HEADER_BYTES:]
+
+    def add_payload(self, payload: Packet | bytes) -> None:
+        """Take the payload and its protocol number."""
+        super().add_payload(payload)
+        protocol = protocol_of(payload)
+        if protocol is not None:
+            self.overloaded_fields = {"protocol": protocol}
+
+    def guess_payload_class(self, payload: bytes) -> type[Packet]:
+        """Take what `IP` would take for the protocol."""
+        return layer_of(self.protocol) or super().guess_payload_class(payload)
+
+    def _outer(self) -> IP | None:
+        """Return the nearest IP header in front, if there is one."""
+        below = self.underlayer
+        while below is not None and not isinstance(below, IP):
+            below = below.underlayer
+        return below
+
+    def _original_header(self) -> IP:
+        """Return an IP header with the original addresses and protocol alone."""
+        outer = self._outer()
+        source = self.original_source if self.has_source() else None
+        if source is None:
+            source = outer.src if outer is not None else "0.0.0.0"
+        return IP(src=source, dst=self.original_destination, proto=self.protocol)
+
+    @property
+    def original_packet(self) -> IP:
+        """The IP packet as it was before it entered the tunnel. RFC 2004 section 3.2.
+
+        Without an IP header in front, what stood there only takes Scapy's defaults.
+        """
+        header = self._original_header()
+        outer = self._outer()
+        if outer is not None:
+            for name in ("tos", "id", "flags", "frag", "ttl", "options"):
+                header.setfieldval(name, outer.getfieldval(name))
+        header.add_payload(bytes(self.payload))
+        return IP(header.build())
+
+    def hashret(self) -> bytes:
+        """Let the payload tell."""
+        return self.payload.hashret()
+
+    def answers(self, other: Packet) -> bool:
+        """Let the payloads tell."""
+        return isinstance(other, MIPMinimalEncapsulation) and bool(
+            self.payload.answers(other.payload)
+        )
+
+    def mysummary(self) -> str:
+        """Say where the packet was going."""
+        shown = self.sprintf("Minimal Encapsulation %original_destination% %protocol%")
+        if self.has_source():
+            shown += self.sprintf(" from %original_source%")
+        return shown
