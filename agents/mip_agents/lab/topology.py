@@ -165,7 +165,10 @@ class Topology:
         links.up(far)
         self._places[interface] = network
         own = Port("mn", interface)
-        links.wait_up(own)  # DHCP would have had to send something
+        # For a lease, packets must have gone both ways: from the node to the router,
+        # whose switch had no carrier as long as nothing was plugged in.
+        for port in (own, far, Port(network, LAN)):
+            links.wait_up(port)
         links.add_address(own, there.lease)
         links.add_route(own, "default", there.gateway, METRICS[interface])
         return there.lease.partition("/")[0]
