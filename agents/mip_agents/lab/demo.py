@@ -74,10 +74,16 @@ def _prepare(options: DemoOptions) -> Path:
         require_matplotlib()
         if not options.plot.absolute().parent.is_dir():
             raise LabError(f"--plot: no folder {options.plot.absolute().parent}")
-    folder = options.folder or Path(time.strftime("mip-demo-%Y%m%d-%H%M%S"))
-    folder = folder.absolute()
-    folder.mkdir(parents=True, exist_ok=options.folder is not None)
-    return folder
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        return options.folder.absolute()
+    name = time.strftime("mip-demo-%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        folder = Path(name + suffix).absolute()
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise LabError(f"{name}-99 exists, too: clear up, or name another --folder")
 
 
 @contextlib.contextmanager
