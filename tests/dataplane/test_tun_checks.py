@@ -5,6 +5,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Raw
+from scapy.utils import checksum
 
 from dataplane.world import (
     CORRESPONDENT,
@@ -65,6 +66,18 @@ def tunnelled(outer: str, inner: Packet, destination: str = HOME_AGENT) -> Packe
     return IP(src=outer, dst=destination) / inner
 
 
+def minimal(
+    outer: str, inner: Packet, destination: str = HOME_AGENT, spoil: int = 0
+) -> Packet:
+    """Put `inner` into minimal encapsulation by hand. RFC 2004 section 3."""
+    whole = bytes(inner)
+    header = whole[9:10] + b"\x80\0\0" + whole[16:20] + whole[12:16]
+    check = checksum(header) ^ spoil
+    header = header[:2] + check.to_bytes(2, "big") + header[4:]
+    outside = IP(src=outer, dst=destination, proto=55, ttl=whole[8], id=99)
+    return outside / Raw(header + whole[20:])
+
+
 OTHER = "10.1.1.11"
 
 CASES = {
@@ -89,14 +102,60 @@ CASES = {
 }
 
 
+# To a home agent whose tunnel is minimal.
+MINIMAL_CASES = {
+    "registered": (minimal(ETH0, ping(HOME)), None),
+    "first fragment": (tunnelled(ETH0, ping(HOME, flags="MF")), None),
+    "last fragment": (tunnelled(ETH0, ping(HOME, frag=3)), None),
+    "whole in IP-in-IP": (tunnelled(ETH0, ping(HOME)), "reverse_wrong_encapsulation"),
+    "fragment in GRE": (
+        IP(src=ETH0, dst=HOME_AGENT) / GRE() / ping(HOME, frag=3),
+        "reverse_wrong_encapsulation",
+    ),
+    "fragment from elsewhere": (
+        tunnelled(WLAN0, ping(HOME, frag=3)),
+        "reverse_wrong_outer_source",
+    ),
+    "other node's fragment": (
+        tunnelled(ETH0, ping(OTHER, frag=3)),
+        "reverse_wrong_outer_source",
+    ),
+    "wrong outer source": (minimal(WLAN0, ping(HOME)), "reverse_wrong_outer_source"),
+    "unbound inner source": (minimal(ETH0, ping("10.1.1.99")), "reverse_no_binding"),
+    "other node's form": (minimal(WLAN0, ping(OTHER)), "reverse_wrong_encapsulation"),
+    "short with a wrong checksum": (
+        IP(src=ETH0, dst=HOME_AGENT, proto=55)
+        / Raw(bytes.fromhex("01004ffd0a090002") + bytes(ICMP())),
+        "minimal_checksum",
+    ),
+    "short": (
+        IP(src=ETH0, dst=HOME_AGENT, proto=55)
+        / Raw(bytes.fromhex("0100f4f40a090002") + bytes(ICMP())),
+        "reverse_no_binding",
+    ),
+    "wrong checksum": (minimal(ETH0, ping(HOME), spoil=1), "minimal_checksum"),
+    "no inner packet": (
+        IP(src=ETH0, dst=HOME_AGENT, proto=55) / Raw(b"?"),
+        "truncated",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "cases"),
+    [(Encapsulation.IPIP, CASES), (Encapsulation.MINIMAL, MINIMAL_CASES)],
+    ids=lambda value: getattr(value, "title", ""),
+)
 @isolated
-def test_reverse_tunnel_check() -> None:
-    """RT-07, TUN-01, TUN-07: only what a node sent by its own tunnel is let in."""
+def test_reverse_tunnel_check(
+    form: Encapsulation, cases: dict[str, tuple[Packet, str | None]]
+) -> None:
+    """RT-07, TUN-01, TUN-05, -07: only what a node sent by its own tunnel is let in."""
     w = World()
     agent = w.start_ha()
-    agent.call(install, ha_tunnel())
+    agent.call(install, ha_tunnel(encapsulation=form))
     agent.call(install, ha_tunnel(WLAN0, home_address=OTHER))
-    for case, (packet, reason) in CASES.items():
+    for case, (packet, reason) in cases.items():
         before, passed = agent.call(drops), agent.call(counters)[2]
         total = sum(before.values()) + passed
         reach(w.mn, agent, [packet] * 5, total + 5)
@@ -142,6 +201,10 @@ def test_mobile_node_listens_to_its_home_agent_alone() -> None:
                 tunnelled(HOME_AGENT, ping(CORRESPONDENT, OTHER), ETH0),
                 "forward_no_tunnel",
             ),
+            (
+                minimal(HOME_AGENT, ping(CORRESPONDENT, HOME), ETH0),
+                "forward_wrong_encapsulation",
+            ),
         ],
         start=1,
     ):
@@ -150,6 +213,34 @@ def test_mobile_node_listens_to_its_home_agent_alone() -> None:
         if reason is not None:
             before[reason] = before.get(reason, 0) + 1
         assert agent.call(drops) == before
+
+
+@isolated
+def test_mobile_node_with_a_minimal_tunnel() -> None:
+    """MN-39, TUN-05: fragments may come in IP-in-IP, and nothing else."""
+    w = World()
+    agent = w.start_mn()
+    agent.call(install, mn_tunnel(encapsulation=Encapsulation.MINIMAL))
+    whole = ping(CORRESPONDENT, HOME)
+    part = ping(CORRESPONDENT, HOME, frag=3)
+    good = [
+        minimal(HOME_AGENT, whole, ETH0),
+        tunnelled(HOME_AGENT, part, ETH0),
+        minimal(HOME_AGENT, ping(CORRESPONDENT, "224.0.0.1"), ETH0),
+    ]
+    reach(w.cn, agent, good, 3)
+    assert agent.call(counters)[2] == 3
+    bad = [
+        tunnelled(HOME_AGENT, whole, ETH0),
+        IP(src=HOME_AGENT, dst=ETH0) / GRE() / part,
+        minimal(CORRESPONDENT, whole, ETH0),
+        tunnelled(CORRESPONDENT, part, ETH0),
+    ]
+    reach(w.cn, agent, bad, 7)
+    assert agent.call(drops) == {
+        "forward_wrong_encapsulation": 2,
+        "forward_wrong_outer_source": 2,
+    }
 
 
 @isolated

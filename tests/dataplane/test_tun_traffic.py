@@ -3,7 +3,7 @@
 
 import pytest
 
-from dataplane.traffic import tcp_both_ways, udp_both_ways
+from dataplane.traffic import begin_capture, captured, tcp_both_ways, udp_both_ways
 from dataplane.world import (
     CORRESPONDENT,
     ETH0,
@@ -23,13 +23,12 @@ from scapy_mip.const import Encapsulation
 from support.netns import isolated
 
 SIZES = [0, 1, 100, 1400, 1448, 1452, 1472, 1473, 3000, 9000, 30000, 60000]
-ENCAPSULATIONS = [Encapsulation.IPIP, Encapsulation.GRE]
+ROOM = {Encapsulation.IPIP: 20, Encapsulation.GRE: 24, Encapsulation.MINIMAL: 20}
+"""Minimal adds 12 octets at most, but its fragments go in IP-in-IP (TUN-05)."""
 
 every_port = pytest.mark.parametrize("port", PORTS)
 every_way = pytest.mark.parametrize("reverse", [True, False], ids=["reverse", "direct"])
-every_form = pytest.mark.parametrize(
-    "form", ENCAPSULATIONS, ids=lambda form: form.title
-)
+every_form = pytest.mark.parametrize("form", list(ROOM), ids=lambda form: form.title)
 
 
 def world(port: str) -> World:
@@ -53,7 +52,7 @@ def wait_until_equal(w: World) -> tuple[tuple[int, ...], tuple[int, ...]]:
 @every_way
 @isolated
 def test_all_sizes_both_ways(port: str, form: Encapsulation, reverse: bool) -> None:
-    """HA-33, HA-35, MN-39, RT-13, TUN-01: pings, UDP with fragments, full-size TCP."""
+    """HA-33, HA-35, MN-39, RT-13, TUN-01, TUN-05: pings, UDP in fragments, full TCP."""
     w = world(port)
     w.start(form, reverse)
     for size in (0, 56, 1200, 1424, 1448, 1452, 1472, 1473, 20000, 65000):
@@ -61,9 +60,8 @@ def test_all_sizes_both_ways(port: str, form: Encapsulation, reverse: bool) -> N
         w.mn.sh(f"ping -c1 -W3 -M dont -s {size} -I {HOME} {CORRESPONDENT}")
     udp_both_ways(w.cn, w.mn, HOME, SIZES)
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
-    overhead = 20 if form is Encapsulation.IPIP else 24
     segment = tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 20)
-    assert segment == 1500 - overhead - 40 - 12
+    assert segment == 1500 - ROOM[form] - 40 - 12
     tcp_both_ways(w.cn, w.mn, HOME, 1 << 20)
     ours, theirs = wait_until_equal(w)
     assert ours[:2] == theirs[2:]
@@ -74,23 +72,26 @@ def test_all_sizes_both_ways(port: str, form: Encapsulation, reverse: bool) -> N
 
 
 @every_port
+@every_form
 @isolated
-def test_dont_fragment_draws_the_icmp_answer(port: str) -> None:
+def test_dont_fragment_draws_the_icmp_answer(port: str, form: Encapsulation) -> None:
     """TUN-01, TUN-04: the sender inside learns the MTU of its tunnel."""
     w = world(port)
-    w.start(Encapsulation.GRE, True)
-    w.cn.sh(f"ping -c1 -W3 -M do -s {1476 - 28} {HOME}")
-    w.cn.sh(f"ping -c1 -W1 -M do -s {1476 - 27} {HOME} || true")
-    assert "mtu 1476" in w.cn.sh(f"ip route get {HOME}")
+    w.start(form, True)
+    mtu = 1500 - ROOM[form]
+    w.cn.sh(f"ping -c1 -W3 -M do -s {mtu - 28} {HOME}")
+    w.cn.sh(f"ping -c1 -W1 -M do -s {mtu - 27} {HOME} || true")
+    assert f"mtu {mtu}" in w.cn.sh(f"ip route get {HOME}")
     with pytest.raises(RuntimeError, match="mtu"):
-        w.mn.sh(f"ping -c1 -W1 -M do -s {1476 - 27} -I {HOME} {CORRESPONDENT}")
+        w.mn.sh(f"ping -c1 -W1 -M do -s {mtu - 27} -I {HOME} {CORRESPONDENT}")
 
 
+@pytest.mark.parametrize("form", [Encapsulation.IPIP, Encapsulation.MINIMAL])
 @isolated
-def test_smaller_path_mtu_is_learnt_from_routers() -> None:
+def test_smaller_path_mtu_is_learnt_from_routers(form: Encapsulation) -> None:
     """TUN-04: the outer packet's "fragmentation needed" lowers the inner MTU."""
     w = World()
-    w.start(Encapsulation.IPIP, True)
+    w.start(form, True)
     w.rt.sh("ip link set to_eth0 mtu 1300")
     w.mn.sh("ip link set eth0 mtu 1300")
     for _ in range(3):  # the first is lost on the way and teaches the home agent
@@ -103,22 +104,27 @@ def test_smaller_path_mtu_is_learnt_from_routers() -> None:
     w.cn.sh(f"ping -c1 -W3 -M dont -s 1400 {HOME}")
 
 
+@every_form
 @isolated
-def test_fragmented_outer_packets_are_reassembled() -> None:
+def test_fragmented_outer_packets_are_reassembled(form: Encapsulation) -> None:
     """Raw sockets get whole packets, whatever the path did to them."""
     w = World()
     w.rt.sh("ip link set to_eth0 mtu 600")
     w.mn.sh("ip link set eth0 mtu 600")
-    w.start(Encapsulation.IPIP, True)
+    w.start(form, True)
     w.cn.sh(f"ping -c1 -W3 -M dont -s 1200 {HOME}")
     assert not w.mn_agent.call(drops)
 
 
+@every_form
 @isolated
-def test_home_agent_answers_inside_the_tunnel() -> None:
-    """HA-38: the home agent decapsulates and answers what is meant for itself."""
+def test_home_agent_answers_inside_the_tunnel(form: Encapsulation) -> None:
+    """HA-38: the home agent decapsulates and answers what is meant for itself.
+
+    Its answers come from the tunnel's own end, so that S is not set (TUN-06).
+    """
     w = World()
-    w.start(Encapsulation.GRE, True)
+    w.start(form, True)
     w.mn.sh(f"ping -c1 -W3 -I {HOME} {HOME_AGENT}")
     w.ha.sh(f"ping -c1 -W3 {HOME}")
     assert w.ha_agent.call(counters)[0] == 2
@@ -204,15 +210,16 @@ def test_receive_only_takes_packets_but_sends_none() -> None:
 
 
 @every_port
+@every_form
 @isolated
-def test_merged_segments_are_avoided(port: str) -> None:
+def test_merged_segments_are_avoided(port: str, form: Encapsulation) -> None:
     """Receive offload would hand out segments glued together, with no checksum."""
     from mip_agents.dataplane.port import get_gro, set_gro
 
     w = world(port)
     for node, name in ((w.ha, "home0"), (w.mn, "eth0")):
         node.call(set_gro, name, True)
-    w.start(Encapsulation.IPIP, True)
+    w.start(form, True)
     assert not w.ha.call(get_gro, "home0")
     assert not w.mn.call(get_gro, "eth0")
     tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 20)
@@ -229,3 +236,64 @@ def test_simultaneous_bindings_get_a_copy_each() -> None:
     assert w.ha_agent.call(counters)[0] == 1
     # Both copies arrive and each is answered.
     assert w.mn_agent.call(counters)[::2] == (2, 2)
+
+
+@isolated
+def test_each_copy_has_the_form_that_was_asked_for() -> None:
+    """HA-44, TUN-04: three bindings, three encapsulations, room for the largest."""
+    w = World()
+    third = "10.1.2.6"
+    w.mn.sh(f"ip addr add {third}/24 dev eth0")
+    forms = (Encapsulation.MINIMAL, Encapsulation.GRE, Encapsulation.IPIP)
+    tunnel = ha_tunnel(
+        peers=(ETH0, WLAN0, third),
+        encapsulation=forms[-1],
+        peer_encapsulations=forms,
+    )
+    w.start_ha().call(install, tunnel)
+    for care_of, form in zip(tunnel.peers, forms, strict=True):
+        w.cn.sh(f"ping -c1 -W3 {care_of}")  # neighbours are resolved
+        count = w.mn.call(begin_capture, care_of, int(form))
+        w.cn.sh(f"ping -c1 -W0.1 {HOME} || true")
+        assert w.mn.call(captured, count) == 1
+    w.cn.sh(f"ping -c1 -W1 -M do -s 1449 {HOME} || true")
+    assert "mtu 1476" in w.cn.sh(f"ip route get {HOME}")
+    # What comes from each must have its form, and no other.
+    w.start_mn().call(install, mn_tunnel(encapsulation=forms[0]))
+    w.mn.sh(f"ping -c1 -W3 -I {HOME} {CORRESPONDENT}")
+    assert w.ha_agent.call(counters)[2] == 1
+    w.mn_agent.call(install, mn_tunnel(WLAN0, "wlan0", encapsulation=forms[0]))
+    w.mn.sh(f"ping -c1 -W0.2 -I {HOME} {CORRESPONDENT} || true")
+    assert w.ha_agent.call(drops)["reverse_wrong_encapsulation"] == 1
+
+
+@isolated
+def test_hops_within_a_minimal_tunnel_count() -> None:
+    """RFC 2004 section 3: the time to live is neither copied anew nor replaced.
+
+    Three hops there (router, home agent, router within the tunnel), and two packets
+    that differ in nothing else.
+    """
+    w = World()
+    w.start(Encapsulation.MINIMAL, False)
+    w.cn.sh(f"ping -c1 -W3 -t 4 {HOME}")
+    w.cn.sh(f"ping -c1 -W0.3 -t 3 {HOME} || true")
+    assert w.ha_agent.call(counters)[0] == 2
+    assert w.mn_agent.call(counters)[2] == 1
+    assert w.ha_agent.call(drops) == {"icmp_11_0": 1}
+    for form in (Encapsulation.IPIP, Encapsulation.GRE):
+        w.ha_agent.call(install, ha_tunnel(encapsulation=form, reverse=False))
+        w.mn_agent.call(install, mn_tunnel(encapsulation=form, reverse=False))
+        w.cn.sh(f"ping -c1 -W3 -t 3 {HOME}")
+
+
+@isolated
+def test_options_stay_in_the_header_of_a_minimal_tunnel() -> None:
+    """RFC 2004 section 3: routers within the tunnel see them too."""
+    w = World()
+    w.start(Encapsulation.MINIMAL, True)
+    shown = w.cn.sh(f"ping -c1 -W3 -R {HOME}")
+    # There: the tunnel's entry and the router behind it, as they would without it.
+    assert "RR:" in shown
+    assert "10.1.2.1" in shown
+    assert w.mn_agent.call(counters)[::2] == (1, 1)

@@ -114,6 +114,16 @@ key_hex = "{KEY_HEX}"
     assert config.options.dataplane == "none"
 
 
+def test_all_encapsulations(write):
+    """HA-43: as many as there are flags for."""
+    every = 'encapsulations = ["ipip", "gre", "minimal"]'
+    config = load_config(write(HA.replace("# here", every)), "home_agent")
+    assert config.policy.encapsulations == set(Encapsulation)
+    chosen = 'encapsulation = "minimal"'
+    config = load_config(write(MN.replace("# here", chosen)), "mobile_node")
+    assert config.policy.encapsulation is Encapsulation.MINIMAL
+
+
 def test_a_mobile_node(write):
     text = MN.replace(
         "# here",
@@ -185,6 +195,10 @@ ERRORS = [
     (HA, '"10.1.1.0/24"', '"10.1.1.5/24"', "home_agent.home_network: has bits set",
      "allowed: 10.1.1.0/24"),
     (HA, '"10.1.1.0/24"', '"home"', "home_agent.home_network: not an IPv4 prefix", ""),
+    (HA, "# here", 'encapsulations = ["gre", "l2tp"]', "home_agent.encapsulations[1]: ",
+     'not one of the known values; allowed: "ipip", "gre", "minimal"'),
+    (MN, "# here", 'encapsulation = "l2tp"', "mobile_node.encapsulation: not one",
+     '"ipip", "gre", "minimal"'),
     (HA, "# here", "encapsulations = []", "home_agent.encapsulations: is empty", ""),
     (HA, "# here", 'encapsulations = ["gre", "gre"]', "home_agent.encapsulations: ",
      "twice"),
@@ -223,8 +237,6 @@ key_text = "{SECRET}" """, "mobile_node[1].spi: 10.1.1.10 has SPI 256 twice", ""
     (MN, f'key_text = "{SECRET}"', 'key_file = "nokey"',
      "mobile_node.key_file: cannot read", "No such file"),
     # What this version cannot do
-    (HA, "# here", 'encapsulations = ["minimal"]', "home_agent.encapsulations[0]: ",
-     'not supported by this version; allowed: "ipip", "gre"'),
     (HA, "# here", 'dataplane = "ebpf"', "home_agent.dataplane: ",
      'not supported by this version; allowed: "auto", "tun", "none"'),
     (HA, "# here", 'dataplane = "kernel"', "home_agent.dataplane: ", "not supported"),
@@ -233,8 +245,6 @@ key_text = "{SECRET}" """, "mobile_node[1].spi: 10.1.1.10 has SPI 256 twice", ""
      'not supported by this version; allowed: "timestamp"'),
     (HA, "# there", 'nai = "mn@example.org"', "mobile_node[0].nai: not supported",
      "home_address"),
-    (MN, "# here", 'encapsulation = "minimal"', "mobile_node.encapsulation: ",
-     "not supported"),
     (MN, "# here", 'care_of = "foreign-agent"', "mobile_node.care_of: ",
      'not supported by this version; allowed: "auto", "co-located"'),
     (MN, "# here", '[[foreign_agent]]\naddress = "10.1.2.1"',

@@ -286,7 +286,7 @@ def test_a_start_that_fails_raises_in_the_caller():
         ({"algorithm": "md4"}, "hmac-md5"),
         ({"home_address": "home"}, "home_address"),
         ({"interfaces": {"eth0": "x"}}, "eth0"),
-        ({"encapsulation": "minimal"}, "ipip, gre"),
+        ({"encapsulation": "l2tp"}, "ipip, gre, minimal"),
         ({"home_network": "10.1.1.5/24"}, "home_network"),
         ({"quirks": ["magic"]}, "coarse_timestamps"),
         ({"dataplane": "magic"}, "dataplane"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Outer headers by `struct`: IP-in-IP (RFC 2003) and GRE (RFC 2784). No I/O.
+"""Outer headers by `struct`: IP-in-IP, GRE and minimal (RFC 2003, 2784, 2004). No I/O.
 
 Packets are `bytes` from the version field of an IPv4 header on, addresses are four
 bytes in network order. Nothing here raises on a packet, however broken: what cannot be
@@ -22,12 +22,22 @@ OUTER_TTL: Final = 64
 
 IPV4_HEADER: Final = 20
 GRE_HEADER: Final = 4
+MINIMAL_HEADER: Final = 12
+"""With the original source; without, it has four octets less."""
 
 OVERHEAD: Final = {
     Encapsulation.IPIP: IPV4_HEADER,
     Encapsulation.GRE: IPV4_HEADER + GRE_HEADER,
+    Encapsulation.MINIMAL: MINIMAL_HEADER,
 }
-"""Octets that each encapsulation adds; its keys are the encapsulations carried here."""
+"""Octets that each encapsulation adds at most."""
+
+ROOM: Final = {form: max(size, IPV4_HEADER) for form, size in OVERHEAD.items()}
+"""Octets by which inner packets must be smaller than the path allows.
+
+Fragments of a minimal tunnel travel in IP-in-IP (TUN-05). The kernel cuts them to the
+size that it also allows to whole packets, and they must fit, those with DF above all.
+"""
 
 _TUNNEL_PROTOCOLS: Final = frozenset(
     (Encapsulation.IPIP, Encapsulation.GRE, Encapsulation.MINIMAL)
@@ -38,6 +48,7 @@ _FRAGMENT_MASK: Final = 0x3FFF  # more fragments, and the offset
 _GRE_CHECKSUM: Final = 0x8000
 _GRE_BITS_1_TO_5: Final = 0x7C00
 _GRE_VERSION: Final = 0x0007
+_SOURCE_PRESENT: Final = 0x80
 
 _FIRST = Struct("!BBHHHBBH")
 """An IPv4 header up to the addresses."""
@@ -45,6 +56,7 @@ _HEAD = Struct("!BBHHH")
 """An IPv4 header up to the time to live."""
 _GRE = Struct("!HH")
 _U16 = Struct("!H")
+_PROTOCOL_MINIMAL: Final = bytes((Encapsulation.MINIMAL,))
 
 
 class Drop(enum.StrEnum):
@@ -59,7 +71,7 @@ class Drop(enum.StrEnum):
     FRAGMENT = "fragment"
     """An outer fragment: reassembly comes before decapsulation."""
     UNKNOWN_PROTOCOL = "unknown_protocol"
-    """The outer header announces neither IP-in-IP nor GRE."""
+    """The outer header announces none of the encapsulations."""
     TTL_ZERO = "ttl_zero"
     TOO_BIG = "too_big"
     """The outer packet would exceed 65535 octets."""
@@ -71,6 +83,7 @@ class Drop(enum.StrEnum):
     GRE_VERSION = "gre_version"
     GRE_PROTOCOL = "gre_protocol"
     GRE_CHECKSUM = "gre_checksum"
+    MINIMAL_CHECKSUM = "minimal_checksum"
 
 
 class Decapsulated(NamedTuple):
@@ -81,7 +94,7 @@ class Decapsulated(NamedTuple):
     destination: bytes
     """Of the outer header."""
     encapsulation: int
-    """IP protocol number, 4 or 47."""
+    """IP protocol number: 4, 47 or 55."""
     inner: bytes
     """The inner packet without trailing octets; its first 20 are there."""
 
@@ -121,8 +134,13 @@ def check_inner(packet: bytes) -> Drop | None:
     return None
 
 
+def is_fragment(packet: bytes) -> bool:
+    """Say whether `packet` is a part of a larger one: an offset, or more to come."""
+    return bool(packet[6] & 0x3F or packet[7])
+
+
 class Encapsulator:
-    """Puts packets into one tunnel, with the header prepared.
+    """Puts packets into one tunnel of IP-in-IP or GRE, with the header prepared.
 
     Per packet only type of service, length and the don't-fragment bit are filled in.
     With `complete` the identification and the header checksum are too; without, they
@@ -139,9 +157,9 @@ class Encapsulator:
         *,
         complete: bool = False,
     ) -> None:
-        """:raises ValueError: for an encapsulation that is not carried here."""
-        if encapsulation not in OVERHEAD:
-            raise ValueError(f"{encapsulation.name} is not carried by outer headers")
+        """:raises ValueError: for minimal encapsulation, which has its own class."""
+        if encapsulation == Encapsulation.MINIMAL:
+            raise ValueError("MINIMAL has no outer header: use MinimalEncapsulator")
         self._local = local
         self._peer = peer
         self._overhead = OVERHEAD[encapsulation]
@@ -183,12 +201,74 @@ class Encapsulator:
         return head + tail[:2] + _U16.pack(value) + tail[4:] + inner
 
 
+class MinimalEncapsulator(Encapsulator):
+    """Puts packets into one tunnel of minimal encapsulation. RFC 2004 section 3.
+
+    There is no outer header: that of the packet is modified, and what was in it goes
+    into a forwarding header behind it. All else stays, options and identification too.
+    (The kernel replaces an identification of 0, unless DF is set.) Fragments go to the
+    same peer in IP-in-IP, for want of room for a second fragment offset (TUN-05).
+
+    The TTL stays as well: of what this host forwards, the kernel has decremented it on
+    the way to the port, and so the hops within the tunnel count like all others.
+    """
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, local: bytes, peer: bytes, *, complete: bool = False) -> None:
+        """Prepare the tunnel, and the one for its fragments."""
+        super().__init__(local, peer, Encapsulation.IPIP, complete=complete)
+        self._ends = local + peer
+
+    def encapsulate(self, inner: bytes) -> bytes | Drop:
+        """Return the modified packet, or why there is none.
+
+        The caller has asked `check_inner` before, once for all tunnels.
+        """
+        if inner[6] & 0x3F or inner[7]:  # is_fragment(), inline
+            return super().encapsulate(inner)
+        source = inner[12:16]
+        if source == self._peer:
+            return Drop.EXIT_ADDRESS
+        if source == self._local:
+            if inner[9] in _TUNNEL_PROTOCOLS:  # as above
+                return Drop.OWN_TUNNEL
+            first = inner[9] << 8
+            originals = inner[16:20]
+        else:
+            first = inner[9] << 8 | _SOURCE_PRESENT
+            originals = inner[16:20] + source
+        header = (inner[0] & 15) * 4
+        length = (inner[2] << 8) | inner[3]
+        total = length + 4 + len(originals)
+        if total > 0xFFFF:
+            return Drop.TOO_BIG
+        word = _U16.pack(first)
+        forwarding = word + _U16.pack(checksum(word + originals)) + originals
+        head = inner[:2] + _U16.pack(total) + inner[4:9] + _PROTOCOL_MINIMAL
+        ends = self._ends
+        if header > IPV4_HEADER:
+            ends += inner[IPV4_HEADER:header]
+        check = _U16.pack(checksum(head + ends)) if self._complete else b"\0\0"
+        return head + check + ends + forwarding + inner[header:length]
+
+
+def make_encapsulator(
+    local: bytes, peer: bytes, encapsulation: Encapsulation, *, complete: bool = False
+) -> Encapsulator:
+    """Return what puts packets into the tunnel from `local` to `peer`."""
+    if encapsulation == Encapsulation.MINIMAL:
+        return MinimalEncapsulator(local, peer, complete=complete)
+    return Encapsulator(local, peer, encapsulation, complete=complete)
+
+
 def decapsulate(packet: bytes, *, verify: bool = True) -> Decapsulated | Drop:
-    """Take the inner packet out of `packet`, an IPv4 packet of protocol 4 or 47.
+    """Take the inner packet out of `packet`, an IPv4 packet of protocol 4, 47 or 55.
 
     `verify` checks the IPv4 header checksums. A packet from a raw socket does not need
     it: the kernel has checked the outer header, and checks the inner when it gets it.
-    The GRE checksum is always verified where there is one (TUN-07).
+    The checksums of GRE, where there is one (TUN-07), and of the minimal forwarding
+    header are always verified.
     """
     size = len(packet)
     if size < IPV4_HEADER:
@@ -211,11 +291,16 @@ def decapsulate(packet: bytes, *, verify: bool = True) -> Decapsulated | Drop:
         start = _after_gre(packet, header, total)
         if isinstance(start, Drop):
             return start
+        inner = packet[start:total]
     elif protocol == Encapsulation.IPIP:
-        start = header
+        inner = packet[header:total]
+    elif protocol == Encapsulation.MINIMAL:
+        restored = _restore(packet, header, total)
+        if isinstance(restored, Drop):
+            return restored
+        return Decapsulated(packet[12:16], packet[16:20], protocol, restored)
     else:
         return Drop.UNKNOWN_PROTOCOL
-    inner = packet[start:total]
     problem = check_inner(inner)
     if problem is not None:
         return problem
@@ -247,3 +332,28 @@ def _after_gre(packet: bytes, start: int, end: int) -> int | Drop:
     if checksum(packet[start:end]):
         return Drop.GRE_CHECKSUM
     return start + GRE_HEADER + 4
+
+
+def _restore(packet: bytes, start: int, end: int) -> bytes | Drop:
+    """Undo minimal encapsulation, whose header is at `start`. RFC 2004 section 3.
+
+    Reserved bits are ignored. Options and TTL are those of the packet as it came.
+    """
+    if packet[8] == 0:
+        return Drop.TTL_ZERO
+    if end - start < MINIMAL_HEADER - 4:
+        return Drop.TRUNCATED
+    if packet[start + 1] & _SOURCE_PRESENT:
+        after = start + MINIMAL_HEADER
+        if after > end:
+            return Drop.TRUNCATED
+        source = packet[start + 8 : after]
+    else:
+        after = start + MINIMAL_HEADER - 4
+        source = packet[12:16]
+    if checksum(packet[start:after]):
+        return Drop.MINIMAL_CHECKSUM
+    length = _U16.pack(end - (after - start))
+    head = packet[:2] + length + packet[4:9] + packet[start : start + 1]
+    ends = source + packet[start + 4 : start + 8] + packet[IPV4_HEADER:start]
+    return head + _U16.pack(checksum(head + ends)) + ends + packet[after:end]

@@ -20,12 +20,14 @@ from typing import Final
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.outer import (
-    OVERHEAD,
+    ROOM,
     Decapsulated,
     Drop,
     Encapsulator,
     check_inner,
     decapsulate,
+    is_fragment,
+    make_encapsulator,
 )
 from mip_agents.dataplane.port import Port, widen_buffers
 from mip_agents.protocol.tunnel import Role, Tunnel
@@ -51,8 +53,8 @@ class Way:
 
     tunnel: Tunnel
     local: bytes
-    peers: frozenset[bytes]
-    encapsulation: int
+    peers: dict[bytes, int]
+    """The IP protocol number of the encapsulation with each (HA-44)."""
     senders: tuple[_Sender, ...]
     counters: Counters = field(default_factory=Counters)
 
@@ -84,7 +86,7 @@ class PacketPath:
         self._receivers: list[socket.socket] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         try:
-            for encapsulation in OVERHEAD:
+            for encapsulation in Encapsulation:
                 self._receivers.append(_receiver(encapsulation))
         except OSError:
             self.close()
@@ -121,17 +123,16 @@ class PacketPath:
             sock = self._sender(tunnel.interface, tunnel.local)
             senders = [
                 (
-                    Encapsulator(local, socket.inet_aton(peer), tunnel.encapsulation),
+                    make_encapsulator(local, socket.inet_aton(peer), form),
                     sock,
                     (peer, 0),
                 )
-                for peer in tunnel.peers
+                for peer, form in tunnel.forms()
             ]
         return Way(
             tunnel=tunnel,
             local=local,
-            peers=frozenset(socket.inet_aton(peer) for peer in tunnel.peers),
-            encapsulation=int(tunnel.encapsulation),
+            peers={socket.inet_aton(peer): int(form) for peer, form in tunnel.forms()},
             senders=tuple(senders),
         )
 
@@ -210,7 +211,7 @@ class PacketPath:
     # Out of a tunnel to the kernel
 
     def _from_tunnels(self, sock: socket.socket) -> None:
-        """Take what arrived for IP protocol 4 or 47, a batch at most."""
+        """Take what arrived for one of the tunnel protocols, a batch at most."""
         receive, take = sock.recv, self._out_of_tunnel
         try:
             for _ in range(BATCH):
@@ -246,11 +247,12 @@ class PacketPath:
         way = self._ways.get(packet.inner[12:16])
         if way is None:
             return "reverse_no_binding"
-        if packet.source not in way.peers:
+        form = way.peers.get(packet.source)
+        if form is None:
             return "reverse_wrong_outer_source"
         if packet.destination != way.local:
             return "reverse_wrong_outer_destination"
-        if packet.encapsulation != way.encapsulation:
+        if packet.encapsulation != form and not _is_detoured_fragment(packet, form):
             return "reverse_wrong_encapsulation"
         if not way.tunnel.reverse:
             return "reverse_not_negotiated"
@@ -273,9 +275,10 @@ class PacketPath:
                     way = candidate
             if way is None:
                 return "forward_wrong_outer_source"
-        if packet.source not in way.peers:
+        form = way.peers.get(packet.source)
+        if form is None:
             return "forward_wrong_outer_source"
-        if packet.encapsulation != way.encapsulation:
+        if packet.encapsulation != form and not _is_detoured_fragment(packet, form):
             return "forward_wrong_encapsulation"
         return way
 
@@ -324,6 +327,19 @@ class PacketPath:
             self._send_sockets.pop(key).close()
 
 
+def _is_detoured_fragment(packet: Decapsulated, form: int) -> bool:
+    """Say whether `packet` may come in another form than its tunnel's.
+
+    That is a fragment in IP-in-IP where the tunnel is minimal, which cannot carry it
+    (TUN-05). Nothing else is let in beside what was negotiated (RT-07).
+    """
+    return (
+        form == Encapsulation.MINIMAL
+        and packet.encapsulation == Encapsulation.IPIP
+        and is_fragment(packet.inner)
+    )
+
+
 def path_mtu(tunnel: Tunnel) -> int:
     """Return the size of the largest inner packet that fits, by what the kernel knows.
 
@@ -331,16 +347,16 @@ def path_mtu(tunnel: Tunnel) -> int:
     have reported about the path (TUN-04). The smallest of several peers counts.
     """
     sizes = []
-    for peer in tunnel.peers:
+    for peer, form in tunnel.forms():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             try:
                 _bind(sock, tunnel.interface, tunnel.local)
                 sock.connect((peer, _DISCARD_PORT))
-                sizes.append(sock.getsockopt(_SOL_IP, _IP_MTU))
+                size = sock.getsockopt(_SOL_IP, _IP_MTU)
             except OSError:  # no route at this moment
-                sizes.append(_ETHERNET_MTU)
-    smallest = min(sizes, default=_ETHERNET_MTU)
-    return max(smallest - OVERHEAD[tunnel.encapsulation], 68)
+                size = _ETHERNET_MTU
+        sizes.append(size - ROOM[form])
+    return max(min(sizes, default=_ETHERNET_MTU - ROOM[tunnel.encapsulation]), 68)
 
 
 def _bind(sock: socket.socket, interface: str | None, local: str) -> None:

@@ -49,7 +49,7 @@ from mip_agents.dataplane.changes import (
     Setting,
 )
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
-from mip_agents.dataplane.outer import OVERHEAD
+from mip_agents.dataplane.outer import ROOM
 from mip_agents.dataplane.packets import PacketPath, path_mtu
 from mip_agents.dataplane.port import NEXT_HOP, Port, open_port
 from mip_agents.dataplane.statefile import StateFile
@@ -201,11 +201,6 @@ class TunDataplane:
 
     async def install(self, tunnel: Tunnel) -> None:
         """See `Dataplane.install`."""
-        if tunnel.encapsulation not in OVERHEAD:
-            raise DataplaneError(
-                f"{tunnel.home_address}: the tun driver carries ipip and gre, "
-                f"not {tunnel.encapsulation.title}"
-            )
         async with self._changing:
             await self._install(tunnel)
 
@@ -337,7 +332,7 @@ class TunDataplane:
                     "tunnel; add one, or ask for a reverse tunnel"
                 )
             gateway, ifindex = native
-            mtu += OVERHEAD[tunnel.encapsulation]
+            mtu += ROOM[tunnel.encapsulation]
         wanted.append(
             Route(
                 destination=f"{_ANY}/0",

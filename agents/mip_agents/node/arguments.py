@@ -49,8 +49,8 @@ def network(name: str, text: str | None) -> IPv4Network | None:
 
 
 def encapsulation(name: str, word: str) -> Encapsulation:
-    """Return an encapsulation that this version can carry."""
-    known = {form.title: form for form in (Encapsulation.IPIP, Encapsulation.GRE)}
+    """Return an encapsulation."""
+    known = {form.title: form for form in Encapsulation}
     return known[one_of(name, word, known)]
 
 

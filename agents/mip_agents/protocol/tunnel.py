@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scapy_mip.const import Encapsulation
@@ -48,3 +49,8 @@ class Tunnel:
     """Home agent: the encapsulation of each of `peers`, in their order, where they are
     not all the same (HA-44). Empty: `encapsulation` for all. `encapsulation` is that of
     the peer that was added last."""
+
+    def forms(self) -> Iterator[tuple[str, Encapsulation]]:
+        """Yield each of the other ends with the encapsulation that goes there."""
+        every = self.peer_encapsulations or (self.encapsulation,) * len(self.peers)
+        return zip(self.peers, every, strict=True)

@@ -134,7 +134,7 @@ SocketPath = Annotated[str, AfterValidator(_socket_path)]
 Interface = Annotated[str, AfterValidator(_interface)]
 Spi = Annotated[int, _between(SPI_RESERVED_MAX + 1, 0xFFFFFFFF)]  # COM-09
 Lifetime = Annotated[int, _between(1, LIFETIME_INFINITE)]
-EncapsulationName = Annotated[str, _allowed("ipip", "gre", missing=("minimal",))]
+EncapsulationName = Annotated[str, _allowed("ipip", "gre", "minimal")]
 AlgorithmName = Annotated[str, _allowed(*(member.value for member in Algorithm))]
 Server = Annotated[str, Field(min_length=1)]
 
