@@ -789,3 +789,109 @@ NAI_CARRYING_SUBTYPES: dict[int, str] = {
 
 VENDORS: dict[int, str] = {9: "Cisco", 5535: "3GPP2", 12951: "Verizon Wireless"}
 """Vendors whose extensions are known, by their enterprise number."""
+
+
+class DiscoveryExtensionType(NamedInt):
+    """Types of extensions in router discovery, a number space of its own (COM-04)."""
+
+    ONE_BYTE_PADDING = (0, "One-byte Padding")
+    MOBILITY_AGENT_ADVERTISEMENT = (16, "Mobility Agent Advertisement")
+    PREFIX_LENGTHS = (19, "Prefix-Lengths")
+    LINK_LAYER_ADDRESS = (20, "Link-Layer Address (FMIPv4 option)")
+    NEW_IPV4_ADDRESS = (21, "New IPv4 Address (FMIPv4 option)")
+    NEW_ROUTER_PREFIX_INFORMATION = (
+        22,
+        "New Router Prefix Information (FMIPv4 option)",
+    )
+    CHALLENGE = (24, "Challenge")
+    EXPERIMENTAL_NON_SKIPPABLE = (127, "Experimental non-skippable")
+    NAI_CARRYING = (136, "NAI Carrying")
+    LINK_LAYER_AND_IPV4_ADDRESS = (
+        140,
+        "Generalized Link Layer and IPv4 Address (advertisement)",
+    )
+    EXPERIMENTAL_SKIPPABLE = (255, "Experimental skippable")
+
+
+class AgentFlag(enum.IntFlag):
+    """Flags of a Mobility Agent Advertisement. RFC 5944 section 2.1.1."""
+
+    R = 0x8000
+    """Registration with a foreign agent on this link is required."""
+    B = 0x4000
+    """Busy: no new mobile nodes."""
+    H = 0x2000
+    """Home agent on this link."""
+    F = 0x1000
+    """Foreign agent on this link."""
+    M = 0x0800
+    """Minimal encapsulation."""
+    G = 0x0400
+    """GRE encapsulation."""
+    r = 0x0200
+    """Sent as zero, ignored on reception."""
+    T = 0x0100
+    """Reverse tunnelling. RFC 3024 section 3.1."""
+    U = 0x0080
+    """UDP tunnelling. RFC 3519 section 3.4."""
+    X = 0x0040
+    """Registration revocation. RFC 3543 section 3.1."""
+    I = 0x0020  # noqa: E741  # the RFC's letter
+    """Regional registration. RFC 4857 section 8.1, placed by RFC 5944 2.1.1."""
+
+
+AGENT_ADVERTISEMENT_CODES: dict[int, str] = {
+    0: "routes common traffic",
+    16: "does not route common traffic",
+}
+"""ICMP codes of an agent advertisement. RFC 5944 section 2.1."""
+
+ICMP_MOBILITY_SUBTYPES: dict[int, str] = {
+    0: "CARD",
+    1: "CXTP",
+    6: "RtSolPr",
+    7: "PrRtAdv",
+    8: "HI",
+    9: "HAck",
+}
+"""Subtypes of ICMP 41. RFC 4065 section 8, RFC 4988 section 8."""
+
+PROXY_ADVERTISEMENT_CODES: dict[int, str] = {
+    0: "use the tuple",
+    1: "unsolicited handover trigger",
+    2: "no new router info",
+    3: "info for a subset",
+    4: "unsolicited, not a trigger",
+}
+"""ICMP codes of a Proxy Router Advertisement. RFC 4988 section 5.4."""
+
+HANDOVER_ACKNOWLEDGE_CODES: dict[int, str] = {
+    0: "accepted",
+    1: "accepted, NCoA not valid",
+    2: "accepted, NCoA in use",
+    3: "accepted, NCoA assigned",
+    4: "accepted, NCoA not assigned",
+    128: "not accepted",
+    129: "administratively prohibited",
+    130: "insufficient resources",
+}
+"""ICMP codes of a Handover Acknowledge. RFC 4988 section 5.6."""
+
+LINK_LAYER_OPTION_CODES: dict[int, str] = {
+    0: "wildcard",
+    1: "new AP",
+    2: "MN",
+    3: "NAR",
+    4: "source of RtSolPr/PrRtAdv",
+    5: "AP belongs to current interface",
+    6: "no prefix info",
+    7: "no fast handover support",
+}
+"""Whose address a Link-Layer Address option holds. RFC 4988 section 6.1."""
+
+ADDRESS_OPTION_CODES: dict[int, str] = {
+    1: "previous CoA",
+    2: "new CoA",
+    3: "NAR address",
+}
+"""Which address a New IPv4 Address option holds. RFC 4988 section 6.2."""
