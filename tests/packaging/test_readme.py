@@ -52,9 +52,12 @@ def test_the_decode_example_gives_what_it_shows(tmp_path):
     assert run.stdout + run.stderr == shown
 
 
-def test_the_configuration_example_is_valid(tmp_path):
-    path = tmp_path / "ha.toml"
-    path.write_text(next(text for text in blocks("toml") if "[home_agent]" in text))
+@pytest.mark.parametrize("table", ["[home_agent]", "[mobile_node]\n"])
+def test_the_configuration_examples_are_valid(table, tmp_path):
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        next(text for text in blocks("toml") if f"\n{table}" in text.replace("[[", "_"))
+    )
     path.chmod(0o600)
     run = subprocess.run(
         [sys.executable, "-m", "mip_agents.cli", "check-config", str(path)],
@@ -69,6 +72,11 @@ def test_the_configuration_example_is_valid(tmp_path):
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_lead_somewhere(path):
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("path", re.findall(r"^\| `([^`]+/)`", README, re.MULTILINE))
+def test_the_tree_holds_what_the_table_says(path):
+    assert (ROOT / path).is_dir()
 
 
 def test_the_makefile_targets_exist():
