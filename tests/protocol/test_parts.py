@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from mip_agents.protocol.attempts import STATES, refresh_after
 from mip_agents.protocol.backoff import Backoff, for_denials, for_replies
-from mip_agents.protocol.bindings import NEVER, Binding, BindingTable
+from mip_agents.protocol.bindings import NEVER, Binding, BindingTable, expiry
 from mip_agents.protocol.changes import PHASES, Phase
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.fsm import Machine, Transitions
@@ -208,6 +209,14 @@ def test_all_keys_together_are_limited():
 
 def binding(address: str, expires: float) -> Binding:
     return Binding(address, address, 0, 600, expires, 1, 256)
+
+
+def test_the_end_of_a_binding_keeps_nothing_of_the_moment():
+    """COM-16; nothing may grow with the number of requests."""
+    now = instant(5.0)
+    before = sys.getrefcount(now)
+    assert (expiry(600, now), expiry(65535, now)) == (605.0, NEVER)
+    assert sys.getrefcount(now) == before
 
 
 _HOSTS = ["a", "b", "c"]

@@ -6,7 +6,6 @@ A home address may have several bindings (S). They are small tuples, there may b
 
 from __future__ import annotations
 
-import functools
 import heapq
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -45,7 +44,6 @@ class Binding(NamedTuple):
 Bindings = tuple[Binding, ...]
 
 
-@functools.cache
 def expiry(lifetime: int, now: Instant) -> float:
     """Return the monotonic second at which a binding granted now ends."""
     return NEVER if lifetime == LIFETIME_INFINITE else now.mono + lifetime
