@@ -221,6 +221,78 @@ def test_run_blocks_until_stop():
     assert home.call(run_and_stop_from_a_callback) is False
 
 
+def ask_from_a_callback(run):
+    """Ask the agent that calls back, while it starts, runs and stops."""
+    seen, refused = [], []
+
+    def on_event(event):
+        status = agent.status()
+        agent.start()  # it runs, so this is nothing
+        seen.append((event["event"], status["role"], agent.bindings()))
+        try:
+            agent.clear(HOME_ADDRESS)
+        except MipError as error:
+            refused.append(str(error))
+        if event["event"] == "agent_started":
+            agent.stop()
+
+    agent = HomeAgent(
+        address=HOME_AGENT, security={256: KEY}, dataplane="none", on_event=on_event
+    )
+
+    def body():
+        if run:
+            agent.run()
+        else:
+            agent.start()
+            agent.stop()
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    thread.join(20)
+    return thread.is_alive(), seen, refused
+
+
+@pytest.mark.parametrize("run", [True, False])
+@isolated
+def test_a_callback_may_ask_its_own_agent_but_not_wait_for_it(run):
+    home, _ = two_hosts()
+    hangs, seen, refused = home.call(ask_from_a_callback, run)
+    assert not hangs
+    assert ("agent_started", "home_agent", []) in seen
+    assert ("agent_stopped", "home_agent", []) in seen
+    assert set(refused) == {
+        "a callback cannot wait for its own agent: use a thread",
+    }
+
+
+def run_after_start_and_stop():
+    started = threading.Event()
+
+    def on_event(event):
+        if event["event"] == "agent_started":
+            started.set()
+
+    agent = HomeAgent(
+        address=HOME_AGENT, security={256: KEY}, dataplane="none", on_event=on_event
+    )
+    agent.start()
+    agent.stop()
+    started.clear()
+    thread = threading.Thread(target=agent.run, daemon=True)
+    thread.start()
+    ran = started.wait(20)
+    agent.stop()
+    thread.join(20)
+    return ran, thread.is_alive()
+
+
+@isolated
+def test_a_stop_of_an_earlier_start_does_not_end_run():
+    home, _ = two_hosts()
+    assert home.call(run_after_start_and_stop) == (True, False)
+
+
 def callback_that_raises():
     messages = []
 

@@ -3,7 +3,8 @@
 
 Blocking, an agent runs in a thread of its own from its first use until `close()`.
 In asyncio, `async with` runs it in the present loop and gives an object with the same
-methods, to be awaited. Callbacks get called in the loop of the agent.
+methods, to be awaited. Callbacks get called in the loop of the agent: there `status()`
+and `bindings()` answer at once, and `stop()` asks; everything else needs a thread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from mip_agents.node import arguments
 from mip_agents.node.aio import AsyncHomeAgent, AsyncMobileNode, OnError, guarded
-from mip_agents.node.background import BackgroundAgent
+from mip_agents.node.background import BackgroundAgent, Running
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
 from mip_agents.protocol.security import SecurityTable, check_spi, parse_security
@@ -47,7 +48,9 @@ class _Node(Generic[_Facade]):
         self._options = options
         self._sinks: list[Sink] = [] if on_event is None else [_event_sink(on_event)]
         self._background: BackgroundAgent | None = None
-        self._facades: dict[int, _Facade] = {}
+        self._running: Running | None = None
+        """What `run` or `async with` is running."""
+        self._known: tuple[Agent, _Facade] | None = None
         self._stack = AsyncExitStack()
         self._lock = threading.Lock()
 
@@ -62,14 +65,28 @@ class _Node(Generic[_Facade]):
 
         :raises MipError: it cannot; the text says what to do.
         """
+        background = self._background
+        if self._running is not None or (background is not None and background.here):
+            return  # a callback may come from the very start that holds the lock
         with self._lock:
-            if self._background is None:
-                background = BackgroundAgent(self._make)
-                background.start()
-                self._background = background
+            background = self._background
+            if background is not None:
+                if not background.stopping:
+                    return
+                background.stop()  # a callback asked it to; wait for the end
+            self._background = BackgroundAgent(self._make)
+            try:
+                self._background.start()
+            except BaseException:
+                self._background = None
+                raise
 
     def close(self) -> None:
         """Stop and undo every change to the kernel. Safe to call twice."""
+        background = self._background
+        if background is not None and background.here:
+            background.stop()
+            return
         with self._lock:
             background, self._background = self._background, None
         if background is not None:
@@ -77,23 +94,26 @@ class _Node(Generic[_Facade]):
 
     def status(self) -> dict[str, Any]:
         """Return everything worth knowing, as `mip status --json` shows it."""
-        status: dict[str, Any] = self._run(lambda agent: agent.status())
-        return status
+        return self._reach().read(Agent.status)
 
-    def _run(self, work: Callable[[_Facade], Any]) -> Any:
-        """Start if need be; run a method of the facade in the agent's loop."""
+    def _reach(self) -> Running:
+        """Return the way to the agent; start one if there is none."""
+        if self._running is not None:
+            return self._running
         self.start()
         background = self._background
         if background is None:
             raise MipError("the agent is not running")
-        return background.call(lambda agent: work(self._facade_of(agent)))
+        return background.running()
+
+    def _run(self, work: Callable[[_Facade], Any]) -> Any:
+        """Start if need be; run a method of the facade in the agent's loop."""
+        return self._reach().call(lambda agent: work(self._facade_of(agent)))
 
     def _facade_of(self, agent: Agent) -> _Facade:
-        known = self._facades.get(id(agent))
-        if known is None:
-            self._facades.clear()
-            known = self._facades[id(agent)] = self._facade(agent)
-        return known
+        if self._known is None or self._known[0] is not agent:
+            self._known = agent, self._facade(agent)
+        return self._known[1]
 
     def __enter__(self) -> Self:
         self.start()
@@ -109,7 +129,13 @@ class _Node(Generic[_Facade]):
 
     async def __aenter__(self) -> _Facade:
         agent = await self._make()
-        await self._stack.enter_async_context(agent.running())
+        self._stack.callback(setattr, self, "_running", None)
+        self._running = Running(agent)
+        try:
+            await self._stack.enter_async_context(agent.running())
+        except BaseException:
+            await self._stack.aclose()
+            raise
         return self._facade_of(agent)
 
     async def __aexit__(
@@ -191,8 +217,8 @@ class HomeAgent(_Node[AsyncHomeAgent]):
                 "timestamp_tolerance", timestamp_tolerance, 1, 3600
             ),
         )
-        self._running: tuple[asyncio.AbstractEventLoop, Agent] | None = None
         self._stop_asked = False
+        self._run_lock = threading.Lock()
 
     async def _policy(self) -> HomeAgentPolicy:
         template = self._template
@@ -215,9 +241,10 @@ class HomeAgent(_Node[AsyncHomeAgent]):
 
     async def _run_here(self) -> None:
         agent = await self._make()
-        self._running = (asyncio.get_running_loop(), agent)
-        if self._stop_asked:
-            return
+        with self._run_lock:
+            if self._stop_asked:
+                return
+            self._running = Running(agent)
         try:
             main = threading.current_thread() is threading.main_thread()
             await agent.run(signals=main)
@@ -225,18 +252,20 @@ class HomeAgent(_Node[AsyncHomeAgent]):
             self._running = None
 
     def stop(self) -> None:
-        """End `run()` from another thread or a callback, or what `start()` began."""
-        self._stop_asked = True  # for a run() that is only just beginning
-        running = self._running
+        """End `run()` from another thread or a callback, or what `start()` began.
+
+        Where nothing runs, it is for a `run()` that is only just beginning.
+        """
+        with self._run_lock:
+            running = self._running
+            self._stop_asked = running is None and self._background is None
         if running is not None:
-            loop, agent = running
-            loop.call_soon_threadsafe(agent.stop)
+            running.stop()
         self.close()
 
     def bindings(self) -> list[dict[str, Any]]:
         """Return the active bindings, as `mip bindings --json` shows them."""
-        bindings: list[dict[str, Any]] = self._run(lambda agent: agent.bindings())
-        return bindings
+        return self._reach().read(Agent.bindings)
 
     def clear(self, home_address: str) -> None:
         """Drop the bindings of a node. :raises MipError: it has none."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An agent in a thread of its own, for programs that do not use asyncio."""
+"""An agent in an event loop, asked from any thread; and one in a thread of its own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,69 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from mip_agents.protocol.errors import MipError
 from mip_agents.runtime.agent import Agent
 
 _T = TypeVar("_T")
+
+
+class Running:
+    """An agent in the present event loop, to be asked from every thread.
+
+    Callbacks run in the thread of the loop: there reading works, but nothing that the
+    loop would have to go on for.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.current_thread()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the thread of the agent."""
+        return threading.current_thread() is self._thread
+
+    def read(self, work: Callable[[Agent], _T]) -> _T:
+        """Return what a function says of the agent; in a callback, too.
+
+        :raises MipError: the agent is not running.
+        """
+        if self.here:
+            return work(self.agent)
+
+        async def body(agent: Agent) -> _T:
+            return work(agent)
+
+        return self.call(body)
+
+    def call(self, work: Callable[[Agent], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a coroutine on the agent in its loop; return what it returns.
+
+        :raises MipError: the agent is not running, or it is its own thread that asks.
+        """
+        if self.here:
+            raise MipError("a callback cannot wait for its own agent: use a thread")
+        coroutine = work(self.agent)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        except CancelledError:
+            raise MipError("the agent is stopping") from None
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            coroutine.close()
+            raise MipError("the agent is not running") from None
+
+    def stop(self) -> None:
+        """Ask the agent to stop."""
+        try:
+            self._loop.call_soon_threadsafe(self.agent.stop)
+        except RuntimeError:
+            return  # the loop has just ended
 
 
 class BackgroundAgent:
@@ -28,9 +85,15 @@ class BackgroundAgent:
         self._make = make
         self._ready = threading.Event()
         self._error: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._agent: Agent | None = None
+        self._running: Running | None = None
         self._thread = threading.Thread(target=self._body, name="mip", daemon=True)
+        self.stopping = False
+        """Whether it was asked to stop."""
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the thread of the agent."""
+        return threading.current_thread() is self._thread
 
     def start(self) -> None:
         """Start and wait until the agent runs.
@@ -53,20 +116,17 @@ class BackgroundAgent:
             self._ready.set()
 
     async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        agent = self._agent = await self._make()
+        agent = await self._make()
+        self._running = Running(agent)
         async with agent.running():
             self._ready.set()
             await agent.stopped()
 
-    def call(self, work: Callable[[Agent], Coroutine[Any, Any, _T]]) -> _T:
-        """Run a coroutine on the agent in its loop; return what it returns.
-
-        :raises MipError: the agent is not running.
-        """
-        if self._loop is None or self._agent is None or not self._thread.is_alive():
+    def running(self) -> Running:
+        """Return the way to the agent. :raises MipError: the agent is not running."""
+        if self._running is None or not self._thread.is_alive():
             raise MipError("the agent is not running")
-        return asyncio.run_coroutine_threadsafe(work(self._agent), self._loop).result()
+        return self._running
 
     def stop(self) -> None:
         """Stop the agent and wait until it has undone its changes.
@@ -74,12 +134,9 @@ class BackgroundAgent:
         Safe to call twice. From a callback, which runs in the thread itself, it only
         asks the agent to stop.
         """
+        self.stopping = True
         atexit.unregister(self.stop)
-        if self._loop is None or self._agent is None or not self._thread.is_alive():
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._agent.stop)
-        except RuntimeError:
-            return  # the loop has just ended
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if self._running is not None:
+            self._running.stop()
+            if not self.here:
+                self._thread.join()
