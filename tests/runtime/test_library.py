@@ -11,6 +11,9 @@ from functools import partial
 import pytest
 
 from mip_agents import HomeAgent, MipError, MobileNode, RegistrationFailed
+from mip_agents.node import AsyncMobileNode
+from mip_agents.protocol.effects import Finished, Noted, Severity
+from mip_agents.runtime.events import Notes
 from support.netns import Node, connect, isolated, sh
 
 KEY = "1234567812345678"
@@ -176,6 +179,40 @@ def test_the_same_in_asyncio_with_events():
     assert (lifetime, state) == (300, "registered")
     assert "registration_accepted" in events
     assert events[-1] == "agent_stopped"
+
+
+class Slow:
+    """An agent whose registrations end in the order that the test wants."""
+
+    def __init__(self):
+        self.notes = Notes()
+        self.ends = {}
+
+    async def register(self, interface, lifetime):
+        self.ends[interface] = asyncio.get_running_loop().create_future()
+        return await self.ends[interface]
+
+    async def fail_in_order(self, *interfaces):
+        """Let two registrations overlap; return who hears of later trouble."""
+        heard = []
+        node = AsyncMobileNode(self)
+        calls = []
+        for name in ("first", "second"):
+            told = partial(lambda name, error: heard.append((name, str(error))), name)
+            calls.append(asyncio.ensure_future(node.register(name, None, told)))
+            await asyncio.sleep(0)
+        for name in interfaces:
+            self.ends[name].set_result(Finished(token=1, error=f"no {name}"))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*calls, return_exceptions=True)
+        self.notes.note(Noted(event="lost", severity=Severity.WARNING))
+        return heard
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+def test_of_two_calls_at_once_the_latest_hears_of_what_comes_later(order):
+    heard = asyncio.run(Slow().fail_in_order(*order))
+    assert heard == [*((name, f"no {name}") for name in order), ("second", "lost")]
 
 
 async def agent_in_asyncio():

@@ -63,6 +63,7 @@ class AsyncMobileNode:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._errors: _ErrorSink | None = None
+        self._calls = 0
 
     async def status(self) -> dict[str, Any]:
         """Return everything worth knowing, as `mip status --json` shows it."""
@@ -81,6 +82,8 @@ class AsyncMobileNode:
                 f"lifetime: allowed are seconds from 1 to {LIFETIME_INFINITE}"
             )
         self._report_to(None)
+        self._calls += 1
+        call = self._calls
         try:
             async with asyncio.timeout(timeout):
                 finished = await self._agent.register(interface, lifetime)
@@ -96,7 +99,8 @@ class AsyncMobileNode:
                 on_error(error)
             raise
         finally:
-            self._report_to(on_error)
+            if call == self._calls:  # later trouble belongs to the latest call
+                self._report_to(on_error)
 
     def _report_to(self, on_error: OnError | None) -> None:
         """Call `on_error` for what goes wrong from now on."""
