@@ -24,6 +24,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from scapy.base_classes import Packet_metaclass
 from scapy.fields import (
+    BitEnumField,
+    BitField,
     ByteEnumField,
     ByteField,
     Field,
@@ -113,8 +115,15 @@ class Compiled(NamedTuple):
     """Give a packet the values of its fields; return how many of them were fields."""
     takes_rest: bool
     """Whether the last field takes all bytes behind the fixed ones."""
+    watches: bool
+    """Whether a fixed field holds a value that can be edited in place."""
     source: str
     """The generated text, for those who want to read it."""
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether the walk may take it inline: open at its end, nothing to watch."""
+        return self.takes_rest and not self.watches
 
 
 class FastMeta(Packet_metaclass):
@@ -360,8 +369,8 @@ class Walker:
 
     The loop itself is part of the generated code. For types with an 8-bit length it
     looks up in `least` the smallest size and in `makers` what dissects them; `longs`
-    has both for a 16-bit length. Extensions without a variable end, and whatever is
-    odd, go through `other`.
+    has both for a 16-bit length. Extensions without a variable end, those with flags or
+    with subtypes, and whatever is odd, go through `other`.
 
     :param one: the plain way for one extension: `(data, start, stop)` to the packet and
         the start of the next one. It handles all that is odd.
@@ -393,11 +402,11 @@ class Walker:
         self._prepared = True
         for kind, cls in self._short():
             compiled = cls.compiled()
-            if compiled is not None and compiled.takes_rest:
+            if compiled is not None and compiled.is_simple:
                 self.least[kind], self.makers[kind] = compiled.size, compiled.dissect
         for kind, cls in self._long():
             compiled = cls.compiled()
-            if compiled is not None and compiled.takes_rest:
+            if compiled is not None and compiled.is_simple:
                 self.longs[kind] = compiled.size, compiled.dissect
 
     def other(self, data: bytes, start: int, stop: int) -> tuple[Packet, int]:
@@ -423,18 +432,18 @@ def _compile(cls: Any) -> Compiled | None:
     tail: Any = last if _is_tail(last) else None
     if tail is None:
         fixed = fields
-    codes = [_code(field) for field in fixed]
-    if not all(codes):
+    units = _units(fixed)
+    if units is None:
         return None
     _prepare_class(cls)
+    layout = struct.Struct("!" + "".join(unit.code for unit in units))
     source = "\n".join(
         [
-            *_generate_dissect(fixed, tail),
-            *_generate_build(fixed, tail),
+            *_generate_dissect(units, tail, layout.size),
+            *_generate_build(units, tail),
             *_generate_fill(fields),
         ]
     )
-    layout = struct.Struct("!" + "".join(code for code in codes if code))
     scope: dict[str, Any] = {
         "cls": cls,
         "FlagValue": FlagValue,
@@ -469,6 +478,7 @@ def _compile(cls: Any) -> Compiled | None:
         build=scope["build"],
         fill=scope["fill"],
         takes_rest=tail is not None,
+        watches=any(isinstance(field, FlagsField) for field in fixed),
         source=source,
     )
 
@@ -482,18 +492,70 @@ def _is_tail(field: Any) -> bool:
     )
 
 
+class _Unit(NamedTuple):
+    """What one `struct` code stands for: a field, or bits that fill whole bytes."""
+
+    code: str
+    fields: tuple[tuple[int, Any], ...]
+    """The fields with their places in `fields_desc`."""
+    bits: int
+    """Width, where the unit consists of bits; 0 for a field on its own."""
+
+    def shifts(self) -> Iterable[tuple[int, Any, int]]:
+        """Give place, field and distance from the least significant bit."""
+        left = self.bits
+        for number, field in self.fields:
+            left -= field.size
+            yield number, field, left
+
+
+def _units(fields: list[Any]) -> list[_Unit] | None:
+    """Group fixed fields into units, or return None where one is of unknown kind."""
+    units: list[_Unit] = []
+    run: list[tuple[int, Any]] = []
+    width = 0
+    for number, field in enumerate(fields):
+        if isinstance(field, (BitField, BitEnumField, FlagsField)):
+            if not _is_plain_bits(field):
+                return None
+            run.append((number, field))
+            width += field.size
+            if width % 8 == 0:
+                code = _CODES.get(width // 8, f"{width // 8}s")
+                units.append(_Unit(code, tuple(run), width))
+                run, width = [], 0
+            continue
+        single = _code(field)
+        if single is None or run:
+            return None
+        units.append(_Unit(single, ((number, field),), 0))
+    return None if run else units
+
+
+def _is_plain_bits(field: Any) -> bool:
+    """Return whether a bit field is stored as an integer, most significant first."""
+    kind = type(field)
+    return bool(
+        kind.getfield is BitField.getfield
+        and kind.addfield is BitField.addfield
+        and kind.i2m is BitField.i2m
+        and (kind.m2i is BitField.m2i or kind is FlagsField)
+        and not field.rev
+    )
+
+
 def _code(field: Any) -> str | None:
     """Return the `struct` code of a fixed field, None where it is of unknown kind."""
+    if not isinstance(field, Field):
+        return None
     kind = type(field)
-    if isinstance(field, FlagsField):
-        return _CODES.get(field.size // 8) if field.size % 8 == 0 else None
     if kind is IPField:
         return "4s"
     plain = kind.addfield is Field.addfield and kind.getfield is Field.getfield
     counted = hasattr(field, "plus")
     if kind.m2i is not Field.m2i or not (plain or counted):
         return None
-    code = field.fmt.lstrip("!")
+    code: str = field.fmt.lstrip("!")
     return code if code in _CODES.values() else None
 
 
@@ -509,30 +571,38 @@ def _prepare_class(cls: Any) -> None:
     cls.name = cls.__name__ if cls._name is None else cls._name
 
 
-def _generate_dissect(fixed: list[Any], tail: Any) -> list[str]:
+def _generate_dissect(units: list[_Unit], tail: Any, size: int) -> list[str]:
     """Write `dissect(data, start, stop)`."""
-    names = [f"v{number}" for number in range(len(fixed))]
+    names = [f"u{number}" for number in range(len(units))]
     lines = [
         "def dissect(data, start=0, stop=None):",
         "    if stop is None: stop = len(data)",
         f"    {', '.join(names)}, = unpack(data, start)",
     ]
     shown, watched = [], []
-    for number, (field, value) in enumerate(zip(fixed, names, strict=True)):
-        if isinstance(field, FlagsField):
-            lines += [
-                f"    f{number} = new(FlagValue)",
-                f"    set_value(f{number}, {value})",
-                f"    set_names(f{number}, names_{number})",
-                f"    set_multi(f{number}, {isinstance(field.names, list)})",
-            ]
-            shown.append(f"{field.name!r}: f{number}")
-            watched.append(f"{field.name!r}: {value}")
-        elif type(field) is IPField:
-            shown.append(f"{field.name!r}: inet_ntoa({value})")
-        else:
-            shown.append(f"{field.name!r}: {value}")
-    size = struct.calcsize("!" + "".join(_code(field) or "" for field in fixed))
+    for unit, value in zip(units, names, strict=True):
+        if not unit.bits:
+            ((_number, field),) = unit.fields
+            read = f"inet_ntoa({value})" if type(field) is IPField else value
+            shown.append(f"{field.name!r}: {read}")
+            continue
+        if unit.code.endswith("s"):
+            lines.append(f"    {value} = int.from_bytes({value}, 'big')")
+        for number, field, shift in unit.shifts():
+            read = value
+            if len(unit.fields) > 1:
+                read = f"{value} >> {shift} & {(1 << field.size) - 1}"
+            if isinstance(field, FlagsField):
+                lines += [
+                    f"    v{number} = {read}",
+                    f"    f{number} = new(FlagValue)",
+                    f"    set_value(f{number}, v{number})",
+                    f"    set_names(f{number}, names_{number})",
+                    f"    set_multi(f{number}, {isinstance(field.names, list)})",
+                ]
+                watched.append(f"{field.name!r}: v{number}")
+                read = f"f{number}"
+            shown.append(f"{field.name!r}: {read}")
     if hasattr(tail, "walk"):
         lines += _WALK.format(size=size).splitlines()
         shown.append(f"{tail.name!r}: rest")
@@ -579,14 +649,14 @@ _WALK = """\
                     continue
         packet, at = other(data, at, stop)
         rest.append(packet)
-        kept.append((packet.fields.copy(), packet.payload.raw_packet_cache))
+        kept.append((tail.do_copy(packet.fields), packet.payload.raw_packet_cache))
 """
 """The extensions as packets, and what an edit of one is recognised by."""
 
 
-def _generate_build(fixed: list[Any], tail: Any) -> list[str]:
+def _generate_build(units: list[_Unit], tail: Any) -> list[str]:
     """Write `build(packet)`."""
-    names = [f"v{number}" for number in range(len(fixed))]
+    names = [f"u{number}" for number in range(len(units))]
     lines = [
         "def build(packet):",
         "    fields = packet.fields",
@@ -598,16 +668,17 @@ def _generate_build(fixed: list[Any], tail: Any) -> list[str]:
             if tail.default is None:
                 lines.append("    if rest is None: rest = tail.i2m(packet, None)")
             lines.append("    if rest.__class__ is not bytes: raise TypeError")
-    for field, value in zip(fixed, names, strict=True):
+    for unit, value in zip(units, names, strict=True):
+        if unit.bits:
+            lines += _generate_bits(unit, value)
+            continue
+        ((_number, field),) = unit.fields
         lines.append(f"    {value} = {_read(field.name)}")
-        if isinstance(field, FlagsField):
-            lines.append(
-                f"    if {value}.__class__ is FlagValue: {value} = {value}.value"
-            )
-        elif type(field) is IPField:
+        if type(field) is IPField:
             lines.append(f"    {value} = inet_aton({value})")
         elif hasattr(field, "plus"):
-            lines.append(f"    if {value} is None: {value} = len(rest) + {field.plus}")
+            counted = "len(rest) + " if field.length_of else ""
+            lines.append(f"    if {value} is None: {value} = {counted}{field.plus}")
     built = f"pack({', '.join(names)})"
     if hasattr(tail, "walk"):
         lines += [
@@ -619,6 +690,24 @@ def _generate_build(fixed: list[Any], tail: Any) -> list[str]:
     else:
         lines.append(f"    return {built}" + (" + rest" if tail is not None else ""))
     return [*lines, ""]
+
+
+def _generate_bits(unit: _Unit, value: str) -> list[str]:
+    """Write how one unit of bits is put together."""
+    lines, parts = [], []
+    for number, field, shift in unit.shifts():
+        part = f"v{number}"
+        lines.append(f"    {part} = {_read(field.name)}")
+        if isinstance(field, FlagsField):
+            lines.append(f"    if {part}.__class__ is FlagValue: {part} = {part}.value")
+        if len(unit.fields) == 1:
+            parts.append(part)
+        else:
+            parts.append(f"({part} & {(1 << field.size) - 1}) << {shift}")
+    lines.append(f"    {value} = {' | '.join(parts)}")
+    if unit.code.endswith("s"):
+        lines.append(f"    {value} = {value}.to_bytes({unit.bits // 8}, 'big')")
+    return lines
 
 
 def _read(name: str) -> str:

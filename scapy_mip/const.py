@@ -185,18 +185,18 @@ are in the skippable range against that rule (decision C-8)."""
 class SentShort(NamedTuple):
     """How a type of the long format is told where it is sent in the short one."""
 
-    least_length: int
-    """The smallest length that such an extension states."""
+    lengths: range
+    """The lengths that such an extension may state."""
     subtypes: frozenset[int]
     """The subtypes that exist."""
 
 
 SENT_SHORT_EXTENSIONS: dict[int, SentShort] = {
     # Type, length, subtype, method: a private layout of PMIPv4 agents.
-    ExtensionType.PMIPV4_NON_SKIPPABLE: SentShort(2, frozenset({1})),
+    ExtensionType.PMIPV4_NON_SKIPPABLE: SentShort(range(2, 3), frozenset({1})),
     # Skippable by number, so that decoders expect the length in the second byte.
-    ExtensionType.DYNAMIC_HA: SentShort(5, frozenset({1, 2})),
-    ExtensionType.MULTIPATH: SentShort(5, frozenset({1, 2})),
+    ExtensionType.DYNAMIC_HA: SentShort(range(5, 6), frozenset({1, 2})),
+    ExtensionType.MULTIPATH: SentShort(range(5, 256), frozenset({1, 2})),
 }
 """Types of the long format that are met in the short one too (decision C-8)."""
 

@@ -64,17 +64,23 @@ class SPIField(XIntField):
 class LengthField(FieldLenField):
     """Length of an extension: what follows it, filled in when left None.
 
-    :param of: the variable field at the end of the extension.
-    :param plus: bytes between the length and that field.
+    :param of: the variable field at the end of the extension, if there is one.
+    :param plus: bytes between the length and that field, or the end.
     """
 
     __slots__ = ["plus"]
 
-    def __init__(self, of: str, plus: int = 0, fmt: str = "B") -> None:
+    def __init__(self, of: str | None = None, plus: int = 0, fmt: str = "B") -> None:
         self.plus = plus
         super().__init__(
             "length", None, fmt=fmt, length_of=of, adjust=lambda _pkt, size: size + plus
         )
+
+    def i2m(self, pkt: Packet | None, x: Any) -> Any:
+        """Fill in the length of an extension without a variable field."""
+        if x is None and not self.length_of:
+            return self.plus
+        return super().i2m(pkt, x)
 
 
 class RestField(StrLenField):
@@ -86,12 +92,17 @@ class RestField(StrLenField):
     __slots__ = ["plus"]
 
     def __init__(self, name: str, default: bytes | None, plus: int = 0) -> None:
-        self.plus = plus
         super().__init__(
             name,
             default,  # type: ignore[arg-type]  # None is computed when building
-            length_from=lambda pkt: max(pkt.length - plus, 0),
+            length_from=lambda _pkt: 0,
         )
+        self.count_from(plus)
+
+    def count_from(self, plus: int) -> None:
+        """Say how many bytes lie between the length and this field."""
+        self.plus = plus
+        self.length_from = lambda pkt: max(pkt.length - plus, 0)
 
     def randval(self) -> RandBin:
         """Give random bytes that the 8-bit length can still state."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Authentication extensions. RFC 5944 section 3.5, RFC 4721 section 5.
+"""Authentication extensions and challenges. RFC 5944 section 3.5, RFC 4721.
 
 An authenticator that is left None is computed when the message is built, over all that
 precedes it, with the security association given to the extension or found by SPI in
@@ -60,7 +60,6 @@ class MIPAuthentication(MIPExtension):
         SPIField("spi", 256),
         AuthenticatorField(),
     ]
-    least_body = SPI_BYTES
     association: SecurityAssociation | None = None
 
     @adds_keywords
@@ -160,12 +159,26 @@ class MIPGeneralizedMobileIPAuthentication(MIPAuthentication):
 
     name = "Generalized Mobile IP Authentication"
     extension_type = ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION
+    header_size = 4
     fields_desc = [
         ExtensionTypeField(ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION),
         ByteEnumField("subtype", 1, GENERALIZED_SUBTYPES),
         LengthField(of="authenticator", plus=SPI_BYTES, fmt="H"),
         SPIField("spi", 256),
         AuthenticatorField(),
+    ]
+
+
+@register_extension
+class MIPMobileForeignChallenge(MIPExtension):
+    """Mobile-Foreign Challenge extension. RFC 4721 section 4."""
+
+    name = "Mobile-Foreign Challenge"
+    extension_type = ExtensionType.MOBILE_FOREIGN_CHALLENGE
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.MOBILE_FOREIGN_CHALLENGE),
+        LengthField(of="challenge"),
+        RestField("challenge", b""),
     ]
 
 

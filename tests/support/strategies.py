@@ -5,14 +5,29 @@ Everything is made through the layers. The functions that take a `random.Random`
 the same kinds of input faster, for tests that need thousands of them.
 """
 
+import functools
 import ipaddress
 import random
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import strategies as st
+from scapy.fields import (
+    ConditionalField,
+    Field,
+    FieldListField,
+    IP6Field,
+    IPField,
+    MACField,
+    PacketListField,
+    StrField,
+)
+from scapy.packet import Packet
 
 from scapy_mip.base import MIPMessage
-from scapy_mip.const import LONG_FORM_EXTENSIONS
+from scapy_mip.compression import RealmDictionary, prefix_bytes
+from scapy_mip.const import LONG_FORM_EXTENSIONS, SENT_SHORT_EXTENSIONS
+from scapy_mip.extensions import base
 from scapy_mip.extensions.auth import (
     MIPFHAE,
     MIPMFAE,
@@ -26,13 +41,23 @@ from scapy_mip.extensions.base import (
     extension_classes,
 )
 from scapy_mip.extensions.identity import MIPNAI
+from scapy_mip.extensions.regional import MIPReplayProtectionStyleShort
+from scapy_mip.extensions.routeopt import MIPRoutePrefixRecord
+from scapy_mip.extensions.vendor import vendor_items
 from scapy_mip.registration import MIPRRP, MIPRRQ
 
 AUTHENTICATIONS = (MIPMHAE, MIPMFAE, MIPFHAE)
 UNKNOWN_SHORT = sorted(
     set(range(1, 256)) - LONG_FORM_EXTENSIONS - set(extension_classes())
 )
-UNKNOWN_LONG = sorted(LONG_FORM_EXTENSIONS - set(extension_classes()))
+UNKNOWN_LONG = sorted(
+    int(cls.extension_type)
+    for cls in extension_classes().values()
+    if cls.only_subtype is not None
+    and cls.extension_type in LONG_FORM_EXTENSIONS - set(SENT_SHORT_EXTENSIONS)
+)
+UNKNOWN_SUBTYPE = 9
+"""A subtype that no type of the long format has."""
 
 
 def unsigned(bits: int) -> st.SearchStrategy[int]:
@@ -41,6 +66,85 @@ def unsigned(bits: int) -> st.SearchStrategy[int]:
 
 
 addresses = unsigned(32).map(lambda number: str(ipaddress.IPv4Address(number)))
+
+
+@functools.cache
+def every_class() -> list[type[MIPExtension]]:
+    """Return every extension class that dissection can give, but the plain ones."""
+    return [
+        *extension_classes().values(),
+        *base._SENT_SHORT.values(),
+        *(cls for known in base._SUBTYPES.values() for cls in known.values()),
+        *vendor_items().values(),
+        MIPReplayProtectionStyleShort,
+    ]
+
+
+def random_instance(cls: type[Packet], rng: random.Random) -> Packet:
+    """Make a packet of a class with random values in all its fields."""
+    values = {}
+    for field in cls.fields_desc:
+        if field.name in ("type", "length", "bid_count"):
+            continue
+        if field.name in ("subtype", "sub_type", "vendor_id", "vendor_type"):
+            values |= random_kind(cls, field, rng)
+            continue
+        values[field.name] = random_value(field, rng)
+    return cls(**values)
+
+
+def random_kind(cls: type[Packet], field: Field, rng: random.Random) -> dict[str, int]:
+    """Give a field that decides on the class a value that keeps the class."""
+    if field.name != "subtype":
+        if "vendor_value" in cls().default_fields:
+            return {field.name: rng.getrandbits(8 * field.sz) | 0x8000}
+        return {}
+    kind = cls().type, cls.header_size
+    if cls.extension_subtype is not None or cls.only_subtype is not None:
+        return {}
+    if cls.extension_type in SENT_SHORT_EXTENSIONS and cls.header_size == 2:
+        known = SENT_SHORT_EXTENSIONS[cls.extension_type].subtypes
+        return {"subtype": rng.choice(sorted(known))}
+    taken = base._SUBTYPES.get(kind, {})
+    return {"subtype": rng.choice(sorted(set(range(256)) - set(taken)))}
+
+
+def random_value(field: Any, rng: random.Random) -> Any:
+    """Make a value for a field."""
+    if isinstance(field, ConditionalField):
+        field = field.fld
+    if isinstance(field, PacketListField):
+        return [random_record(rng) for _n in range(rng.randrange(4))]
+    if isinstance(field, FieldListField):
+        return [random_value(field.field, rng) for _n in range(rng.randrange(4))]
+    if isinstance(field, StrField):
+        return rng.randbytes(rng.randrange(24))
+    if isinstance(field, IPField):
+        return str(ipaddress.IPv4Address(rng.getrandbits(32)))
+    if isinstance(field, IP6Field):
+        return str(ipaddress.IPv6Address(rng.getrandbits(128)))
+    if isinstance(field, MACField):
+        return rng.randbytes(6).hex(":")
+    bits = field.size if hasattr(field, "size") else 8 * field.sz
+    return rng.getrandbits(bits)
+
+
+def random_record(rng: random.Random) -> MIPRoutePrefixRecord:
+    """Make one record of type 50."""
+    if rng.random() < 0.4:
+        return MIPRoutePrefixRecord(
+            flags="M",
+            plen_or_info=rng.randrange(2),
+            home_address=str(ipaddress.IPv4Address(rng.getrandbits(32))),
+        )
+    length, delta = rng.randrange(33), rng.random() < 0.4
+    return MIPRoutePrefixRecord(
+        flags="D" if delta else 0,
+        plen_or_info=length,
+        prefix=rng.randbytes(prefix_bytes(length, delta)),
+        realm=RealmDictionary().compress(rng.choice(("", "a", "foo.example.com"))),
+    )
+
 
 authentications = st.one_of(
     *(
@@ -62,12 +166,19 @@ unknown_extensions = st.one_of(
     st.builds(
         MIPLongExtension,
         type=st.sampled_from(UNKNOWN_LONG),
-        subtype=unsigned(8),
+        subtype=st.integers(UNKNOWN_SUBTYPE, 255),
         data=st.binary(max_size=300),
     ),
 )
 paddings = st.builds(MIPOneBytePadding)
-extensions = st.one_of(authentications, nais, unknown_extensions, paddings)
+registered_extensions = st.builds(
+    lambda cls, seed: random_instance(cls, random.Random(seed)),
+    st.sampled_from(every_class()),
+    unsigned(64),
+)
+extensions = st.one_of(
+    authentications, nais, unknown_extensions, paddings, registered_extensions
+)
 extension_lists = st.lists(extensions, max_size=6)
 
 requests = st.builds(
@@ -135,8 +246,10 @@ def random_extension(rng: random.Random) -> MIPExtension:
         lambda: MIPNAI(nai=body),
         lambda: MIPExtension(type=rng.choice(UNKNOWN_SHORT), data=body),
         lambda: MIPLongExtension(
-            type=rng.choice(UNKNOWN_LONG), subtype=rng.randrange(4), data=body
+            type=rng.choice(UNKNOWN_LONG), subtype=UNKNOWN_SUBTYPE, data=body
         ),
+        lambda: random_instance(rng.choice(every_class()), rng),
+        lambda: random_instance(rng.choice(every_class()), rng),
         MIPOneBytePadding,
     )
     return rng.choice(makers)()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scapy_mip.auth import SecurityAssociation
+from scapy_mip.const import ExtensionType
 from scapy_mip.extensions.auth import (
     MIPAuthentication,
     MIPForeignHomeAuthentication,
@@ -31,6 +32,19 @@ from scapy_mip.registration import (
 
 _PLAIN = {MIPExtension, MIPLongExtension}
 """What an extension is shown as when no class knows it."""
+
+UNDERSTOOD = frozenset(
+    {
+        ExtensionType.ONE_BYTE_PADDING,
+        ExtensionType.MOBILE_HOME_AUTHENTICATION,
+        ExtensionType.MOBILE_FOREIGN_AUTHENTICATION,
+        ExtensionType.FOREIGN_HOME_AUTHENTICATION,
+        ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION,
+        ExtensionType.MOBILE_NODE_NAI,
+    }
+)
+"""The types that the engines can judge. That a layer shows an extension does not make
+an agent understand it: one below 128 that is not named here discards the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +122,7 @@ def parse(data: bytes) -> Request | Reply | Malformed:
             authentications.append(Authentication(kind, spi, offset))
         elif not isinstance(extension, MIPExtension):
             return Malformed("COM-03", f"one stray byte at {offset}")
-        elif type(extension) in _PLAIN:
+        elif type(extension) in _PLAIN or kind not in UNDERSTOOD:
             where = f"{extension_name(kind)} at byte {offset}"
             if extension.is_cut:
                 return Malformed("COM-03", f"{where} runs over the end")

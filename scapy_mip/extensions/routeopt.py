@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Extensions of home agent assisted route optimization. RFC 6521 section 5.
+
+The compression of prefixes and realms is in `scapy_mip.compression`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scapy.fields import (
+    BitEnumField,
+    BitField,
+    ByteEnumField,
+    ByteField,
+    ConditionalField,
+    FieldListField,
+    FlagsField,
+    IPField,
+    PacketListField,
+    ShortField,
+    StrField,
+    StrLenField,
+)
+from scapy.packet import Packet
+
+from scapy_mip.compression import REALM_END, prefix_bytes, realm_end
+from scapy_mip.const import ROUTE_OPTIMIZATION_CODES, ExtensionType
+from scapy_mip.extensions.base import (
+    ExtensionTypeField,
+    MIPExtension,
+    register_extension,
+)
+from scapy_mip.fields import LengthField, RestField
+
+ROUTE_OPTIMIZATION_SUBTYPES = {
+    1: "reply",
+    2: "mobile-correspondent authentication",
+    3: "care-of address",
+}
+"""What is said between mobile routers and home agent. RFC 6521 section 5."""
+
+
+@register_extension
+class MIPRouteOptimization(MIPExtension):
+    """Route Optimization extension of a subtype that is not known. RFC 6521 5."""
+
+    name = "Route Optimization"
+    extension_type = ExtensionType.ROUTE_OPTIMIZATION
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.ROUTE_OPTIMIZATION),
+        LengthField(of="data", plus=1),
+        ByteEnumField("subtype", 0, ROUTE_OPTIMIZATION_SUBTYPES),
+        RestField("data", b"", plus=1),
+    ]
+
+
+@register_extension
+class MIPRouteOptimizationReply(MIPExtension):
+    """Route Optimization Reply extension. RFC 6521 section 5.2."""
+
+    name = "Route Optimization Reply"
+    extension_type = ExtensionType.ROUTE_OPTIMIZATION
+    extension_subtype = 1
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.ROUTE_OPTIMIZATION),
+        LengthField(plus=2),
+        ByteEnumField("subtype", 1, ROUTE_OPTIMIZATION_SUBTYPES),
+        FlagsField("flags", 0, 3, "SNO"),
+        BitEnumField("code", 0, 5, ROUTE_OPTIMIZATION_CODES),
+    ]
+
+
+@register_extension
+class MIPMobileCorrespondentAuthentication(MIPExtension):
+    """Mobile-Correspondent Authentication extension. RFC 6521 section 5.3.
+
+    `scapy_mip.keys` computes its authenticator.
+    """
+
+    name = "Mobile-Correspondent Authentication"
+    extension_type = ExtensionType.ROUTE_OPTIMIZATION
+    extension_subtype = 2
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.ROUTE_OPTIMIZATION),
+        LengthField(of="authenticator", plus=6),
+        ByteEnumField("subtype", 2, ROUTE_OPTIMIZATION_SUBTYPES),
+        ByteField("reserved", 0),
+        ShortField("home_nonce_index", 0),
+        ShortField("care_of_nonce_index", 0),
+        RestField("authenticator", b"", plus=6),
+    ]
+
+
+@register_extension
+class MIPCareOfAddress(MIPExtension):
+    """Care-of Address extension: where a tunnel may end. RFC 6521 section 5.4."""
+
+    name = "Care-of Address"
+    extension_type = ExtensionType.ROUTE_OPTIMIZATION
+    extension_subtype = 3
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.ROUTE_OPTIMIZATION),
+        LengthField(of="care_of_addresses", plus=2),
+        ByteEnumField("subtype", 3, ROUTE_OPTIMIZATION_SUBTYPES),
+        ByteField("reserved", 0),
+        FieldListField(
+            "care_of_addresses",
+            [],
+            IPField("", "0.0.0.0"),
+            length_from=lambda pkt: max(pkt.length - 2, 0),
+        ),
+    ]
+
+    @classmethod
+    def fits(cls, data: bytes, start: int, end: int) -> bool:
+        """Return whether the addresses are whole."""
+        return end - start >= 4 and (end - start) % 4 == 0
+
+
+class RealmField(StrField):
+    """A realm in its compressed form, up to and with the zero that ends it."""
+
+    def getfield(self, pkt: Packet, s: bytes) -> tuple[bytes, bytes]:
+        """Take the labels; where the end is missing, all that is left."""
+        end = realm_end(s, 0, len(s))
+        end = len(s) if end is None else end
+        return s[end:], s[:end]
+
+
+class MIPRoutePrefixRecord(Packet):
+    """A mobile router's home address, or one of its networks. RFC 6521 section 5.5.
+
+    With M set it is a home address, and `plen_or_info` 1 says that the router opens
+    connections only outwards. Without M it is a prefix of that many bits and a realm,
+    in the form that goes over the wire; D marks a prefix that is told by its difference
+    from the last one without D.
+    """
+
+    name = "Route Optimization prefix record"
+    fields_desc = [
+        FlagsField("flags", 0, 2, "MD"),
+        BitField("plen_or_info", 0, 6),
+        ConditionalField(
+            IPField("home_address", "0.0.0.0"), lambda pkt: bool(pkt.flags.M)
+        ),
+        ConditionalField(
+            StrLenField("prefix", b"", length_from=lambda pkt: _prefix_size(pkt)),
+            lambda pkt: not pkt.flags.M,
+        ),
+        ConditionalField(RealmField("realm", REALM_END), lambda pkt: not pkt.flags.M),
+    ]
+
+    def extract_padding(self, s: bytes) -> tuple[bytes, bytes]:
+        """Leave what follows to the next record."""
+        return b"", s
+
+
+def _prefix_size(pkt: Any) -> int:
+    return prefix_bytes(pkt.plen_or_info, bool(pkt.flags.D))
+
+
+@register_extension
+class MIPRouteOptimizationData(MIPExtension):
+    """Route Optimization Prefix Advertisement extension. RFC 6521 section 5.5."""
+
+    name = "Route Optimization Data"
+    extension_type = ExtensionType.ROUTE_OPTIMIZATION_DATA
+    only_subtype = 1
+    header_size = 4
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.ROUTE_OPTIMIZATION_DATA),
+        ByteField("subtype", 1),
+        LengthField(of="records", fmt="H"),
+        PacketListField(
+            "records",
+            [],
+            MIPRoutePrefixRecord,
+            length_from=lambda pkt: pkt.length,
+        ),
+    ]
+
+    @classmethod
+    def fits(cls, data: bytes, start: int, end: int) -> bool:
+        """Return whether the records fill the extension."""
+        if not super().fits(data, start, end):
+            return False
+        at = start + cls.header_size
+        while at < end:
+            head = data[at]
+            at += 1
+            if head & 0x40:
+                at += 4
+                continue
+            at += prefix_bytes(head & 0x3F, bool(head & 0x80))
+            following = realm_end(data, at, end)
+            if following is None:
+                return False
+            at = following
+        return at == end
+
+
+class CapabilityLengthField(LengthField):
+    """The length of an extension with an address where S is set."""
+
+    def i2m(self, pkt: Packet | None, x: Any) -> Any:
+        """Count the address."""
+        if x is None and pkt is not None and pkt.flags.S:
+            return self.plus + 4
+        return super().i2m(pkt, x)
+
+
+@register_extension
+class MIPMRRouteOptimizationIndication(MIPExtension):
+    """Mobile Router Route Optimization Capability extension. RFC 6521 section 5.1."""
+
+    name = "MR Route Optimization Indication"
+    extension_type = ExtensionType.MR_ROUTE_OPTIMIZATION_INDICATION
+    only_subtype = 1
+    fields_desc = [
+        ExtensionTypeField(ExtensionType.MR_ROUTE_OPTIMIZATION_INDICATION),
+        CapabilityLengthField(plus=2),
+        ByteField("subtype", 1),
+        FlagsField("flags", 0, 4, "OSRA"),
+        BitField("reserved", 0, 4),
+        ConditionalField(
+            IPField("mr_home_address", "0.0.0.0"), lambda pkt: bool(pkt.flags.S)
+        ),
+    ]
+
+    @classmethod
+    def fits(cls, data: bytes, start: int, end: int) -> bool:
+        """Return whether the address is there where S says so."""
+        if not super().fits(data, start, end):
+            return False
+        return not data[start + 3] & 0x20 or end - start >= 8
