@@ -8,20 +8,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from scapy.config import conf
 from scapy.data import IP_PROTOS
 from scapy.fields import BitField, ByteEnumField, ConditionalField, IPField, XShortField
-from scapy.layers.inet import IP
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import GRE
 from scapy.packet import NoPayload, Packet
 from scapy.utils import checksum
 
 _IP_HEADER_BYTES = 20
+_SHORT_BYTES, _LONG_BYTES = 8, 12
+_SOURCE_PRESENT = 0x80
 
 
-def layer_of(protocol: Any) -> type[Packet] | None:
-    """Return the layer that `IP` has for a protocol number; None where it has none."""
+_LEAST = {IP: 20, IPv6: 40, GRE: 4, UDP: 8, TCP: 20}
+"""Bytes without which a layer cannot be; Scapy's own raise on less."""
+
+
+def layer_of(protocol: Any, data: bytes) -> type[Packet] | None:
+    """Return the layer that `IP` would take for a protocol number and these bytes.
+
+    None where it has none, or where the bytes end in its header.
+    """
     for values, layer in IP.payload_guess:
         if values.get("proto") == protocol and values.keys() <= {"proto", "frag"}:
-            return layer
+            return layer if len(data) >= _LEAST.get(layer, 0) else None
     return None
 
 
@@ -66,6 +78,17 @@ class MIPMinimalEncapsulation(Packet):
         ),
     ]
 
+    @classmethod
+    def dispatch_hook(
+        cls, _pkt: bytes = b"", *_args: Any, **_kwargs: Any
+    ) -> type[Packet]:
+        """Take a header that is there as a whole; else the bytes stay bytes."""
+        if not _pkt:
+            return cls
+        long = len(_pkt) >= _SHORT_BYTES and _pkt[1] & _SOURCE_PRESENT
+        least = _LONG_BYTES if long else _SHORT_BYTES
+        return cls if len(_pkt) >= least else conf.raw_layer
+
     def has_source(self) -> bool:
         """Return whether the header has the original source."""
         stated = self.getfieldval("S")
@@ -96,7 +119,7 @@ class MIPMinimalEncapsulation(Packet):
 
     def guess_payload_class(self, payload: bytes) -> type[Packet]:
         """Take what `IP` would take for the protocol."""
-        return layer_of(self.protocol) or super().guess_payload_class(payload)
+        return layer_of(self.protocol, payload) or super().guess_payload_class(payload)
 
     def _outer(self) -> IP | None:
         """Return the nearest IP header in front, if there is one."""

@@ -39,7 +39,8 @@ class MIPTunnelData(MIP):
 
     def guess_payload_class(self, payload: bytes) -> type[Packet]:
         """Honour the next header, whatever it is."""
-        return layer_of(self.next_header) or super().guess_payload_class(payload)
+        known = layer_of(self.next_header, payload)
+        return known or super().guess_payload_class(payload)
 
     def answers(self, other: Packet) -> bool:
         """Let the payloads tell."""
