@@ -142,6 +142,7 @@ from scapy_mip.extensions.routeopt import (
     MIPRouteOptimizationData,
     MIPRouteOptimizationReply,
     MIPRoutePrefixRecord,
+    prefix_records,
 )
 from scapy_mip.extensions.text import MIPFAError, MIPMessageString
 from scapy_mip.extensions.tunnels import (
@@ -384,6 +385,7 @@ __all__ = [
     "home_keygen_token",
     "is_skippable",
     "message_name",
+    "prefix_records",
     "register_discovery_extension",
     "register_extension",
     "register_message",

@@ -6,6 +6,8 @@ The compression of prefixes and realms is in `scapy_mip.compression`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from ipaddress import IPv4Network
 from typing import Any
 
 from scapy.fields import (
@@ -24,7 +26,14 @@ from scapy.fields import (
 )
 from scapy.packet import Packet
 
-from scapy_mip.compression import REALM_END, prefix_bytes, realm_end
+from scapy_mip.compression import (
+    REALM_END,
+    RealmDictionary,
+    compress_prefix,
+    expand_prefix,
+    prefix_bytes,
+    realm_end,
+)
 from scapy_mip.const import ROUTE_OPTIMIZATION_CODES, ExtensionType
 from scapy_mip.extensions.base import (
     ExtensionTypeField,
@@ -160,6 +169,36 @@ def _prefix_size(pkt: Any) -> int:
     return prefix_bytes(pkt.plen_or_info, bool(pkt.flags.D))
 
 
+def prefix_records(
+    networks: Iterable[tuple[str, IPv4Network | str, str]],
+) -> list[MIPRoutePrefixRecord]:
+    """Return the records for home addresses with their networks and realms.
+
+    Prefixes and realms are compressed as far as their order allows.
+    """
+    dictionary = RealmDictionary()
+    owner: str | None = None
+    master: IPv4Network | None = None
+    records = []
+    for home_address, network, realm in networks:
+        network = IPv4Network(network)
+        if home_address != owner:
+            owner = home_address
+            records.append(MIPRoutePrefixRecord(flags="M", home_address=owner))
+        delta, told = compress_prefix(network, master)
+        if not delta:
+            master = network
+        records.append(
+            MIPRoutePrefixRecord(
+                flags="D" if delta else 0,
+                plen_or_info=network.prefixlen,
+                prefix=told,
+                realm=dictionary.compress(realm),
+            )
+        )
+    return records
+
+
 @register_extension
 class MIPRouteOptimizationData(MIPExtension):
     """Route Optimization Prefix Advertisement extension. RFC 6521 section 5.5."""
@@ -179,6 +218,25 @@ class MIPRouteOptimizationData(MIPExtension):
             length_from=lambda pkt: pkt.length,
         ),
     ]
+
+    def networks(self) -> list[tuple[str, IPv4Network, str]]:
+        """Return home address, network and realm of each prefix, all expanded.
+
+        :raises ValueError: the records contradict each other.
+        """
+        dictionary = RealmDictionary()
+        owner, master = "0.0.0.0", None
+        found = []
+        for record in self.records:
+            if record.flags.M:
+                owner = record.home_address
+                continue
+            delta = bool(record.flags.D)
+            network = expand_prefix(record.prefix, record.plen_or_info, delta, master)
+            if not delta:
+                master = network
+            found.append((owner, network, dictionary.expand(record.realm)))
+        return found
 
     @classmethod
     def fits(cls, data: bytes, start: int, end: int) -> bool:

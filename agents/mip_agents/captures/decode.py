@@ -23,7 +23,6 @@ from scapy_mip.const import (
     ExtensionType,
     MessageType,
     describe_code,
-    flag_letters,
 )
 from scapy_mip.extensions.auth import MIPAuthentication
 from scapy_mip.extensions.base import MIPExtension, extension_name, is_skippable
@@ -41,7 +40,8 @@ _TUNNELS: dict[int, str] = {
 }
 _GRE_IPV4 = 0x0800
 _HIDDEN = {"type", "extensions"}
-_WIDE = {"identification"}
+_WIDE_BYTES = 8
+"""Numbers of this size are shown in hex, as `identification`."""
 
 _KNOWN_EXTENSIONS = frozenset(int(known) for known in ExtensionType)
 
@@ -150,11 +150,13 @@ def _decode_extension(
             "fields": {"data": raw.hex()},
         }, problem
     kind = extension.type
-    shown = {
+    shown: dict[str, Any] = {
         "type": kind,
         "name": extension_name(kind),
         "fields": _fields(extension, hide_length=not extension.is_cut),
     }
+    if extension.payload:
+        shown["fields"]["trailing"] = bytes(extension.payload).hex()
     if extension.is_cut:
         text = f"length of {shown['name']} runs over the end of the message"
         return shown, _problem("COM-03", text, "RFC 5944 1.9")
@@ -258,19 +260,37 @@ def _inner(packet: bytes) -> dict[str, Any]:
 
 
 def _fields(packet: Any, hide_length: bool = True) -> dict[str, Any]:
+    """Show the fields of a packet, also of one that is an element of a field.
+
+    Nothing but reserved zeros is left out: what has no news (interfaces).
+    """
     shown = {}
+    names = getattr(packet, "json_names", {})
     for name in packet.fields:
         if name in _HIDDEN or (name == "length" and hide_length):
             continue
         value = getattr(packet, name)
-        if isinstance(value, FlagValue):
-            value = flag_letters(int(value))
-        elif isinstance(value, bytes):
-            value = value.hex()
-        elif name in _WIDE:
-            value = f"{value:016x}"
-        shown[name] = value
+        if value is None or (name.startswith("reserved") and not value):
+            continue
+        wide = packet.get_field(name).sz == _WIDE_BYTES
+        shown[names.get(name, name)] = _value(value, wide)
     return shown
+
+
+def _value(value: Any, wide: bool = False) -> Any:
+    """Show one value as the interfaces fix it."""
+    if isinstance(value, FlagValue):
+        bits = range(len(value.names) - 1, -1, -1)
+        return "".join(value.names[bit] for bit in bits if value >> bit & 1)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [_value(one) for one in value]
+    if isinstance(value, Packet):
+        return _fields(value)
+    if wide and isinstance(value, int):
+        return f"{value:016x}"
+    return value
 
 
 def _problem(rule: str, text: str, source: str) -> dict[str, str]:
