@@ -67,12 +67,29 @@ def test_hands_over_what_waits_in_batches_of_at_most_64(peer):
 def test_an_empty_datagram_and_the_biggest_arrive_whole(peer):
     async def test(server, batches, notes):
         server.start(batches.put_nowait)
-        for data in (b"", bytes(65507)):
+        for data in (b"", bytes(2048)):
             peer.sendto(data, ("127.0.0.1", server.port))
         received = []
         while len(received) < 2:
             received += await batches.get()
-        assert [got.data for got in received] == [b"", bytes(65507)]
+        assert [got.data for got in received] == [b"", bytes(2048)]
+        assert not notes.noted
+
+    run(test)
+
+
+def test_what_is_too_long_for_a_control_message_is_counted_and_never_handed_on(peer):
+    async def test(server, batches, notes):
+        for data in (bytes(2049), b"good", bytes(65507)):
+            peer.sendto(data, ("127.0.0.1", server.port))
+        server.start(batches.put_nowait)
+        assert [got.data for got in await batches.get()] == [b"good"]
+        assert batches.empty()
+        assert notes.names == ["message_dropped"] * 2
+        assert notes.noted[0].fields == {
+            "reason": "longer than 2048 bytes",
+            "source": "127.0.0.1",
+        }
 
     run(test)
 
@@ -109,7 +126,7 @@ def test_trouble_with_sending_is_noted_and_not_raised(order, reason):
         server.send(order)
         assert notes.names == ["send_failed"]
         fields = notes.noted[0].fields
-        assert fields["destination"] == "127.0.0.1"
+        assert fields["destination"] == order.destination
         assert reason in fields["reason"]
 
     run(test, address="0.0.0.0")

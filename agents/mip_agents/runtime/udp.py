@@ -27,7 +27,9 @@ DRAIN = 64
 """Datagrams per wake-up."""
 _BACKLOG = 1024
 """Datagrams that wait for room in the socket buffer; more are dropped and counted."""
-_LARGEST = 65535
+_LARGEST = 2048
+"""Bytes of a datagram that is read: a control message is far smaller, and work on what
+cannot be one would be a gift to whoever floods the port."""
 _RECEIVE_BUFFER = 1 << 20
 
 # struct in_pktinfo of ip(7): interface index, local address, header destination.
@@ -134,7 +136,7 @@ class UdpServer:
             return batch
         for _ in range(DRAIN):
             try:
-                data, ancillary, _, (source, source_port) = sock.recvmsg(
+                data, ancillary, flags, (source, source_port) = sock.recvmsg(
                     _LARGEST, _PKTINFO_SPACE
                 )
             except BlockingIOError:
@@ -142,6 +144,9 @@ class UdpServer:
             except OSError as error:
                 # An ICMP error of an earlier datagram, at most: the next read goes on.
                 self._trouble("receive_failed", error)
+                continue
+            if flags & socket.MSG_TRUNC:
+                self._refuse(source)
                 continue
             destination, interface = self._arrival(ancillary)
             batch.append(
@@ -155,6 +160,12 @@ class UdpServer:
                 )
             )
         return batch
+
+    def _refuse(self, source: str) -> None:
+        fields = {"reason": f"longer than {_LARGEST} bytes", "source": source}
+        self._notes.note(
+            Noted(event="message_dropped", severity=Severity.WARNING, fields=fields)
+        )
 
     def _arrival(
         self, ancillary: list[tuple[int, int, bytes]]
