@@ -119,6 +119,8 @@ def test_sends_from_the_given_address_and_the_bound_port_with_the_given_ttl(peer
         (send(b"x", interface="nosuch0"), "no interface"),
         (send(b"x" * 70000), "Message too long"),
         (send(b"x", source="nonsense"), ""),
+        # A forged source may be a broadcast address: no reply floods a whole network.
+        (send(b"x", destination="127.255.255.255"), "Permission denied"),
     ],
 )
 def test_trouble_with_sending_is_noted_and_not_raised(order, reason):
