@@ -44,6 +44,7 @@ from support.agents import (
     home_agent,
 )
 from support.scenario import (
+    EPOCH,
     JOURNAL_FAILED,
     JOURNAL_WRITTEN,
     TUNNEL_FAILED,
@@ -515,6 +516,20 @@ def test_restored_identifications_are_not_accepted_again():
     """HA-30."""
     known = IdentificationRecord(HOME, instant(1.0).ntp)
     assert scenario(home_agent()) >> Restored((), (known,)) >> asks() << sends(code=133)
+
+
+@pytest.mark.parametrize("binding_is_newer", [False, True])
+def test_the_later_of_two_restored_identifications_counts_in_2036(binding_is_newer):
+    """HA-30: the smaller number is the later one, and is not accepted again."""
+    late, early = (1 << 64) - (2 << 32), 1 << 32
+    offset = (1 << 32) - (EPOCH >> 32)
+    bound, known = (early, late) if binding_is_newer else (late, early)
+    running = scenario(home_agent(), at=2.0, clock_offset_s=offset)
+    entry = stored(identification=bound, expires=300 << 32)
+    running >> Restored((entry,), (IdentificationRecord(HOME, known),))
+    running << like(InstallTunnel) >> TUNNEL_READY
+    replay = asks(identification=early, care_of_address=B)
+    assert running >> replay << sends(code=133)
 
 
 def test_an_infinite_binding_is_restored_whatever_its_end():

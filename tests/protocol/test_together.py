@@ -25,6 +25,7 @@ from mip_agents.protocol.events import (
     TunnelReady,
 )
 from mip_agents.protocol.view import Request, parse
+from support import scenario as language
 from support.agents import (
     AT_HOME,
     HA,
@@ -74,6 +75,22 @@ def test_a_registration_lives_on_by_its_refreshes():
     assert link.settled()["state"] == "registered"
     assert "registration_expired" not in {note.event for note in link.notes}
     assert "binding_expired" not in {note.event for note in link.notes}
+
+
+def test_registrations_go_on_across_the_era_change(monkeypatch):
+    """HA-30, MN-25 in 2036, with a crash on either side of it."""
+    monkeypatch.setattr(language, "EPOCH", ((1 << 32) - 1000) << 32)
+    link = LocalLink(5, loss=0.1)
+    link.feed(link.mn, ON_A)
+    for moment in (990, 1010):
+        link.run(moment)
+        link.crash()
+    link.run(3000)
+    assert link.settled()["state"] == "registered"
+    assert link.store.identifications[HOME] < 3000 << 32
+    noted = {note.event for note in link.notes}
+    assert not noted & {"registration_expired", "binding_expired"}
+    assert "identification_mismatch" not in noted
 
 
 @pytest.mark.parametrize("offset", [-3600, -20, -5, 5, 20, 3600])
@@ -357,6 +374,4 @@ def test_the_registered_request_is_what_the_home_agent_understands():
     assert isinstance(view, Request)
     assert (view.care_of_address, view.home_agent) == (A, HA)
     assert view.authentications[0].spi == KEY.spi
-    from support import scenario as language
-
     language.running.clear()

@@ -38,6 +38,7 @@ from mip_agents.protocol.events import (
 )
 from mip_agents.protocol.tunnel import Tunnel
 from mip_agents.protocol.view import Reply, Request, parse
+from scapy_mip.ident import difference
 from support.agents import HA, HOME, home_agent, mobile_node
 from support.scenario import instant
 
@@ -50,8 +51,9 @@ class Store:
         self.identifications: dict[str, int] = {}
         self.accepted: list[int] = []
         """Every Identification that was ever made durable, in order."""
-        self.ends: dict[tuple[str, str], int] = {}
-        """The latest end that was ever made durable for a binding, as NTP time."""
+        self.ends: dict[tuple[str, str], int | None] = {}
+        """The latest end that was ever made durable for a binding, as NTP time; None
+        for an infinite lifetime."""
 
     def commit(self, journal: Journal) -> None:
         for change in journal.changes:
@@ -60,14 +62,18 @@ class Store:
                     key = (change.home_address, change.care_of_address)
                     self.bindings[key] = change
                     infinite = change.lifetime == 65535
-                    end = 1 << 64 if infinite else change.expires
-                    self.ends[key] = max(end, self.ends.get(key, 0))
+                    known = self.ends.get(key, change.expires)
+                    if infinite or known is None:
+                        self.ends[key] = None
+                    elif difference(change.expires, known) >= 0:
+                        self.ends[key] = change.expires
                 case DroppedBinding():
                     key = (change.home_address, change.care_of_address)
                     self.bindings.pop(key, None)
                 case IdentificationRecord(home_address, identification):
-                    known = self.identifications.get(home_address, 0)
-                    assert identification > known, "an Identification was taken twice"
+                    known = self.identifications.get(home_address)
+                    fresh = known is None or difference(identification, known) > 0
+                    assert fresh, "an Identification was taken twice"
                     self.identifications[home_address] = identification
                     self.accepted.append(identification)
 
@@ -229,10 +235,11 @@ class LocalLink:
         for entry in self.ha.engine.bindings(now):
             assert entry["remaining"] is None or entry["remaining"] >= 0
             key = (entry["home_address"], entry["care_of_address"])
-            end = self.store.ends.get(key)
-            assert end is not None, "a binding counts that was never durable"
+            assert key in self.store.ends, "a binding counts that was never durable"
+            end = self.store.ends[key]
             # What a double of monotonic seconds rounds off is far below 4 ms.
-            assert now.ntp <= end + (1 << 24), "a binding outlives its lifetime"
+            in_time = end is None or difference(now.ntp, end) <= 1 << 24
+            assert in_time, "a binding outlives its lifetime"
             if self.reliable and not self.ha.engine.status(now)["pending"]:
                 assert key in self.store.bindings, "a binding counts that is dropped"
 

@@ -48,7 +48,8 @@ running: list[Scenario] = []
 
 def instant(mono: float, clock_offset_s: int = 0) -> Instant:
     """Return the moment `mono` seconds after `EPOCH`."""
-    return Instant(mono, EPOCH + (int(mono * 2**20) << 12) + (clock_offset_s << 32))
+    ntp = EPOCH + (int(mono * 2**20) << 12) + (clock_offset_s << 32)
+    return Instant(mono, ntp % (1 << 64))
 
 
 @dataclasses.dataclass

@@ -30,6 +30,7 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.fsm import Machine, Transitions
 from mip_agents.protocol.policy import HomeAgentPolicy
+from scapy_mip.ident import difference
 
 RETRY_S = 10.0
 """Seconds until a journal or data plane that failed is asked again."""
@@ -111,9 +112,14 @@ class Ledger:
         return self._changes.get(home_address)
 
     def remember(self, home_address: str, identification: int) -> None:
-        """Take note of an Identification that a former process accepted."""
-        known = self.identifications.get(home_address, identification)
-        self.identifications[home_address] = max(known, identification)
+        """Take note of an Identification that a former process accepted.
+
+        The later one counts, as in the judgement of requests: across the era change of
+        2036 it is the smaller number.
+        """
+        known = self.identifications.get(home_address)
+        if known is None or difference(identification, known) > 0:
+            self.identifications[home_address] = identification
 
     def restore(self, home_address: str, bindings: Bindings) -> None:
         """Enter bindings of a former process; `retry` then finds no tunnel there."""
