@@ -370,8 +370,9 @@ def test_a_valid_prefix_of_a_reply_with_any_tail_changes_nothing(cut, tail):
 
 
 def test_the_registered_request_is_what_the_home_agent_understands():
-    view = parse(_registering().sent[0].data)
+    running = _registering()
+    assert running
+    view = parse(running.sent[0].data)
     assert isinstance(view, Request)
     assert (view.care_of_address, view.home_agent) == (A, HA)
     assert view.authentications[0].spi == KEY.spi
-    language.running.clear()
