@@ -229,17 +229,27 @@ def test_s_keeps_the_other_bindings():
     assert bindings(running) == [(A, 600), (B, 202)]
 
 
-def test_each_simultaneous_binding_has_its_own_encapsulation():
-    """HA-44."""
-    running = registered() >> Wait(2) >> asks(care_of_address=B, flags=0xAA)
-    tunnel = like(
-        Tunnel,
-        peers=(A, B),
-        encapsulation=Encapsulation.GRE,
-        peer_encapsulations=(Encapsulation.IPIP, Encapsulation.GRE),
-    )
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Encapsulation.IPIP, Encapsulation.GRE),
+        (Encapsulation.GRE, Encapsulation.IPIP),
+    ],
+)
+def test_each_simultaneous_binding_has_its_own_encapsulation(first, second):
+    """HA-44: a copy goes to each address in the form that its request asked for."""
+    asked = {Encapsulation.IPIP: 0xA2, Encapsulation.GRE: 0xAA}
+    running = scenario(home_agent()) >> asks(flags=asked[first]) << like(Journal)
+    running << like(InstallTunnel) >> JOURNAL_WRITTEN >> TUNNEL_READY
+    running << sends(code=0) << AnnounceAddress(HOME) >> Wait(2)
+    running >> asks(care_of_address=B, flags=asked[second])
+    tunnel = running.orders[-1].tunnel
+    assert dict(tunnel.forms()) == {A: first, B: second}
     running << like(Journal) << like(InstallTunnel, tunnel=tunnel)
     assert running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends(code=0)
+    # A refresh changes neither the place of a binding nor its form.
+    running >> Wait(3) >> asks(flags=asked[first]) << like(Journal)
+    assert running >> JOURNAL_WRITTEN << sends(code=0)
 
 
 def test_too_many_bindings_are_denied_and_change_nothing():
