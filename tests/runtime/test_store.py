@@ -124,7 +124,7 @@ store = SqliteStore(Path(sys.argv[1]), "home-agent", None)
 number = 0
 while True:
     number += 1
-    store.commit([IdentificationRecord(f"n{i}", number) for i in range(20)])
+    store.commit([IdentificationRecord(f"10.0.0.{i}", number) for i in range(20)])
     print(number, flush=True)
 """
 
@@ -183,21 +183,85 @@ def damage_page(path):
     path.write_bytes(content)
 
 
-def damage_value(path):
+def change(path, *orders):
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE binding SET expires = 'soon'")
-    database.close()
-
-
-def damage_tables(path):
-    with sqlite3.connect(path) as database:
-        database.execute("ALTER TABLE binding ADD COLUMN more TEXT")
+        for order in orders:
+            database.execute(order)
     database.close()
 
 
 @pytest.mark.parametrize(
-    "damage", [damage_header, damage_page, damage_value, damage_tables]
+    "value",
+    [
+        "home_address = 'nonsense'",
+        "home_address = 5",
+        "home_address = x'ff'",
+        "home_address = CAST(x'ff' AS TEXT)",
+        "care_of_address = '10.1.2'",
+        "home_agent = ''",
+        "source = '::1'",
+        "flags = 256",
+        "flags = 'x'",
+        "lifetime = 65536",
+        "lifetime = 0",
+        "lifetime = 1.5",
+        "spi = -1",
+        "expires = 'soon'",
+        "expires = '-000000000000001'",
+        "identification = 5",
+        "identification = '00000000000000001'",
+    ],
 )
+def test_one_bad_row_costs_no_other_binding(value, reopen, tmp_path, notes):
+    path = tmp_path / "state" / "home-agent.sqlite"
+    store = reopen()
+    store.commit([binding(home="10.1.1.10"), binding(home="10.1.1.11")])
+    store.close()
+    change(path, f"UPDATE binding SET {value} WHERE home_address = '10.1.1.11'")
+    store = reopen()
+    assert store.load().bindings == (binding(home="10.1.1.10"),)
+    assert notes.names == ["journal_row_bad"]
+    assert notes.noted[0].severity.name == "ERROR"
+    assert value.split()[0] in notes.noted[0].fields["reason"]
+    assert notes.noted[0].fields["home_address"]
+
+
+def test_one_bad_identification_costs_no_other(reopen, tmp_path, notes):
+    store = reopen()
+    good = IdentificationRecord("10.1.1.10", 5)
+    store.commit([good, IdentificationRecord("10.1.1.11", 6)])
+    store.close()
+    change(
+        tmp_path / "state" / "home-agent.sqlite",
+        "UPDATE identification SET identification = 'x' WHERE home_address LIKE '%11'",
+    )
+    assert reopen().load().identifications == (good,)
+    assert notes.names == ["journal_row_bad"]
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        ["ALTER TABLE binding ADD COLUMN more TEXT"],
+        ["DROP TABLE identification"],
+        ["PRAGMA user_version = 0", "DROP TABLE binding"],
+        ["DROP TABLE binding", "CREATE TABLE binding (name TEXT)"],
+    ],
+)
+def test_a_database_of_another_program_is_left_alone_in_one_line(
+    orders, reopen, tmp_path, notes
+):
+    reopen().close()
+    path = tmp_path / "state" / "home-agent.sqlite"
+    change(path, *orders)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="move the file away") as caught:
+        SqliteStore(tmp_path / "state", "home-agent", notes)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [damage_header, damage_page])
 def test_a_damaged_file_is_set_aside_with_an_error_and_the_agent_starts_empty(
     damage, reopen, tmp_path, notes
 ):

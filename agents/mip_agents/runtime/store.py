@@ -6,7 +6,8 @@ transaction per turn of the driver. 64-bit values, Identification and the NTP ti
 expiry, are stored as 16 hexadecimal digits: lossless, sorted like the numbers, and
 readable with the `sqlite3` command in the form that logs and JSON show.
 
-A damaged file is set aside as `NAME.corrupt-N` with an error in the log, and the agent
+A row that cannot be is left out with an error in the log and stays in the file until
+its node registers again; all others count. A damaged file is set aside as `NAME.corrupt-N` with an error in the log, and the agent
 starts without state: nodes register again by themselves within one lifetime, which is
 better than an agent that stays down until someone wakes up. What an attacker could gain
 is small, as replayed requests older than the tolerance (7 s) are refused by their time.
@@ -19,9 +20,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mip_agents.protocol.effects import (
     BindingRecord,
@@ -55,7 +58,25 @@ CREATE TABLE identification (
 """
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SUFFIXES = ("", "-wal", "-shm")
+_TABLES = {
+    "binding": (
+        "home_address",
+        "care_of_address",
+        "home_agent",
+        "flags",
+        "lifetime",
+        "expires",
+        "identification",
+        "spi",
+        "source",
+    ),
+    "identification": ("home_address", "identification"),
+}
+_HEX = frozenset("0123456789abcdef")
+_SHOWN = 40
+"""Characters of a bad row's key that an error shows."""
 
+_Record = TypeVar("_Record")
 _Binding = tuple[str, str, str, int, int, str, str, int, str]
 
 
@@ -148,45 +169,48 @@ class SqliteStore:
         """
         try:
             return self._load()
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            if isinstance(error, sqlite3.DatabaseError) and not _damaged(error):
+        except sqlite3.DatabaseError as error:
+            if not _damaged(error):
                 raise StoreError(f"{self._path}: {error}") from None
             self._set_aside(error)
             return Restored((), ())
 
     def _load(self) -> Restored:
+        return Restored(
+            self._records("binding", _binding),
+            self._records("identification", _identification),
+        )
+
+    def _records(
+        self, table: str, make: Callable[[Sequence[Any]], _Record]
+    ) -> tuple[_Record, ...]:
+        """Return what the rows of a table say; report those that cannot be."""
         database = self._open_database()
-        bindings = tuple(
-            BindingRecord(
-                home_address=home_address,
-                care_of_address=care_of_address,
-                home_agent=home_agent,
-                flags=flags,
-                lifetime=lifetime,
-                expires=int(expires, 16),
-                identification=int(identification, 16),
-                spi=spi,
-                source=source,
-            )
-            for (
-                home_address,
-                care_of_address,
-                home_agent,
-                flags,
-                lifetime,
-                expires,
-                identification,
-                spi,
-                source,
-            ) in database.execute("SELECT * FROM binding")
-        )
-        identifications = tuple(
-            IdentificationRecord(home_address, int(identification, 16))
-            for home_address, identification in database.execute(
-                "SELECT home_address, identification FROM identification"
+        # Text that is not UTF-8 must not hide the other rows.
+        database.text_factory = _text
+        columns = ", ".join(_TABLES[table])
+        records: list[_Record] = []
+        for row in database.execute(f"SELECT {columns} FROM {table}"):
+            try:
+                records.append(make(row))
+            except ValueError as error:
+                self._report(table, row, error)
+        return tuple(records)
+
+    def _report(self, table: str, row: Sequence[Any], error: ValueError) -> None:
+        self._notes.note(
+            Noted(
+                event="journal_row_bad",
+                severity=Severity.ERROR,
+                fields={
+                    "file": str(self._path),
+                    "table": table,
+                    "home_address": ascii(row[0])[:_SHOWN],
+                    "reason": str(error),
+                    "text": "left out: this node must register again",
+                },
             )
         )
-        return Restored(bindings, identifications)
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Write a batch in one transaction; it is on the disk on return.
@@ -269,6 +293,63 @@ def _row(record: BindingRecord) -> _Binding:
     )
 
 
+def _binding(row: Sequence[Any]) -> BindingRecord:
+    """Return the binding of a row.
+
+    :raises ValueError: names the column that cannot be.
+    """
+    value = dict(zip(_TABLES["binding"], row, strict=True))
+    return BindingRecord(
+        home_address=_address(value, "home_address"),
+        care_of_address=_address(value, "care_of_address"),
+        home_agent=_address(value, "home_agent"),
+        flags=_number(value, "flags", 0, 0xFF),
+        lifetime=_number(value, "lifetime", 1, 0xFFFF),
+        expires=_ntp(value, "expires"),
+        identification=_ntp(value, "identification"),
+        spi=_number(value, "spi", 0, 0xFFFFFFFF),
+        source=_address(value, "source"),
+    )
+
+
+def _identification(row: Sequence[Any]) -> IdentificationRecord:
+    """Return the Identification of a row.
+
+    :raises ValueError: names the column that cannot be.
+    """
+    value = dict(zip(_TABLES["identification"], row, strict=True))
+    return IdentificationRecord(
+        _address(value, "home_address"), _ntp(value, "identification")
+    )
+
+
+def _address(row: dict[str, Any], column: str) -> str:
+    value = row[column]
+    try:
+        socket.inet_pton(socket.AF_INET, value)
+    except (OSError, TypeError, ValueError):
+        raise ValueError(f"{column} is no IPv4 address") from None
+    return str(value)
+
+
+def _number(row: dict[str, Any], column: str, least: int, most: int) -> int:
+    value = row[column]
+    if not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{column} is no number from {least} to {most}")
+    return value
+
+
+def _ntp(row: dict[str, Any], column: str) -> int:
+    value = row[column]
+    if not isinstance(value, str) or len(value) != 16 or not _HEX.issuperset(value):
+        raise ValueError(f"{column} has not 16 hexadecimal digits")
+    return int(value, 16)
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="backslashreplace")
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the file, with its tables.
 
@@ -282,7 +363,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
+            if version == 0 and not _columns(database):
                 database.executescript(
                     f"BEGIN IMMEDIATE; {_SCHEMA}"
                     f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
@@ -296,7 +377,28 @@ def _connect(path: Path) -> sqlite3.Connection:
             f"{path} was written by a newer version (schema {version}, this one knows "
             f"{SCHEMA_VERSION}): upgrade, or move the file away"
         )
+    if any(
+        found.get(table) != columns
+        for found in (_columns(database),)
+        for table, columns in _TABLES.items()
+    ):
+        database.close()
+        raise StoreError(
+            f"{path} is no journal of this program: move the file away, or set "
+            "state_dir to a directory of this agent's own"
+        )
     return database
+
+
+def _columns(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each table."""
+    found: dict[str, tuple[str, ...]] = {}
+    for table, column in database.execute(
+        "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c"
+        " WHERE m.type = 'table' ORDER BY m.name, c.cid"
+    ):
+        found[table] = (*found.get(table, ()), column)
+    return found
 
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:
