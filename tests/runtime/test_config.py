@@ -295,6 +295,17 @@ def test_toml_errors_give_file_and_line_and_no_value(write, text, where):
     assert SECRET not in line
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("[" * 5000 + "]" * 5000, "nested too deeply"), ("9" * 6000, "out of range")],
+)
+def test_toml_that_the_parser_chokes_on_is_one_line(write, value, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_config(write(f"[home_agent]\naddress = {value}\n"))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
 def test_files_that_cannot_be_read(write, tmp_path):
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b'[home_agent]\nx = "\xe4"\n')

@@ -254,3 +254,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
             where += f":{line}:{column}" if line else " (at its end)"
         # The parser may quote the name of a key, never a value.
         raise ConfigError(f"{where}: no valid TOML: {text}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: no valid TOML: nested too deeply") from None
+    except ValueError:
+        # Python reads no number of thousands of digits, nor a date like 2026-02-30.
+        raise ConfigError(
+            f"{path}: no valid TOML: a number or a date is out of range"
+        ) from None
