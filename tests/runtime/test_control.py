@@ -172,6 +172,9 @@ def test_what_another_role_has_is_refused_with_words(tmp_path):
     [
         ("POST", "/v1/register", b"{", 400, "not JSON"),
         ("POST", "/v1/register", b"\xff", 400, "not JSON"),
+        ("POST", "/v1/register", b'{"interface": "\\ud800"}', 400, "not JSON"),
+        ("POST", "/v1/register", b'{"\\ud800": 1}', 400, "not JSON"),
+        ("POST", "/v1/register", b"[" * 4000, 400, "not JSON"),
         ("POST", "/v1/register", b"[]", 400, "no JSON object"),
         ("POST", "/v1/register", b"", 400, "interface: "),
         ("POST", "/v1/register", b'{"interface": 5}', 400, "interface: "),

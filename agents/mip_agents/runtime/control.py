@@ -185,7 +185,9 @@ async def _body(request: Request, known: set[str]) -> dict[str, Any]:
         return {}
     try:
         body = json.loads(content)
-    except ValueError:
+        # A lone surrogate is JSON, but no text that could be a name or be answered.
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         raise HTTPException(400, "the body is not JSON") from None
     if not isinstance(body, dict):
         raise HTTPException(400, "the body is no JSON object")
