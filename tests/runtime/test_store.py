@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The journal, on a real disk, with real crashes."""
 
+import errno
 import os
 import resource
 import signal
@@ -312,6 +313,14 @@ def test_a_folder_that_cannot_be_made_is_one_line_that_says_what_to_do(tmp_path,
         SqliteStore(tmp_path / "file" / "state", "home-agent", notes)
     assert "set state_dir to a directory" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_does_not_keep_the_lock_from_being_taken(reopen, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert reopen().load() == Restored((), ())
 
 
 def test_a_full_disk_fails_the_commit_and_keeps_what_was_there(reopen):

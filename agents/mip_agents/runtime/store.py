@@ -7,10 +7,11 @@ expiry, are stored as 16 hexadecimal digits: lossless, sorted like the numbers, 
 readable with the `sqlite3` command in the form that logs and JSON show.
 
 A row that cannot be is left out with an error in the log and stays in the file until
-its node registers again; all others count. A damaged file is set aside as `NAME.corrupt-N` with an error in the log, and the agent
-starts without state: nodes register again by themselves within one lifetime, which is
-better than an agent that stays down until someone wakes up. What an attacker could gain
-is small, as replayed requests older than the tolerance (7 s) are refused by their time.
+its node registers again; all others count. A damaged file is set aside as
+`NAME.corrupt-N` with an error in the log, and the agent starts without state: nodes
+register again by themselves within one lifetime, which is better than an agent that
+stays down until someone wakes up. What an attacker could gain is small, as replayed
+requests older than the tolerance (7 s) are refused by their time.
 Other trouble, such as a full disk or missing permission, stops the start with one line,
 and later makes single registrations fail (`JournalFailed`) while the agent lives.
 """
@@ -445,8 +446,10 @@ def _lock(directory: Path, path: Path) -> int | None:
             f"state_dir {directory} is in use by {who}: stop it, or give this agent "
             "a state_dir of its own"
         ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    # For people only, and a full disk must not stop an agent here.
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
 
 
