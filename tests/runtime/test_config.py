@@ -162,6 +162,11 @@ ERRORS = [
     (HA, "# there", "key_txt = 5", "mobile_node[0].key_txt: unknown key", "key_text"),
     (HA, "address = ", "adress = ", "home_agent.adress: unknown key", "address?"),
     (HA, "[home_agent]", "[home_agnet]", "home_agnet: unknown key", "home_agent?"),
+    (HA, "# here", r'"max\nlifetime" = 5', "home_agent.a key that is no name: ", ""),
+    (HA, "# here", r'"\u001b[2J" = 5', "home_agent.a key that is no name: ", ""),
+    (HA, "# there", f'{KEY_HEX} = "key_hex"',
+     "mobile_node[0].a key that is no name: ", "allowed: "),
+    (HA, "[home_agent]", r'["home_agent\n"]', "a key that is no name: ", "home_agent?"),
     (MN, "spi = 256", "SPI = 256", "mobile_node.SPI: unknown key", ""),
     # Missing keys
     (HA, 'home_network = "10.1.1.0/24"', "", "home_agent.home_network: is missing", ""),

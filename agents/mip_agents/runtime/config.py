@@ -19,7 +19,7 @@ from mip_agents.protocol.errors import InputError
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
 from mip_agents.protocol.security import SecurityTable
 from mip_agents.runtime import models
-from mip_agents.runtime.explain import explain, nearest
+from mip_agents.runtime.explain import explain, nearest, path_of
 from mip_agents.runtime.keys import key_path, readable_by_others
 from mip_agents.runtime.options import AgentConfig, AgentOptions
 from scapy_mip.auth import SecurityAssociation
@@ -75,7 +75,9 @@ def _role(path: Path, document: dict[str, Any]) -> str:
     for name in document:
         near = nearest(name, ROLES)
         if near is not None and name not in ROLES:
-            raise ConfigError(f"{path}: {name}: unknown key; did you mean {near}?")
+            raise ConfigError(
+                f"{path}: {path_of([name])}: unknown key; did you mean {near}?"
+            )
     raise ConfigError(
         f"{path}: no table [home_agent] or [mobile_node]: one of them is needed"
     )

@@ -8,6 +8,7 @@ the key, what is wrong and what is allowed, and repeat nothing.
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +24,10 @@ _TYPES = {
     "model_type": "a table",
     "dict_type": "a table",
 }
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,24}")
+"""What a key looks like. Anything else is not repeated: it may be a secret that changed
+places with its name (16 bytes in hexadecimal have 32 digits), or end a line."""
 
 Location = tuple[int | str, ...]
 
@@ -59,7 +64,8 @@ def path_of(location: Iterable[int | str]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            name = part if _NAME.fullmatch(part) else "a key that is no name"
+            text += f".{name}" if text else name
     return text
 
 
