@@ -122,7 +122,9 @@ def test_a_failed_commit_is_told_for_every_journal_and_raises_nothing(replying):
 def test_an_unexpected_error_of_the_store_is_noted_and_told(replying):
     replying.store.failure = RuntimeError("bug")
     replying.turn(TimerFired())
-    assert replying.engine.events[1] == JournalFailed(1, "internal error: RuntimeError")
+    assert replying.engine.events[1] == JournalFailed(
+        1, "internal error: RuntimeError; see the log"
+    )
     assert replying.notes.crashes == [("journal", replying.store.failure)]
 
 
@@ -161,7 +163,7 @@ def test_an_exception_in_the_engine_leaves_the_rest_of_the_batch_alone():
     assert bench.notes.crashes[0][0] == "engine: CancelRequested"
     # Who waits for the request must not wait for ever.
     assert bench.answers.finished == [
-        Finished(token=7, error="internal error: ValueError")
+        Finished(token=7, error="internal error: ValueError; see the log")
     ]
 
 
@@ -172,7 +174,7 @@ def test_an_exception_in_a_port_is_told_to_the_engine():
     bench.worker.submit = lambda order: 1 / 0
     bench.turn(TimerFired())
     assert bench.engine.events[1] == TunnelFailed(
-        3, "internal error: ZeroDivisionError"
+        3, "internal error: ZeroDivisionError; see the log"
     )
 
 

@@ -251,3 +251,32 @@ def test_what_is_raised_inside_the_block_comes_out_as_it_is():
 
     with pytest.raises(LookupError, match="mine"):
         run(test)
+
+
+def test_a_crash_of_the_engine_answers_every_request_that_waits():
+    async def test(driver, engine, dataplane, notes):
+        waiting = driver.request(CancelRequested)
+
+        def crash(event):
+            raise ValueError("bug")
+
+        engine.answer = crash
+        driver.post(TunnelReady(7))
+        assert (await waiting).error == "internal error: ValueError; see the log"
+        assert len(notes.crashes) == 1
+
+    run(test)
+
+
+def test_a_timer_that_crashes_every_time_rests_in_between():
+    async def test(driver, engine, dataplane, notes):
+        def crash(event):
+            raise ValueError("bug")
+
+        engine.answer = crash
+        engine.due = 0.0
+        driver.post(InterfacesChanged({}))
+        _, now = engine.seen[-1]
+        assert driver._due == now.mono + 1.0
+
+    run(test)

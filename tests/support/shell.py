@@ -97,9 +97,13 @@ class ListAnswers:
 
     def __init__(self) -> None:
         self.finished: list[Finished] = []
+        self.abandoned: list[str] = []
 
     def finish(self, finished: Finished) -> None:
         self.finished.append(finished)
+
+    def abandon(self, error: str) -> None:
+        self.abandoned.append(error)
 
 
 def send(data: bytes, destination: str = "127.0.0.1", **more: Any) -> Send:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +44,12 @@ class AgentClient:
         self._path = Path(path)
         self._timeout = timeout
         self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(path)),
+            transport=httpx.HTTPTransport(
+                uds=str(path),
+                # A connection for each request: one that is kept may be closed by the
+                # agent in the very moment in which it is used again.
+                limits=httpx.Limits(max_keepalive_connections=0),
+            ),
             trust_env=False,  # no proxy stands between us and a local socket
             base_url="http://mip",
             timeout=httpx.Timeout(timeout, connect=_CONNECT_S),
@@ -140,14 +147,26 @@ class AgentClient:
                 f"no answer from the agent within {self._timeout:g} s; "
                 "it goes on trying (mip status shows how far it is)"
             )
-        if not path.exists():
-            why = "there is no such socket"
-        elif "ermission" in str(error):
+        number = _errno_of(error)
+        if isinstance(error, httpx.ConnectTimeout) or number == errno.EAGAIN:
+            return AgentUnreachableError(
+                f"{path}: the agent takes no more connections: it is busy or hangs"
+            )
+        if not isinstance(error, httpx.ConnectError):
+            return AgentUnreachableError(
+                f"{path}: the agent ended the connection ({type(error).__name__}): "
+                "its log says whether it stopped"
+            )
+        if number in (errno.EACCES, errno.EPERM):
             return AgentUnreachableError(
                 f"{path}: permission denied: run as root or join the socket's group"
             )
-        else:
+        if number == errno.ENOENT:
+            why = "there is no such socket"
+        elif number == errno.ECONNREFUSED:
             why = "nobody listens"
+        else:
+            why = str(error) if number is None else os.strerror(number)
         return AgentUnreachableError(
             f"no agent answers on {path} ({why}): is `mip ha` or `mip mn` running? "
             "--socket PATH or MIP_SOCKET names another socket"
@@ -167,3 +186,12 @@ class AgentClient:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _errno_of(error: BaseException | None) -> int | None:
+    """Return the number of the kernel's error behind an exception, if there is one."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None

@@ -62,9 +62,14 @@ class Dispatcher:
     def __init__(self, engine: Engine, ports: Ports) -> None:
         self._engine = engine
         self._ports = ports
+        self._crashed = False
 
-    def turn(self, events: Iterable[Event], now: Instant) -> None:
-        """Handle a batch of events with all that follows from them at once."""
+    def turn(self, events: Iterable[Event], now: Instant) -> bool:
+        """Handle a batch of events with all that follows from them at once.
+
+        :return: whether the engine got through it without an exception.
+        """
+        self._crashed = False
         queue = deque(events)
         sends: list[Send] = []
         journals: list[Journal] = []
@@ -81,12 +86,16 @@ class Dispatcher:
                 self._ports.net.send(send)
             except Exception as error:  # noqa: BLE001 - the daemon lives
                 self._ports.notes.crash("send", error)
+        return not self._crashed
 
     def _handle(self, event: Event, now: Instant) -> list[Effect]:
         try:
             return self._engine.handle(event, now)
         except Exception as error:  # noqa: BLE001 - the daemon lives
             self._ports.notes.crash(f"engine: {type(event).__name__}", error)
+            self._crashed = True
+            # The answer to any of them may have been among the lost effects.
+            self._ports.answers.abandon(_internal(error))
             if isinstance(event, _REQUESTS):
                 return [Finished(token=event.token, error=_internal(error))]
             return []
@@ -135,4 +144,4 @@ class Dispatcher:
 
 def _internal(error: BaseException) -> str:
     """Say in one line that this is our fault; the log has the traceback."""
-    return f"internal error: {type(error).__name__}"
+    return f"internal error: {type(error).__name__}; see the log"

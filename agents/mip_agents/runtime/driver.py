@@ -33,6 +33,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 _MIN_PAUSE = 0.001
 """Seconds between two firings of the timer."""
+_CRASH_PAUSE = 1.0
+"""Seconds for which the timer rests after an exception in the engine."""
 
 
 class Driver:
@@ -64,6 +66,7 @@ class Driver:
         self._waiting: dict[int, asyncio.Future[Finished]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
+        self._rest_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
         self._closed = False
@@ -109,8 +112,12 @@ class Driver:
 
     def _turn(self, events: tuple[Event, ...], now: Instant) -> None:
         if not self._closed:
-            self._dispatcher.turn(events, now)
+            self._dispatch(events, now)
             self._arm()
+
+    def _dispatch(self, events: tuple[Event, ...], now: Instant) -> None:
+        if not self._dispatcher.turn(events, now):
+            self._rest_until = now.mono + _CRASH_PAUSE
 
     def _arm(self, earliest: float = 0.0) -> None:
         try:
@@ -119,7 +126,7 @@ class Driver:
             self.notes.crash("engine: next_timer", error)
             due = None
         if due is not None:
-            due = max(due, earliest)
+            due = max(due, earliest, self._rest_until)
         if due == self._due:
             return
         if self._timer is not None:
@@ -136,7 +143,7 @@ class Driver:
             # told "fired" must find its deadline reached.
             now = Instant(mono=due, ntp=now.ntp)
         if not self._closed:
-            self._dispatcher.turn((TimerFired(),), now)
+            self._dispatch((TimerFired(),), now)
             # A deadline that its handling did not move must not become a busy loop.
             self._arm(earliest=now.mono + _MIN_PAUSE)
 
@@ -157,6 +164,11 @@ class Driver:
         future = self._waiting.pop(finished.token, None)
         if future is not None and not future.done():
             future.set_result(finished)
+
+    def abandon(self, error: str) -> None:
+        """Answer every request that still waits with an error."""
+        for token in list(self._waiting):
+            self.finish(Finished(token=token, error=error))
 
     async def settle(self) -> None:
         """Wait until the data plane has carried out every order."""

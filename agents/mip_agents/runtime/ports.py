@@ -86,3 +86,6 @@ class Answers(Protocol):
 
     def finish(self, finished: Finished) -> None:
         """Hand over the answer to the request with its token."""
+
+    def abandon(self, error: str) -> None:
+        """Answer every request that waits with an error: its end was lost."""

@@ -111,7 +111,7 @@ def _remove_stale(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             pass  # its queue is full: somebody lives there
     raise MipError(
         f"control socket {path}: an agent answers on it: stop that one first, or set "
