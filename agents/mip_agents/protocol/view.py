@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scapy_mip.auth import SecurityAssociation
-from scapy_mip.const import ExtensionType
+from scapy_mip.const import ExtensionType, MessageType
 from scapy_mip.extensions.auth import (
     MIPAuthentication,
     MIPForeignHomeAuthentication,
@@ -21,6 +21,7 @@ from scapy_mip.extensions.base import (
     MIPExtension,
     MIPLongExtension,
     extension_name,
+    frame,
     is_skippable,
 )
 from scapy_mip.messages import MIP, message_name
@@ -45,6 +46,13 @@ UNDERSTOOD = frozenset(
 )
 """The types that the engines can judge. That a layer shows an extension does not make
 an agent understand it: one below 128 that is not named here discards the message."""
+
+
+MAX_EXTENSIONS = 64
+"""More than that stand in no message; strangers could make us build thousands."""
+
+_LEAST_FIXED = 20
+"""Bytes in front of the extensions of a reply; a request has four more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,20 @@ class Reply:
     authentications: tuple[Authentication, ...]
 
 
+def _has_too_many_extensions(data: bytes) -> bool:
+    """Count by headers alone, and only in what is long enough for too many."""
+    start, stop = _LEAST_FIXED, len(data)
+    if stop - start <= MAX_EXTENSIONS:
+        return False
+    if data[0] == MessageType.REGISTRATION_REQUEST:
+        start += 4
+    count = 0
+    while start < stop and count <= MAX_EXTENSIONS:
+        start = frame(data, start, stop)[1]
+        count += 1
+    return count > MAX_EXTENSIONS
+
+
 def parse(data: bytes) -> Request | Reply | Malformed:
     """Turn a UDP payload into a view.
 
@@ -107,6 +129,8 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     extension that runs over the end and an unknown extension below 128 (COM-01) are
     `Malformed`; unknown extensions from 128 on are skipped (COM-02). Never raises.
     """
+    if _has_too_many_extensions(data):
+        return Malformed("COM-03", f"more than {MAX_EXTENSIONS} extensions")
     packet: Any = MIP(data)
     if not isinstance(packet, MIPRegistration):
         name = message_name(data[0]) if data else "empty datagram"
