@@ -88,9 +88,11 @@ class _Node(Generic[_Facade]):
             background.stop()
             return
         with self._lock:
-            background, self._background = self._background, None
-        if background is not None:
-            background.stop()
+            # It stays known until it has ended: its last callbacks still ask it, and
+            # whoever starts another one meanwhile waits for the port to be free.
+            if self._background is not None:
+                self._background.stop()
+                self._background = None
 
     def status(self) -> dict[str, Any]:
         """Return everything worth knowing, as `mip status --json` shows it."""
