@@ -95,8 +95,8 @@ def headers(draw):
 
 
 @quick
-@given(given_fields=headers(), load=st.binary(max_size=30))
-def test_minimal_header_lies_where_the_registry_says(given_fields, load):
+@given(given_fields=headers())
+def test_minimal_header_lies_where_the_registry_says(given_fields):
     packet = MIPMinimalEncapsulation(**given_fields)
     header = bytes(packet)
     source = given_fields.get("original_source")
@@ -112,10 +112,10 @@ def test_minimal_header_lies_where_the_registry_says(given_fields, load):
         assert header[8:12] == ipaddress.IPv4Address(source).packed
     if "header_checksum" not in given_fields:
         assert checksum(header) == 0
-    received = MIPMinimalEncapsulation(header + load)
-    assert bytes(received)[: len(header)] == header
+    received = MIPMinimalEncapsulation(header)
+    assert bytes(received) == header
     received.clear_cache()
-    assert bytes(received)[: len(header)] == header
+    assert bytes(received) == header
     assert bytes(eval(packet.command())) == header
 
 
