@@ -81,6 +81,9 @@ class SecurityAssociation:
     ) -> None:
         if not 0 <= spi <= 0xFFFFFFFF:
             raise ValueError(f"SPI {spi} does not fit into 32 bits")
+        if not isinstance(key, (str, bytes, bytearray, memoryview)):
+            # bytes(16) would be a key of sixteen zeros.
+            raise ValueError("the key is neither bytes nor text")
         if not key:
             raise ValueError("the key is empty")
         self.spi = spi

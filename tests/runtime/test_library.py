@@ -446,3 +446,14 @@ def test_an_unknown_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="nothing"):
         mip_agents.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("interface", "lifetime"),
+    [("eth0", 1.5), ("eth0", True), ("eth0", "x"), ([], 60)],
+)
+def test_register_refuses_what_would_fail_in_the_engine(interface, lifetime):
+    """A lifetime that is no whole number once left the caller waiting for ever."""
+    node = AsyncMobileNode(Slow())
+    with pytest.raises(MipError, match=r"lifetime|interface"):
+        asyncio.run(node.register(interface, lifetime))

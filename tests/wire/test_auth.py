@@ -464,3 +464,10 @@ def test_generalized_subtypes_are_those_of_the_registry():
 @pytest.mark.parametrize("number", UNKNOWN_SHORT[:3])
 def test_plain_extensions_have_no_association(number):
     assert not hasattr(MIPExtension(type=number), "association")
+
+
+@pytest.mark.parametrize("key", [7, None, [1, 2], 1.5])
+def test_a_key_that_is_neither_bytes_nor_text_is_refused(key):
+    """`bytes(7)` would be a key of seven zeros."""
+    with pytest.raises(ValueError, match="neither bytes nor text"):
+        SecurityAssociation(256, key)

@@ -77,7 +77,11 @@ class AsyncMobileNode:
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """See `MobileNode.register`."""
-        if lifetime is not None and not 1 <= lifetime <= LIFETIME_INFINITE:
+        if not isinstance(interface, str):
+            raise MipError("interface: give its name")
+        if lifetime is not None and (
+            type(lifetime) is not int or not 1 <= lifetime <= LIFETIME_INFINITE
+        ):
             raise MipError(
                 f"lifetime: allowed are seconds from 1 to {LIFETIME_INFINITE}"
             )
