@@ -113,7 +113,7 @@ class MIPMinimalEncapsulation(Packet):
     def add_payload(self, payload: Packet | bytes) -> None:
         """Take the payload and its protocol number."""
         super().add_payload(payload)
-        protocol = protocol_of(payload)
+        protocol = protocol_of(self.payload)
         if protocol is not None:
             self.overloaded_fields = {"protocol": protocol}
 

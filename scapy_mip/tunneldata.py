@@ -33,7 +33,7 @@ class MIPTunnelData(MIP):
     def add_payload(self, payload: Packet | bytes) -> None:
         """Take the payload and its protocol number."""
         super().add_payload(payload)
-        protocol = protocol_of(payload)
+        protocol = protocol_of(self.payload)
         if protocol is not None:
             self.overloaded_fields = {"next_header": protocol}
 

@@ -166,6 +166,12 @@ def test_what_is_set_wrong_on_purpose_stays():
     assert len(bytes(without)) == 8
 
 
+def test_protocol_is_that_of_the_next_layer():
+    made = MIPMinimalEncapsulation() / UDP() / IP() / TCP()
+    assert made.protocol == 17
+    assert MIPMinimalEncapsulation(bytes(made)).protocol == 17
+
+
 def test_summary_names_both_ends():
     made = MIPMinimalEncapsulation(
         original_destination="10.1.1.10", original_source="10.5.5.5"
