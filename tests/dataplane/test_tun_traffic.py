@@ -19,6 +19,7 @@ from dataplane.world import (
     install,
     mn_tunnel,
 )
+from mip_agents.protocol.tunnel import Form
 from scapy_mip.const import Encapsulation
 from support.netns import isolated
 
@@ -248,7 +249,7 @@ def test_each_copy_has_the_form_that_was_asked_for() -> None:
     tunnel = ha_tunnel(
         peers=(ETH0, WLAN0, third),
         encapsulation=forms[-1],
-        peer_encapsulations=forms,
+        peer_forms=tuple(map(Form, forms)),
     )
     w.start_ha().call(install, tunnel)
     for care_of, form in zip(tunnel.peers, forms, strict=True):

@@ -28,7 +28,7 @@ from mip_agents.protocol.events import (
     TunnelFailed,
     TunnelReady,
 )
-from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.tunnel import Form, Tunnel
 from scapy_mip.const import Encapsulation
 from support.agents import (
     FA,
@@ -244,7 +244,7 @@ def test_each_simultaneous_binding_has_its_own_encapsulation(first, second):
     running << sends(code=0) << AnnounceAddress(HOME) >> Wait(2)
     running >> asks(care_of_address=B, flags=asked[second])
     tunnel = running.orders[-1].tunnel
-    assert dict(tunnel.forms()) == {A: first, B: second}
+    assert dict(tunnel.forms()) == {A: Form(first), B: Form(second)}
     running << like(Journal) << like(InstallTunnel, tunnel=tunnel)
     assert running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends(code=0)
     # A refresh changes neither the place of a binding nor its form.

@@ -15,6 +15,7 @@ import enum
 from struct import Struct
 from typing import Final, NamedTuple
 
+from mip_agents.protocol.tunnel import Form
 from scapy_mip.const import Encapsulation
 
 OUTER_TTL: Final = 64
@@ -22,6 +23,9 @@ OUTER_TTL: Final = 64
 
 IPV4_HEADER: Final = 20
 GRE_HEADER: Final = 4
+GRE_KEY: Final = 4
+UDP_HEADERS: Final = 12
+"""UDP and the Tunnel Data message (RFC 3519 section 3.3)."""
 MINIMAL_HEADER: Final = 12
 """With the original source; without, it has four octets less."""
 
@@ -38,6 +42,17 @@ ROOM: Final = {form: max(size, IPV4_HEADER) for form, size in OVERHEAD.items()}
 Fragments of a minimal tunnel travel in IP-in-IP (TUN-05). The kernel cuts them to the
 size that it also allows to whole packets, and they must fit, those with DF above all.
 """
+
+
+def room_for(form: Form) -> int:
+    """Return the octets by which inner packets must be smaller than the path allows."""
+    room = ROOM[form.encapsulation]
+    if form.send_key is not None:
+        room += GRE_KEY
+    if form.ports is not None:
+        room += UDP_HEADERS
+    return room
+
 
 _TUNNEL_PROTOCOLS: Final = frozenset(
     (Encapsulation.IPIP, Encapsulation.GRE, Encapsulation.MINIMAL)

@@ -20,7 +20,6 @@ from typing import Final
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.outer import (
-    ROOM,
     Decapsulated,
     Drop,
     Encapsulator,
@@ -29,6 +28,7 @@ from mip_agents.dataplane.outer import (
     is_fragment,
     make_encapsulator,
 )
+from mip_agents.dataplane.pathmtu import bind
 from mip_agents.dataplane.port import Port, widen_buffers
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
@@ -36,12 +36,9 @@ from scapy_mip.const import Encapsulation
 BATCH: Final = 64
 """Packets taken from one source before the others get their turn."""
 
-_IP_MTU = 14
 _IP_RECVERR = 11
 _MSG_ERRQUEUE = 0x2000
 _SO_EE_ORIGIN_ICMP = 2
-_DISCARD_PORT = 9
-_ETHERNET_MTU = 1500
 _SOL_IP = socket.SOL_IP
 
 _Sender = tuple[Encapsulator, socket.socket, tuple[str, int]]
@@ -123,7 +120,9 @@ class PacketPath:
             sock = self._sender(tunnel.interface, tunnel.local)
             senders = [
                 (
-                    make_encapsulator(local, socket.inet_aton(peer), form),
+                    make_encapsulator(
+                        local, socket.inet_aton(peer), form.encapsulation
+                    ),
                     sock,
                     (peer, 0),
                 )
@@ -132,7 +131,10 @@ class PacketPath:
         return Way(
             tunnel=tunnel,
             local=local,
-            peers={socket.inet_aton(peer): int(form) for peer, form in tunnel.forms()},
+            peers={
+                socket.inet_aton(peer): int(form.encapsulation)
+                for peer, form in tunnel.forms()
+            },
             senders=tuple(senders),
         )
 
@@ -313,7 +315,7 @@ class PacketPath:
         )
         try:
             widen_buffers(sock)
-            _bind(sock, interface, local)
+            bind(sock, interface, local)
         except OSError as error:
             sock.close()
             raise _no_local_end(interface, local, error) from error
@@ -338,33 +340,6 @@ def _is_detoured_fragment(packet: Decapsulated, form: int) -> bool:
         and packet.encapsulation == Encapsulation.IPIP
         and is_fragment(packet.inner)
     )
-
-
-def path_mtu(tunnel: Tunnel) -> int:
-    """Return the size of the largest inner packet that fits, by what the kernel knows.
-
-    It asks a connected socket, which makes no netlink request and includes what routers
-    have reported about the path (TUN-04). The smallest of several peers counts.
-    """
-    sizes = []
-    for peer, form in tunnel.forms():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                _bind(sock, tunnel.interface, tunnel.local)
-                sock.connect((peer, _DISCARD_PORT))
-                size = sock.getsockopt(_SOL_IP, _IP_MTU)
-            except OSError:  # no route at this moment
-                size = _ETHERNET_MTU
-        sizes.append(size - ROOM[form])
-    return max(min(sizes, default=_ETHERNET_MTU - ROOM[tunnel.encapsulation]), 68)
-
-
-def _bind(sock: socket.socket, interface: str | None, local: str) -> None:
-    if interface is not None:
-        sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0"
-        )
-    sock.bind((local, 0))
 
 
 def _no_local_end(interface: str | None, local: str, error: OSError) -> DataplaneError:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import BindingRecord
-from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.tunnel import Form, Tunnel
 from scapy_mip.const import LIFETIME_INFINITE, Encapsulation, RequestFlag
 from scapy_mip.ident import difference, seconds
 
@@ -139,7 +139,7 @@ def tunnel_of(
         peers=tuple(binding.care_of_address for binding in bindings),
         encapsulation=forms[-1],
         reverse=any(binding.flags & _T for binding in bindings),
-        peer_encapsulations=forms if len(set(forms)) > 1 else (),
+        peer_forms=tuple(map(Form, forms)) if len(set(forms)) > 1 else (),
     )
 
 

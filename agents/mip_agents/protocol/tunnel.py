@@ -6,6 +6,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scapy_mip.const import Encapsulation
 
@@ -15,6 +16,19 @@ class Role(enum.StrEnum):
 
     HOME_AGENT = "home-agent"
     MOBILE_NODE = "mobile-node"
+
+
+class Form(NamedTuple):
+    """How packets to and from one other end of a tunnel are wrapped."""
+
+    encapsulation: Encapsulation
+    send_key: int | None = None
+    """Key of the GRE packets that we send; None: they have none (RFC 6245)."""
+    receive_key: int | None = None
+    """Key that the other end puts into its GRE packets; None: they have none."""
+    ports: tuple[int, int] | None = None
+    """Our UDP port and that of the other end, where packets travel in Tunnel Data
+    messages (RFC 3519 section 4.2); None: directly in IP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +59,12 @@ class Tunnel:
     receive_only: bool = False
     """Mobile node: packets are taken out of the tunnel but none are sent into it yet,
     as while a request is under way (MN-33)."""
-    peer_encapsulations: tuple[Encapsulation, ...] = ()
-    """Home agent: the encapsulation of each of `peers`, in their order, where they are
-    not all the same (HA-44). Empty: `encapsulation` for all. `encapsulation` is that of
-    the peer that was added last."""
+    peer_forms: tuple[Form, ...] = ()
+    """How packets are wrapped for each of `peers`, in their order, where that is not
+    plain `encapsulation` for all (HA-44). `encapsulation` is that of the peer that was
+    added last."""
 
-    def forms(self) -> Iterator[tuple[str, Encapsulation]]:
-        """Yield each of the other ends with the encapsulation that goes there."""
-        every = self.peer_encapsulations or (self.encapsulation,) * len(self.peers)
+    def forms(self) -> Iterator[tuple[str, Form]]:
+        """Yield each of the other ends with the form of the packets there."""
+        every = self.peer_forms or (Form(self.encapsulation),) * len(self.peers)
         return zip(self.peers, every, strict=True)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How large an inner packet may be, by what the kernel knows of the path (TUN-04)."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from mip_agents.dataplane.outer import room_for
+from mip_agents.protocol.tunnel import Tunnel
+
+ETHERNET_MTU: Final = 1500
+"""Taken for a path of which the kernel knows nothing at this moment."""
+
+LEAST_MTU: Final = 68
+"""What every link carries (RFC 791 section 3.2)."""
+
+_IP_MTU = 14
+_DISCARD_PORT = 9
+
+
+def path_mtu(tunnel: Tunnel) -> int:
+    """Return the size of the largest inner packet that fits, by what the kernel knows.
+
+    It asks a connected socket, which makes no netlink request and includes what routers
+    have reported about the path (TUN-04). The smallest of several peers counts.
+    """
+    sizes = []
+    for peer, form in tunnel.forms():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                bind(sock, tunnel.interface, tunnel.local)
+                sock.connect((peer, _DISCARD_PORT))
+                size = sock.getsockopt(socket.SOL_IP, _IP_MTU)
+            except OSError:  # no route at this moment
+                size = ETHERNET_MTU
+        sizes.append(size - room_for(form))
+    return max(min(sizes), LEAST_MTU)
+
+
+def bind(sock: socket.socket, interface: str | None, local: str) -> None:
+    """Let `sock` send from `local`, through `interface` where there is one.
+
+    :raises OSError: the address is not ours, or the interface is not there.
+    """
+    if interface is not None:
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0"
+        )
+    sock.bind((local, 0))

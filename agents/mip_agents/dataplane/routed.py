@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What all drivers have in common: opening, routes, announcements, sizes, undoing.
+
+A driver adds how packets are carried: it makes what the kernel's routes lead to in
+`_bring_up`, and puts a tunnel into use in `_carry`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Final
+
+from pyroute2 import AsyncIPRoute
+
+from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
+from mip_agents.dataplane.arp import Announcer
+from mip_agents.dataplane.changes import Change, Ledger
+from mip_agents.dataplane.leftovers import lock, remove_leftovers
+from mip_agents.dataplane.pathmtu import path_mtu
+from mip_agents.dataplane.routes import (
+    Entry,
+    forget_unresolved,
+    home_agent_changes,
+    mobile_node_changes,
+)
+from mip_agents.dataplane.statefile import StateFile
+from mip_agents.protocol.tunnel import Role, Tunnel
+
+MTU_LIFETIME: Final = 600.0
+"""Seconds after which a path MTU is looked up again, as the kernel forgets it then."""
+
+_BASE = "port"
+
+
+class RoutedDataplane(ABC):
+    """A driver to which the kernel's routes lead; see `api.Dataplane`."""
+
+    name: str
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        address: str | None = None,
+        home_network: IPv4Network | None = None,
+        home_interface: str | None = None,
+        state_file: Path | None = None,
+    ) -> None:
+        """Prepare the driver; nothing happens before `open`.
+
+        :param address: of a home agent; its interface is the home link
+        :param home_network: of a mobile node: what lies there is reached by tunnel
+        :param home_interface: of a home agent, where it is not that of `address`
+        :param state_file: remembers changed settings, so that they are put back even
+            after a kill; without it only close() puts them back
+        """
+        self._role = role
+        self._address = address
+        self._home_network = home_network
+        self._home_interface = home_interface
+        self._home_index = 0
+        self._state = StateFile(state_file)
+        self._stack = contextlib.AsyncExitStack()
+        self._announcer = Announcer()
+        self._changing = asyncio.Lock()
+        self._tunnels: dict[str, Tunnel] = {}
+        self._mtus: dict[str, int] = {}
+        self._recheck: asyncio.TimerHandle | None = None
+        self._recheck_task: asyncio.Task[None] | None = None
+        self._ledger: Ledger | None = None
+        self._undo_failures: list[str] = []
+
+    # What a driver adds
+
+    @abstractmethod
+    async def _bring_up(self, ipr: AsyncIPRoute) -> list[Change]:
+        """Make what carries packets, with its undo on the stack.
+
+        Return the settings that it needs besides.
+        """
+
+    async def _start(self) -> None:  # noqa: B027  # not every driver has to
+        """Begin to carry packets: all is in place now."""
+
+    @abstractmethod
+    def _entry(self, tunnel: Tunnel) -> Entry:
+        """Return where routes into the tunnel lead to."""
+
+    @abstractmethod
+    async def _carry(self, tunnel: Tunnel) -> None:
+        """Carry packets by `tunnel` from now on, in the place of what was there.
+
+        :raises DataplaneError: nothing has changed then.
+        """
+
+    @abstractmethod
+    async def _drop(self, home_address: str) -> None:
+        """Carry nothing for this home address any more."""
+
+    async def _settled(self) -> None:  # noqa: B027  # not every driver has to
+        """A change is complete: what only an earlier tunnel needed can go."""
+
+    @abstractmethod
+    def counters(self, home_address: str) -> Counters:
+        """See `Dataplane.counters`."""
+
+    @abstractmethod
+    def drops(self) -> DropCounters:
+        """See `Dataplane.drops`."""
+
+    # The rest is the same for all
+
+    @property
+    def netlink_calls(self) -> int:
+        """How many requests changed, or tried to change, the kernel since `open`."""
+        return self._ledger.calls if self._ledger else 0
+
+    @property
+    def undo_failures(self) -> list[str]:
+        """What could not be undone, in the kernel's words; empty is normal."""
+        return self._undo_failures
+
+    async def open(self) -> None:
+        """See `Dataplane.open`."""
+        try:
+            await self._open()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, OSError):
+                raise DataplaneError(
+                    f"no raw sockets: {error.strerror}; run with CAP_NET_RAW and "
+                    "CAP_NET_ADMIN, as root or in a user namespace"
+                ) from error
+            raise
+
+    async def _open(self) -> None:
+        self._stack.enter_context(lock(self._role))
+        ipr = AsyncIPRoute()
+        self._stack.callback(ipr.close)
+        await ipr.setup_endpoint()
+        self._state.load()
+        self._state.restore_all()
+        await remove_leftovers(ipr, self._role)
+        if self._role is Role.HOME_AGENT:
+            await self._find_home_link(ipr)
+        settings = await self._bring_up(ipr)
+        self._ledger = Ledger(ipr, self._role, self._state)
+        self._undo_failures = self._ledger.failures
+        self._stack.push_async_callback(self._ledger.undo_all)
+        await self._ledger.settle(_BASE, settings)
+        await self._start()
+
+    async def _find_home_link(self, ipr: AsyncIPRoute) -> None:
+        """Find the interface of a home agent's address, by which the home link is."""
+        if self._home_interface is None:
+            async for entry in await ipr.addr("dump", family=socket.AF_INET):
+                if entry.get_attr("IFA_LOCAL") == self._address:
+                    self._home_index = entry["index"]
+        else:
+            with contextlib.suppress(OSError):
+                self._home_index = socket.if_nametoindex(self._home_interface)
+        if not self._home_index:
+            where = self._home_interface or f"with the address {self._address}"
+            raise DataplaneError(
+                f"no interface {where}: configure the home agent's address first"
+            )
+        self._home_interface = socket.if_indextoname(self._home_index)
+
+    async def install(self, tunnel: Tunnel) -> None:
+        """See `Dataplane.install`."""
+        async with self._changing:
+            await self._install(tunnel)
+
+    async def _install(self, tunnel: Tunnel) -> None:
+        ledger = self._opened()
+        home = tunnel.home_address
+        if self._role is Role.MOBILE_NODE:
+            others = self._tunnels.keys() - {home}
+            if others:
+                raise DataplaneError(
+                    f"{home}: the home address {others.pop()} is in use; remove it "
+                    "first"
+                )
+        mtu = path_mtu(tunnel)
+        old = self._tunnels.get(home)
+        # Packets first, so that there is a tunnel when the routes lead to it.
+        if old != tunnel:
+            await self._carry(tunnel)
+        elif self._mtus.get(home) == mtu:
+            return
+        self._tunnels[home] = tunnel
+        try:
+            await ledger.settle(home, await self._wanted(tunnel, mtu))
+        except BaseException:
+            if old is None:
+                del self._tunnels[home]
+                await self._drop(home)
+            else:
+                self._tunnels[home] = old
+                await self._carry(old)
+            raise
+        finally:
+            await self._settled()
+        self._mtus[home] = mtu
+
+    async def remove(self, home_address: str) -> None:
+        """See `Dataplane.remove`."""
+        async with self._changing:
+            ledger = self._opened()
+            self._announcer.cancel(home_address)
+            old = self._tunnels.pop(home_address, None)
+            await ledger.settle(home_address, ())
+            self._mtus.pop(home_address, None)
+            if old is not None:
+                await self._drop(home_address)
+                await self._settled()
+                if old.interface is not None:
+                    await forget_unresolved(ledger.ipr, old.interface)
+
+    async def announce(
+        self, address: str, interface: str | None = None, mac: str | None = None
+    ) -> None:
+        """See `Dataplane.announce`."""
+        link = interface or self._home_interface
+        if link is None:
+            raise DataplaneError(f"on which interface is {address} to be announced?")
+        self._announcer.announce(link, address, mac)
+
+    def tunnels(self) -> Iterable[Tunnel]:
+        """See `Dataplane.tunnels`."""
+        return list(self._tunnels.values())
+
+    async def close(self) -> None:
+        """See `Dataplane.close`."""
+        if self._recheck is not None:
+            self._recheck.cancel()
+        if self._recheck_task is not None:  # soon done, and better not half
+            await asyncio.gather(self._recheck_task, return_exceptions=True)
+            self._recheck_task = None
+        self._announcer.close()
+        async with self._changing:
+            await self._stack.aclose()
+            self._tunnels.clear()
+            self._mtus.clear()
+            self._ledger = None
+
+    def _opened(self) -> Ledger:
+        if self._ledger is None:
+            raise DataplaneError("the data plane is closed: call open() first")
+        return self._ledger
+
+    async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
+        """Return what the kernel has to have for a tunnel.
+
+        :param mtu: size of the largest inner packet
+        """
+        entry = self._entry(tunnel)
+        if self._role is Role.HOME_AGENT:
+            return home_agent_changes(tunnel, mtu, entry, self._home_index)
+        return await mobile_node_changes(
+            tunnel, mtu, entry, self._opened(), self._home_network
+        )
+
+    # Path MTU (TUN-04)
+
+    def _path_changed(self) -> None:
+        """A router reported a smaller MTU; look the sizes up again, soon and later."""
+        if self._recheck_task is None or self._recheck_task.done():
+            loop = asyncio.get_running_loop()
+            self._recheck_task = loop.create_task(self._check_sizes())
+            if self._recheck is not None:
+                self._recheck.cancel()
+            self._recheck = loop.call_later(MTU_LIFETIME, self._path_changed)
+
+    async def _check_sizes(self) -> None:
+        for tunnel in self.tunnels():
+            with contextlib.suppress(DataplaneError):  # the next packet tries again
+                await self.install(tunnel)

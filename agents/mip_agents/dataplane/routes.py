@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a tunnel wants of the kernel besides carrying its packets: routes and the like.
+
+It is the same for all drivers, which differ in where the routes lead to: their `Entry`.
+
+A home agent has one host route and one proxy neighbour for each home address. A mobile
+node has its home address, a routing table of its own and four policy rules:
+
+    4340  from HOME                              -> our table
+    4341  from (not chosen yet) to HOME NETWORK  -> our table
+    4342  from (not chosen yet)                  -> main, without its default routes
+    4343  from (not chosen yet)                  -> our table
+
+So what is bound to the home address, and what is bound to none and goes beyond the
+visited link, uses the home address; what is bound to a care-of address, and the outer
+packets themselves, goes by the main table, in which nothing is touched. The second rule
+stands because the connected route of the home network may outlive its link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ndmsg import NUD_FAILED, NUD_INCOMPLETE
+
+from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.changes import (
+    LOOPBACK,
+    MAIN_TABLE,
+    Change,
+    Ledger,
+    LocalAddress,
+    Proxy,
+    Route,
+    Rule,
+    Setting,
+)
+from mip_agents.dataplane.outer import room_for
+from mip_agents.protocol.tunnel import Form, Tunnel
+
+TABLE: Final = 434
+"""Routing table of a mobile node's own routes."""
+
+PRIORITIES: Final = range(4340, 4344)
+"""Of a mobile node's policy rules, in the order above."""
+
+_ANY = "0.0.0.0"
+_UNRESOLVED = NUD_INCOMPLETE | NUD_FAILED
+
+
+class Entry(NamedTuple):
+    """Where the kernel hands over what is to go into a tunnel."""
+
+    ifindex: int
+    gateway: str | None
+    """Next hop; None: the interface has no neighbours."""
+
+
+def home_agent_changes(
+    tunnel: Tunnel, mtu: int, entry: Entry, home_index: int
+) -> list[Change]:
+    """Return what a home agent wants for one home address.
+
+    :param mtu: size of the largest inner packet
+    :param home_index: of the home link's interface; that of `lo` for a virtual network
+    """
+    wanted: list[Change] = [
+        Route(
+            destination=f"{tunnel.home_address}/32",
+            ifindex=entry.ifindex,
+            gateway=entry.gateway,
+            mtu=mtu,
+        )
+    ]
+    if home_index != LOOPBACK:  # a virtual home network has no neighbours
+        wanted.append(Proxy(address=tunnel.home_address, ifindex=home_index))
+    return wanted
+
+
+async def mobile_node_changes(
+    tunnel: Tunnel, mtu: int, entry: Entry, ledger: Ledger, home: IPv4Network | None
+) -> list[Change]:
+    """Return what a mobile node wants for its home address.
+
+    :param mtu: size of the largest inner packet
+    :param home: the home network, which is reached by tunnel
+    :raises DataplaneError: there is no way to send
+    """
+    address = tunnel.home_address
+    wanted: list[Change] = []
+    on_loopback = LocalAddress(address=address)
+    if ledger.has(address, on_loopback) or not _is_local(address):
+        wanted.append(on_loopback)
+    native = await _default_route(ledger.ipr, tunnel)
+    if native is None and tunnel.gateway and tunnel.interface:
+        native = Entry(socket.if_nametoindex(tunnel.interface), tunnel.gateway)
+        wanted += [
+            Route(
+                destination=f"{peer}/32",
+                ifindex=native.ifindex,
+                gateway=native.gateway,
+            )
+            for peer in tunnel.peers
+        ]
+    if tunnel.receive_only:
+        return wanted
+    way = entry
+    if not tunnel.reverse:
+        if native is None:
+            where = f" through {tunnel.interface}" if tunnel.interface else ""
+            raise DataplaneError(
+                f"{address}: no default route{where} to send without a reverse "
+                "tunnel; add one, or ask for a reverse tunnel"
+            )
+        way = native
+        mtu += room_for(Form(tunnel.encapsulation))
+    wanted.append(
+        Route(
+            destination=f"{_ANY}/0",
+            table=TABLE,
+            ifindex=way.ifindex,
+            gateway=way.gateway,
+            mtu=mtu,
+            source=address,
+        )
+    )
+    return wanted + _rules(address, home)
+
+
+def _rules(address: str, home: IPv4Network | None) -> list[Change]:
+    """Return the policy rules of a mobile node."""
+    bound, network, connected, unbound = PRIORITIES
+    rules: list[Change] = [Rule(priority=bound, source=address, table=TABLE)]
+    if home is not None:
+        rules.append(
+            Rule(
+                priority=network,
+                source=_ANY,
+                destination=str(home),
+                table=TABLE,
+                local=True,
+            )
+        )
+    return [
+        *rules,
+        Rule(
+            priority=connected,
+            source=_ANY,
+            table=MAIN_TABLE,
+            suppress_default=True,
+            local=True,
+        ),
+        Rule(priority=unbound, source=_ANY, table=TABLE, local=True),
+    ]
+
+
+async def _default_route(ipr: AsyncIPRoute, tunnel: Tunnel) -> Entry | None:
+    """Return where the main table's default route leads to.
+
+    Only one through the tunnel's interface counts, where the tunnel has one.
+    """
+    best: Any = None
+    async for route in await ipr.route("dump", family=socket.AF_INET, table=MAIN_TABLE):
+        if route["dst_len"] or not _leaves_by(route, tunnel.interface):
+            continue
+        if best is None or _metric(route) < _metric(best):
+            best = route
+    if best is None:
+        return None
+    return Entry(best.get_attr("RTA_OIF"), best.get_attr("RTA_GATEWAY"))
+
+
+def _leaves_by(route: Any, interface: str | None) -> bool:
+    index = route.get_attr("RTA_OIF")
+    if index is None:
+        return False
+    return interface is None or socket.if_indextoname(index) == interface
+
+
+def _metric(route: Any) -> int:
+    return route.get_attr("RTA_PRIORITY") or 0
+
+
+async def default_interfaces(ipr: AsyncIPRoute) -> list[str]:
+    """Return the interfaces of the default routes, where tunnel packets come in."""
+    names = []
+    async for route in await ipr.route("dump", family=socket.AF_INET, table=MAIN_TABLE):
+        index = route.get_attr("RTA_OIF")
+        if route["dst_len"] == 0 and index is not None:
+            names.append(socket.if_indextoname(index))
+    return names
+
+
+def _is_local(address: str) -> bool:
+    """Tell whether an interface that is up holds `address`."""
+    if Path("/proc/sys/net/ipv4/ip_nonlocal_bind").read_text().strip() != "0":
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+async def forget_unresolved(ipr: AsyncIPRoute, interface: str) -> None:
+    """Delete the neighbours that an interface asked for in vain.
+
+    Without a route, packets bound to an interface are taken to be for its own link.
+    Those that we sent while it had lost its link left an entry for the home agent; on a
+    return home, where that is a neighbour indeed, the next message would wait behind it
+    until the kernel asks again, a second after it asked last.
+    """
+    with contextlib.suppress(OSError, NetlinkError):  # the interface may be gone
+        index = socket.if_nametoindex(interface)
+        async for entry in await ipr.neigh(
+            "dump", family=socket.AF_INET, ifindex=index
+        ):
+            if entry["state"] & _UNRESOLVED and entry["ifindex"] == index:
+                await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
+
+
+def no_reverse_path_filter(port: str) -> Setting:
+    """Let the port deliver packets whose way back is another interface.
+
+    The kernel takes the larger of the setting for all interfaces and the one for this,
+    so that where filtering is on for all, only "loose" (2) is weaker than "strict" (1).
+    """
+    general = Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text().strip()
+    value = "0" if general == "0" else "2"
+    return Setting(kind="sysctl", key=f"conf/{port}/rp_filter", value=value)
