@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,7 +14,22 @@ from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.protocol.tunnel import Role
 
-NAMES: Final = ("auto", "tun", "none")
+
+class Driver(NamedTuple):
+    """One way to carry packets."""
+
+    problem: Callable[[], str | None]
+    """Says why it cannot work here."""
+    make: Callable[..., Dataplane]
+    """Takes the arguments of `RoutedDataplane`."""
+
+
+DRIVERS: Final[dict[str, Driver]] = {
+    "tun": Driver(probe.tun_driver_problem, TunDataplane),
+}
+"""By name, the fastest first."""
+
+NAMES: Final = ("auto", *DRIVERS, "none")
 """What the key may say."""
 
 
@@ -39,23 +55,28 @@ def create(
     carries nothing must have been asked for.
     :raises DataplaneError: the name is unknown, or no driver works here.
     """
-    if name == "none":
-        return Selection(RecorderDataplane(), [("tun", "not asked for")])
     if name not in NAMES:
         raise DataplaneError(
             f"unknown data plane {name!r}; use one of {', '.join(NAMES)}"
         )
-    problem = probe.tun_driver_problem()
-    if problem is not None:
-        raise DataplaneError(
-            f"no data plane works here (tun: {problem}): run as root, with "
-            'CAP_NET_ADMIN and CAP_NET_RAW, or set dataplane = "none"'
-        )
-    tun = TunDataplane(
-        role,
-        address=address,
-        home_network=home_network,
-        home_interface=home_interface,
-        state_file=state_file,
+    asked = DRIVERS if name == "auto" else [name] if name in DRIVERS else []
+    passed_over: list[tuple[str, str]] = []
+    for candidate, driver in DRIVERS.items():
+        problem = driver.problem() if candidate in asked else "not asked for"
+        if problem is None:
+            made = driver.make(
+                role,
+                address=address,
+                home_network=home_network,
+                home_interface=home_interface,
+                state_file=state_file,
+            )
+            return Selection(made, passed_over)
+        passed_over.append((candidate, problem))
+    if name == "none":
+        return Selection(RecorderDataplane(), passed_over)
+    reasons = "; ".join(f"{one}: {why}" for one, why in passed_over if one in asked)
+    raise DataplaneError(
+        f"no data plane works here ({reasons}): run as root, with "
+        'CAP_NET_ADMIN and CAP_NET_RAW, or set dataplane = "none"'
     )
-    return Selection(tun, [])
