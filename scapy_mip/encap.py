@@ -44,6 +44,72 @@ def protocol_of(payload: Any) -> int | None:
     return protocol
 
 
+LAYERS_MAX = 32
+"""How many layers may be in front of what a tunnel dissects, and from it to the next.
+
+A header of a tunnel has as few as four bytes: a datagram holds thousands of them, far
+more than Python can go down, in building and copying too.
+"""
+
+
+class Tunnel(Packet):
+    """A layer with a packet of another protocol inside, which it names by its number.
+
+    Bytes that the layer of that protocol raises on, or that go on nesting beyond
+    `LAYERS_MAX`, stay bytes: whoever filled the tunnel decides on them.
+    """
+
+    protocol_field = "protocol"
+    """The field with the protocol number; it sets itself for what `/` puts behind."""
+
+    def add_payload(self, payload: Packet | bytes) -> None:
+        """Take the payload and its protocol number."""
+        super().add_payload(payload)
+        protocol = protocol_of(self.payload)
+        if protocol is not None:
+            self.overloaded_fields = {self.protocol_field: protocol}
+
+    def guess_payload_class(self, payload: bytes) -> type[Packet]:
+        """Take what `IP` would take for the protocol."""
+        known = layer_of(self.getfieldval(self.protocol_field), payload)
+        return known or super().guess_payload_class(payload)
+
+    def do_dissect_payload(self, s: bytes) -> None:
+        """Dissect what is inside, or keep it as bytes."""
+        if s and not self._dissected(s):
+            self.remove_payload()
+            self.add_payload(conf.raw_layer(s, _internal=1, _underlayer=self))
+
+    def _dissected(self, inside: bytes) -> bool:
+        in_front = self.underlayer
+        for _layer in range(LAYERS_MAX):
+            if in_front is None:
+                break
+            in_front = in_front.underlayer
+        else:
+            return False
+        try:
+            super().do_dissect_payload(inside)
+        except Exception:  # noqa: BLE001  # of Scapy's layers, under `debug_dissector`
+            return False
+        behind = self.payload
+        for _layer in range(LAYERS_MAX):
+            if isinstance(behind, NoPayload | Tunnel):
+                return True
+            behind = behind.payload
+        return False
+
+    def hashret(self) -> bytes:
+        """Let the payload tell."""
+        return self.payload.hashret()
+
+    def answers(self, other: Packet) -> bool:
+        """Let the payloads tell."""
+        return isinstance(other, type(self)) and bool(
+            self.payload.answers(other.payload)
+        )
+
+
 class SourceBit(BitField):
     """Whether the original source is there; None is filled in when building."""
 
@@ -57,7 +123,7 @@ class SourceBit(BitField):
         return super().i2m(pkt, x)
 
 
-class MIPMinimalEncapsulation(Packet):
+class MIPMinimalEncapsulation(Tunnel):
     """The minimal forwarding header, of 8 or, with the source, 12 bytes. RFC 2004 3.
 
     The outer IP header is the original one with another protocol, destination and,
@@ -104,22 +170,12 @@ class MIPMinimalEncapsulation(Packet):
     def do_build_payload(self) -> bytes:
         """Build a payload behind the original header, whose addresses UDP sums up."""
         payload = self.payload
-        if isinstance(payload, NoPayload) or payload.raw_packet_cache is not None:
+        plain = isinstance(payload, NoPayload | conf.raw_layer)
+        if plain or payload.raw_packet_cache is not None:
             return super().do_build_payload()
         header = self._original_header()
         header.add_payload(payload.copy())
-        return header.build()[_IP_HEADER_BYTES:]
-
-    def add_payload(self, payload: Packet | bytes) -> None:
-        """Take the payload and its protocol number."""
-        super().add_payload(payload)
-        protocol = protocol_of(self.payload)
-        if protocol is not None:
-            self.overloaded_fields = {"protocol": protocol}
-
-    def guess_payload_class(self, payload: bytes) -> type[Packet]:
-        """Take what `IP` would take for the protocol."""
-        return layer_of(self.protocol, payload) or super().guess_payload_class(payload)
+        return header.do_build()[_IP_HEADER_BYTES:]  # any padding comes last
 
     def _outer(self) -> IP | None:
         """Return the nearest IP header in front, if there is one."""
@@ -149,16 +205,6 @@ class MIPMinimalEncapsulation(Packet):
                 header.setfieldval(name, outer.getfieldval(name))
         header.add_payload(bytes(self.payload))
         return IP(header.build())
-
-    def hashret(self) -> bytes:
-        """Let the payload tell."""
-        return self.payload.hashret()
-
-    def answers(self, other: Packet) -> bool:
-        """Let the payloads tell."""
-        return isinstance(other, MIPMinimalEncapsulation) and bool(
-            self.payload.answers(other.payload)
-        )
 
     def mysummary(self) -> str:
         """Say where the packet was going."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import GRE
-from scapy.packet import Raw, fuzz
+from scapy.packet import Padding, Raw, fuzz
 from scapy.utils import checksum
 
 from scapy_mip import _bindings
@@ -215,6 +215,17 @@ def test_damaged_headers_never_raise_and_keep_their_bytes():
         received.summary()
         if MIPMinimalEncapsulation in received:
             assert received[MIPMinimalEncapsulation].original_packet.proto == 254
+
+
+def test_padding_behind_what_is_inside_is_sent_once():
+    made = MIPMinimalEncapsulation(original_destination="10.1.1.10")
+    data = bytes(made / UDP(sport=5, dport=6, len=8) / Raw(b"behind"))
+    received = MIPMinimalEncapsulation(data)
+    assert received[Padding].load == b"behind"
+    assert bytes(received) == data
+    received.clear_cache()
+    received[UDP].dport = 7
+    assert bytes(received) == data[:10] + bytes([0, 7]) + data[12:]
 
 
 def test_protocol_55_is_given_back_and_taken_again():
