@@ -120,7 +120,7 @@ def random_value(field: Any, rng: random.Random) -> Any:
     if isinstance(field, StrField):
         return rng.randbytes(rng.randrange(24))
     if isinstance(field, IPField):
-        return str(ipaddress.IPv4Address(rng.getrandbits(32)))
+        return random_address(rng)
     if isinstance(field, IP6Field):
         return str(ipaddress.IPv6Address(rng.getrandbits(128)))
     if isinstance(field, MACField):
@@ -129,13 +129,18 @@ def random_value(field: Any, rng: random.Random) -> Any:
     return rng.getrandbits(bits)
 
 
+def random_address(rng: random.Random) -> str:
+    """Make an IPv4 address."""
+    return str(ipaddress.IPv4Address(rng.getrandbits(32)))
+
+
 def random_record(rng: random.Random) -> MIPRoutePrefixRecord:
     """Make one record of type 50."""
     if rng.random() < 0.4:
         return MIPRoutePrefixRecord(
             flags="M",
             plen_or_info=rng.randrange(2),
-            home_address=str(ipaddress.IPv4Address(rng.getrandbits(32))),
+            home_address=random_address(rng),
         )
     length, delta = rng.randrange(33), rng.random() < 0.4
     return MIPRoutePrefixRecord(
@@ -257,9 +262,7 @@ def random_extension(rng: random.Random) -> MIPExtension:
 
 def random_message(rng: random.Random) -> MIPMessage:
     """Make a request or a reply with up to five extensions."""
-    addresses = [
-        str(ipaddress.IPv4Address(rng.getrandbits(32))) for _address in range(3)
-    ]
+    addresses = [random_address(rng) for _address in range(3)]
     common = {
         "lifetime": rng.getrandbits(16),
         "home_address": addresses[0],
