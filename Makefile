@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
 TEST_OPTIONS ?=
 
-.PHONY: help demo test test-pythons lint format bench clean
+.PHONY: help demo test test-pythons lint format tables bench clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -30,6 +30,9 @@ lint: $(VENV)/dev.stamp  ## formatting, style, types, direction of imports
 format: $(VENV)/dev.stamp  ## format the code
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+
+tables: $(VENV)/dev.stamp  ## write the generated tables of the README
+	@PYTHONPATH=tests $(BIN)/python -m support.readme_tables
 
 bench: $(VENV)/dev.stamp  ## measure against the rivals, side by side
 	@$(BIN)/mip bench

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support import readme_tables
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -97,3 +99,9 @@ def test_the_lab_sheets_run_from_top_to_bottom(sheet):
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_the_table_of_dissectors_is_what_is_decoded():
+    text = readme_tables.README.read_text(encoding="utf-8")
+    assert readme_tables.with_table(text) == text, "run: make tables"
+    assert len(readme_tables.table().splitlines()) < 40

@@ -1,16 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where tshark is known to be wrong; one that has been mended passes unexpectedly.
 
-W numbers are those of the project's list of dissectors' bugs, in short:
-
-W1: messages other than 1, 3, 4, 7, 15: their header is walked as extensions
-W2: padding (0) is read as type and length
-W3: type 37 has an 8-bit length and then the body of type 38
-W4: types of the long format, but 36, 38, 47: the subtype is taken for the length
-W5: type 139 is read in the short format
-W6: an unknown subtype of type 148 ends the walk
-W7: text is read as ASCII where RFC 4917 and RFC 4282 say UTF-8
-W12: tunnel data is IP whatever its next header says
+The W numbers are those of `tests/data/dissectors.toml`.
 """
 
 import random
@@ -32,28 +23,33 @@ from scapy_mip.all import (
 from scapy_mip.base import MIPMessage, message_classes
 from scapy_mip.extensions.base import extension_classes
 from support import oracle
+from support.readme_tables import dissectors
 from support.strategies import random_instance
 
 pytestmark = oracle.needs_tshark
 
+BUGS = dissectors()["bugs"]
+KNOWN = dissectors()["wireshark"]
+
+
+def misread(table):
+    """Return the bug's number by what it concerns."""
+    wrong = KNOWN[table]["wrong"]
+    return {key: number for number, keys in wrong.items() for key in keys}
+
+
 RIGHT_MESSAGE, RIGHT_EXTENSION = 7, 132
 """Read rightly: they show that the tests below can pass."""
 LAST = MIPMHAE(spi=256, authenticator=bytes(range(16)))
-MESSAGES = dict.fromkeys([*range(16, 28), 255], "W1")
-EXTENSIONS = {
-    0: "W2",
-    37: "W3",
-    **dict.fromkeys([40, 41, 42, 43, 48, 50, 127, 154], "W4"),
-    139: "W5",
-    148: "W6",
-}
+MESSAGES = misread("message")
+EXTENSIONS = misread("extension") | {148: "W6"}
 TEXTS = {"mip.nai": MIPNAI(nai="jürgen@example.org"), "mip.ext.msgstr.text": None}
 TEXTS["mip.ext.msgstr.text"] = MIPMessageString(text="später")
 ENDS = {"src": "10.1.1.1", "dst": "10.1.1.2"}
 TUNNELLED = {
-    "gre": GRE() / IP(**ENDS) / UDP(),
-    "ipv6": IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(),
-    "mobile": MIPMinimalEncapsulation(original_destination="10.1.1.2") / UDP(),
+    47: GRE() / IP(**ENDS) / UDP(),
+    41: IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(),
+    55: MIPMinimalEncapsulation(original_destination="10.1.1.2") / UDP(),
 }
 
 
@@ -86,8 +82,8 @@ def seen():
             for name, one in TEXTS.items()
         },
         **{
-            ("tunnel", name): MIPTunnelData() / inner
-            for name, inner in TUNNELLED.items()
+            ("tunnel", header): MIPTunnelData() / inner
+            for header, inner in TUNNELLED.items()
         },
     }
     shown = oracle.decoded(oracle.framed(one) for one in made.values())
@@ -97,7 +93,8 @@ def seen():
 def known(table):
     return [
         pytest.param(
-            key, marks=pytest.mark.xfail(strict=True, reason=f"tshark: {number}")
+            key,
+            marks=pytest.mark.xfail(strict=True, reason=f"{number}: {BUGS[number]}"),
         )
         for key, number in table.items()
     ]
@@ -126,8 +123,8 @@ def test_text_is_read_as_utf8(seen, name):
     assert seen["text", name].values(name) == [getattr(TEXTS[name], own)]
 
 
-@pytest.mark.parametrize("name", known(dict.fromkeys(TUNNELLED, "W12")))
-def test_tunnel_data_is_dissected_by_its_next_header(seen, name):
-    protocols = seen["tunnel", name].protocols
+@pytest.mark.parametrize("header", known(misread("inside")))
+def test_tunnel_data_is_dissected_by_its_next_header(seen, header):
+    protocols = seen["tunnel", header].protocols
     assert protocols[protocols.index("mip") + 1] != "ip"
-    assert seen["tunnel", name].is_clean
+    assert seen["tunnel", header].is_clean

@@ -80,6 +80,7 @@ def compare(ours, shown):
     assert values("icmp.num_addrs") == [str(ours.num_addrs)]
     assert values("icmp.addr_entry_size") == [str(ours.addr_entry_size)]
     assert values("icmp.lifetime") == [str(ours.lifetime)]
+    assert values("icmp.router_address") == [one.router_address for one in ours.entries]
     assert values("icmp.pref_level") == [
         str(one.preference_level) for one in ours.entries
     ]

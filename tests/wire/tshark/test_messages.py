@@ -12,6 +12,7 @@ from scapy_mip import ident
 from scapy_mip.all import MIPFHAE, MIPMHAE, MIPRRP, MIPRRQ, RequestFlag
 from scapy_mip.base import message_classes
 from support import oracle
+from support.readme_tables import dissectors
 
 pytestmark = oracle.needs_tshark
 
@@ -76,6 +77,12 @@ def seen():
         oracle.framed(message, **ports.get(type(message), {})) for message in made
     )
     return list(zip(made, shown, strict=True))
+
+
+def test_every_message_is_compared_or_known_to_be_misread():
+    known = dissectors()["wireshark"]["message"]
+    assert sorted(FIELDS) == sorted(known["full"])
+    assert sorted([*FIELDS, *known["wrong"]["W1"]]) == sorted(message_classes())
 
 
 @pytest.mark.parametrize("number", FIELDS)
