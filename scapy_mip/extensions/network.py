@@ -195,7 +195,13 @@ def _flow_fields(plus: int) -> list[Any]:
     return [
         ByteEnumField("action", 1, FLOW_ACTIONS),
         FieldLenField("bid_count", None, fmt="B", count_of="bids"),
-        FieldListField("bids", [], ByteField("", 0), count_from=lambda p: p.bid_count),
+        FieldListField(
+            "bids",
+            [],
+            ByteField("", 0),
+            count_from=lambda p: p.bid_count,
+            max_count=0xFF,
+        ),
         ByteEnumField("ts_format", 1, TRAFFIC_SELECTOR_FORMATS),
         SelectorField(plus),
     ]

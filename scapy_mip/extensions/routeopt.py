@@ -199,6 +199,41 @@ def prefix_records(
     return records
 
 
+def record_end(data: bytes, start: int, stop: int) -> int | None:
+    """Return where the record at `start` ends, None where it is cut short."""
+    head, at = data[start], start + 1
+    if head & 0x40:
+        at += 4
+    else:
+        at += prefix_bytes(head & 0x3F, bool(head & 0x80))
+        realm = realm_end(data, at, stop)
+        if realm is None:
+            return None
+        at = realm
+    return at if at <= stop else None
+
+
+class RecordListField(PacketListField):
+    """Records up to the end that the extension's `length` states.
+
+    Each is cut out before it is dissected: Scapy hands all that is left to every one,
+    which keeps a copy of it, and stops at `conf.max_list_count`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, [], MIPRoutePrefixRecord)
+
+    def getfield(self, pkt: Packet, s: bytes) -> tuple[bytes, list[Any]]:
+        """Dissect record by record; one that is cut short takes what is left."""
+        stop = min(max(pkt.length, 0), len(s))
+        records, at = [], 0
+        while at < stop:
+            end = record_end(s, at, stop) or stop
+            records.append(MIPRoutePrefixRecord(s[at:end], _parent=pkt))
+            at = end
+        return s[stop:], records
+
+
 @register_extension
 class MIPRouteOptimizationData(MIPExtension):
     """Route Optimization Prefix Advertisement extension. RFC 6521 section 5.5."""
@@ -211,12 +246,7 @@ class MIPRouteOptimizationData(MIPExtension):
         ExtensionTypeField(ExtensionType.ROUTE_OPTIMIZATION_DATA),
         ByteField("subtype", 1),
         LengthField(of="records", fmt="H"),
-        PacketListField(
-            "records",
-            [],
-            MIPRoutePrefixRecord,
-            length_from=lambda pkt: pkt.length,
-        ),
+        RecordListField("records"),
     ]
 
     def networks(self) -> list[tuple[str, IPv4Network, str]]:
@@ -245,13 +275,7 @@ class MIPRouteOptimizationData(MIPExtension):
             return False
         at = start + cls.header_size
         while at < end:
-            head = data[at]
-            at += 1
-            if head & 0x40:
-                at += 4
-                continue
-            at += prefix_bytes(head & 0x3F, bool(head & 0x80))
-            following = realm_end(data, at, end)
+            following = record_end(data, at, end)
             if following is None:
                 return False
             at = following

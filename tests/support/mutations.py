@@ -239,35 +239,37 @@ def forget_bytes(packet: Packet) -> None:
 @functools.cache
 def adversarial(size: int) -> dict[str, tuple[Any, bytes]]:
     """Return datagrams of about `size` bytes that cost as much as they can."""
-    raw = bytes
-    request = raw(message_classes()[1]())
-    advertisement = raw(MIPAgentAdvertisement())
-    options = raw([41, 0, 0, 0, 6, 0, 0, 0])
-    address = raw(3) + raw([1])
-    udp = raw([0, 5, 1, 178, 255, 255, 0, 0])
-    ip = raw(IP(src="10.0.0.1", dst="10.0.0.2", proto=4, len=size))
-    chained = raw(MIPMinimalEncapsulation(protocol=55))
-    patterns = {
-        "padding": (MIP, request, b"\0"),
-        "two-byte extensions": (MIP, request, raw([200, 0])),
-        "two-byte extensions of a known type": (MIP, request, raw([131, 0])),
-        "long extensions": (MIP, request, raw([127, 0, 0, 0])),
-        "subtypes": (MIP, request, raw([152, 2, 1, 0])),
-        "lists of addresses": (MIP, request, raw([136, 5, 1]) + address),
-        "vendors": (MIP, request, raw([134, 8, 0, 0, 0, 0, 0, 9, 0, 1])),
-        "records": (MIP, request + raw([50, 1]) + raw([255, 255]), raw([0, 0, 0])),
-        "lengths that lie": (MIP, request, raw([32, 255])),
-        "padding of advertisements": (MIPICMP, advertisement, b"\0"),
-        "extensions of advertisements": (MIPICMP, advertisement, raw([24, 0])),
-        "options": (MIPICMP, options, raw([21, 1, 1, 0, 0, 0, 0, 0])),
-        "tunnel data in tunnel data": (MIP, b"", raw([4, 17, 0, 0]) + udp),
-        "headers of tunnel data": (MIP, b"", raw([4, 4, 0, 0])),
-        "minimal in minimal": (MIPMinimalEncapsulation, b"", chained),
-        "minimal in tunnel data": (MIP, raw([4, 55, 0, 0]), chained),
-        "IP in IP in tunnel data": (MIP, raw([4, 4, 0, 0]), ip),
-        "IP in IP in minimal": (MIPMinimalEncapsulation, raw([4]) + chained[1:], ip),
+    request = bytes(message_classes()[1]())
+    advertisement = bytes(MIPAgentAdvertisement())
+    records = bytes([50, 1]) + ((size - 28) // 14 * 14).to_bytes(2, "big")
+    ip = bytes(IP(src="10.0.0.1", dst="10.0.0.2", proto=4, len=size))
+    minimal_55 = bytes(MIPMinimalEncapsulation(protocol=55))
+    minimal_4 = bytes(MIPMinimalEncapsulation(protocol=4))
+    data_4, data_55 = (bytes(MIPTunnelData(next_header=one)) for one in (4, 55))
+    data_udp = "04110000 000501b2ffff0000"
+    patterns: dict[str, tuple[Any, bytes, str | bytes]] = {
+        "padding": (MIP, request, "00"),
+        "unknown extensions": (MIP, request, "c800"),
+        "empty names": (MIP, request, "8300"),
+        "long extensions": (MIP, request, "7f000000"),
+        "long types sent short": (MIP, request, "2f020101"),
+        "subtypes": (MIP, request, "98020300"),
+        "lists of addresses": (MIP, request, "3106030001020304"),
+        "items of vendors": (MIP, request, "860a00000000 0009000e0005"),
+        "records": (MIP, request + records, "180a0101 086162636465666768 00"),
+        "lengths up to the end": (MIP, request, "20ff"),
+        "padding of advertisements": (MIPICMP, advertisement, "00"),
+        "extensions of advertisements": (MIPICMP, advertisement, "1800"),
+        "options": (MIPICMP, bytes([41, 0, 0, 0, 6, 0, 0, 0]), "1501010000000000"),
+        "tunnel data in tunnel data": (MIP, b"", data_udp),
+        "headers of tunnel data": (MIP, b"", "04040000"),
+        "minimal in minimal": (MIPMinimalEncapsulation, b"", minimal_55),
+        "minimal in tunnel data": (MIP, data_55, minimal_55),
+        "IP in IP in tunnel data": (MIP, data_4, ip),
+        "IP in IP in minimal": (MIPMinimalEncapsulation, minimal_4, ip),
     }
-    return {
-        name: (dissect, start + unit * ((size - len(start)) // len(unit)))
-        for name, (dissect, start, unit) in patterns.items()
-    }
+    found = {}
+    for name, (dissect, start, pattern) in patterns.items():
+        unit = pattern if isinstance(pattern, bytes) else bytes.fromhex(pattern)
+        found[name] = dissect, start + unit * ((size - len(start)) // len(unit))
+    return found

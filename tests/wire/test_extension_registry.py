@@ -499,3 +499,16 @@ def test_long_messages_keep_their_bytes():
     for data in long_messages():
         message = MIP(bytes(MIPRRQ()) + data)
         assert bytes(message)[24:] == data
+
+
+@pytest.mark.parametrize("count", [101, 255])
+def test_lists_longer_than_scapy_allows_are_kept_whole(count):
+    binding = scapy_mip.all.MIPFlowBinding(bids=[7] * count, traffic_selector=b"x")
+    records = [MIPRoutePrefixRecord(flags="M", home_address="10.0.0.1")] * count
+    told = scapy_mip.all.MIPRouteOptimizationData(records=records)
+    message = MIP(bytes(MIPRRQ() / binding / told))
+    assert message.extensions[0].bids == [7] * count
+    assert len(message.extensions[1].records) == count
+    for extension, made in zip(message.extensions, (binding, told), strict=True):
+        extension.clear_cache()
+        assert bytes(extension) == bytes(made)

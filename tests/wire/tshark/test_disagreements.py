@@ -43,8 +43,10 @@ RIGHT_MESSAGE, RIGHT_EXTENSION = 7, 132
 LAST = MIPMHAE(spi=256, authenticator=bytes(range(16)))
 MESSAGES = misread("message")
 EXTENSIONS = misread("extension") | {148: "W6"}
-TEXTS = {"mip.nai": MIPNAI(nai="jürgen@example.org"), "mip.ext.msgstr.text": None}
-TEXTS["mip.ext.msgstr.text"] = MIPMessageString(text="später")
+TEXTS = {
+    "mip.nai": MIPNAI(nai="jürgen@example.org"),
+    "mip.ext.msgstr.text": MIPMessageString(text="später"),
+}
 ENDS = {"src": "10.1.1.1", "dst": "10.1.1.2"}
 TUNNELLED = {
     47: GRE() / IP(**ENDS) / UDP(),
