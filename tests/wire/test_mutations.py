@@ -13,9 +13,20 @@ from scapy.config import conf
 from scapy.layers.inet import IP
 from scapy.packet import Raw
 
-from scapy_mip.all import MIP, MIPMessage, MIPMinimalEncapsulation, MIPTunnelData
+from scapy_mip.all import (
+    MIP,
+    MIPNAI,
+    MIPRRQ,
+    MIPExtension,
+    MIPLongExtension,
+    MIPMessage,
+    MIPMinimalEncapsulation,
+    MIPTunnelData,
+)
+from scapy_mip.const import LONG_FORM_EXTENSIONS
 from scapy_mip.encap import LAYERS_MAX
 from support import mutations
+from support.strategies import every_class, random_instance
 
 SHARES = {
     mutations.control: 14_000,
@@ -83,8 +94,33 @@ def test_samples_are_of_every_layer():
     messages = {cls.__name__ for cls in mutations.message_classes().values()}
     discovery = {cls.__name__ for cls in mutations.icmp_classes().values()}
     options = {cls.__name__ for cls in mutations.discovery_extension_classes().values()}
-    missing = messages | discovery | options | {"MIPMinimalEncapsulation"}
-    assert not missing - seen
+    wanted = messages | discovery | options | {"MIPMinimalEncapsulation"}
+    assert not wanted - seen
+
+
+# Lengths that lie
+
+
+@pytest.mark.parametrize("cls", every_class(), ids=lambda cls: cls.__name__)
+def test_length_behind_the_end_is_shown_as_stated(cls):
+    whole = bytes(random_instance(cls, random.Random(7)))
+    if cls.header_size == 2 and cls.extension_type not in LONG_FORM_EXTENSIONS:
+        plain, stated = MIPExtension, 0xFF
+        data = bytes([whole[0], stated]) + whole[2:60]
+    elif cls.header_size == 4:
+        # A subtype that cannot be the length of the short format, which some send.
+        plain, stated = MIPLongExtension, 0xFFFF
+        data = bytes([whole[0], 0xC8]) + b"\xff\xff" + whole[4:60]
+    else:
+        return
+    message = MIP(bytes(MIPRRQ() / MIPNAI(nai="before")) + data)
+    before, one = message.extensions
+    assert before.nai == "before"
+    assert (type(one), one.type, one.length) == (plain, whole[0], stated)
+    assert one.data == data[cls.header_size :]
+    assert one.is_cut
+    mutations.forget_bytes(message)
+    assert bytes(message)[32:] == data
 
 
 # Cost
