@@ -100,7 +100,7 @@ class MIPAuthentication(MIPExtension):
         found = self.find_association()
         return found.size if found else UNSIGNED_BYTES
 
-    def build_after(self, covered: bytes) -> bytes:
+    def build_after(self, covered: bytes, message: Packet | None = None) -> bytes:
         """Build, and sign where the authenticator was left None."""
         if (
             self.fields.get("authenticator") is not None
@@ -109,7 +109,7 @@ class MIPAuthentication(MIPExtension):
             return self.build()
         if not isinstance(self.getfieldval("spi"), int):
             settled: Any = next(iter(self))  # a random SPI takes its value
-            return bytes(settled.build_after(covered))
+            return bytes(settled.build_after(covered, message))
         built = self.build()
         association = self.find_association()
         if association is None:

@@ -127,8 +127,11 @@ class MIPExtension(FastPacket):
         """Leave what follows to the next extension."""
         return b"", s
 
-    def build_after(self, covered: bytes) -> bytes:
-        """Return the bytes of this extension behind `covered`, the message so far."""
+    def build_after(self, covered: bytes, message: Packet | None = None) -> bytes:
+        """Return the bytes of this extension behind `covered`, the message so far.
+
+        :param message: the message that the extension is part of.
+        """
         return self.build()
 
     def mysummary(self) -> str:
@@ -393,7 +396,7 @@ class ExtensionListField(PacketListField):
         """Build one extension behind the other: each may cover what precedes it."""
         for item in val:
             build_after = getattr(item, "build_after", None)
-            s += build_after(s) if build_after else bytes(item)
+            s += build_after(s, pkt) if build_after else bytes(item)
         return s
 
 
