@@ -684,7 +684,7 @@ def _generate_build(units: list[_Unit], tail: Any) -> list[str]:
         lines += [
             f"    data = {built}",
             "    for item in rest:",
-            "        data += item.build_after(data)",
+            "        data += item.build_after(data, packet)",
             "    return data",
         ]
     else:
