@@ -15,6 +15,7 @@ from scapy_mip._fastpath import FastPacket
 from scapy_mip.const import MessageType, slug
 from scapy_mip.extensions.base import MIPExtension, unchain
 from scapy_mip.fields import TypeField
+from scapy_mip.signing import Associated
 
 MESSAGE_NAMES: dict[int, str] = {int(known): known.title for known in MessageType}
 
@@ -87,8 +88,18 @@ def message_name(message_type: int) -> str:
     return slug(title) if title else f"unknown_{message_type}"
 
 
-class MIPMessage(MIP):
-    """A message with a fixed part and extensions; `/` appends an extension."""
+class MIPMessage(MIP, Associated):
+    """A message with a fixed part and extensions; `/` appends an extension.
+
+    >>> from scapy_mip.all import MIPMHAE, MIPRRQ, SecurityAssociation, verify
+    >>> shared = SecurityAssociation(1000, "1234567812345678")
+    >>> datagram = bytes(MIPRRQ(association=shared) / MIPMHAE())
+    >>> verify(shared, datagram, offset=24)
+    True
+
+    :param association: what its authentication extensions are signed with, unless they
+        have one of their own; several are told apart by their SPI.
+    """
 
     takes_all = True  # extensions go up to the end
 

@@ -2,15 +2,15 @@
 """Authentication extensions and challenges. RFC 5944 section 3.5, RFC 4721.
 
 An authenticator that is left None is computed when the message is built, over all that
-precedes it, with the security association given to the extension or found by SPI in
-`conf.contribs["mip"]["security_associations"]`. Without one it becomes zeros.
+precedes it, with the security association given to the extension, given to the message,
+or found by SPI in `conf.contribs["mip"]["security_associations"]`. Without one it
+becomes zeros.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-from scapy.config import conf
 from scapy.error import warning
 from scapy.fields import ByteEnumField
 from scapy.packet import Packet
@@ -24,11 +24,10 @@ from scapy_mip.extensions.base import (
     register_extension,
 )
 from scapy_mip.fields import LengthField, RestField, SPIField
+from scapy_mip.signing import Associated, given_to, known_for
 
 UNSIGNED_BYTES = 16
 """Size of the zeros where no association is known: that of the default HMAC-MD5."""
-
-conf.contribs.setdefault("mip", {}).setdefault("security_associations", {})
 
 
 class AuthenticatorField(RestField):
@@ -48,7 +47,7 @@ class AuthenticatorField(RestField):
         return super().i2m(pkt, x)
 
 
-class MIPAuthentication(MIPExtension):
+class MIPAuthentication(MIPExtension, Associated):
     """What all authentication extensions share; not on the wire itself.
 
     :param association: the security association to sign with.
@@ -61,6 +60,8 @@ class MIPAuthentication(MIPExtension):
         AuthenticatorField(),
     ]
     association: SecurityAssociation | None = None
+    verdict: str | None = None
+    """What `MIPSession` found out: valid, invalid or no-key."""
 
     @adds_keywords
     def __init__(
@@ -71,29 +72,27 @@ class MIPAuthentication(MIPExtension):
         **fields: Any,
     ) -> None:
         if association is not None:
-            self.__dict__["association"] = association
             fields.setdefault("spi", association.spi)
-        super().__init__(_pkt, *args, **fields)
+        super().__init__(_pkt, *args, association=association, **fields)
 
-    def copy(self) -> Self:
-        """Copy with the association."""
-        clone = super().copy()
-        clone.__dict__["association"] = self.association
-        return clone
+    def find_association(
+        self, message: Packet | None = None
+    ) -> SecurityAssociation | None:
+        """Return the association to sign with, None where there is none.
 
-    def clone_with(self, payload: Packet | None = None, **kargs: Any) -> Any:
-        """Clone with the association, as building does."""
-        clone = super().clone_with(payload, **kargs)
-        clone.__dict__["association"] = self.association
-        return clone
-
-    def find_association(self) -> SecurityAssociation | None:
-        """Return the given association, or the one known for the SPI."""
+        It is the given one, else one that the message was given, else one that is known
+        for the SPI. If the SPI was left out, the only one of the message will do.
+        """
         if self.association is not None:
             return self.association
-        known = conf.contribs["mip"]["security_associations"]
-        found: SecurityAssociation | None = known.get(self.getfieldval("spi"))
-        return found
+        spi = self.getfieldval("spi")
+        given = given_to(message)
+        if len(given) == 1 and "spi" not in self.fields:
+            return given[0]
+        for association in given:
+            if association.spi == spi:
+                return association
+        return known_for(spi)
 
     def authenticator_size(self) -> int:
         """Return the bytes that a computed authenticator takes."""
@@ -110,15 +109,19 @@ class MIPAuthentication(MIPExtension):
         if not isinstance(self.getfieldval("spi"), int):
             settled: Any = next(iter(self))  # a random SPI takes its value
             return bytes(settled.build_after(covered, message))
-        built = self.build()
-        association = self.find_association()
+        association = self.find_association(message)
         if association is None:
             warning(
                 "no security association for SPI %s: zeros as authenticator",
                 self.getfieldval("spi"),
             )
-            return built
-        header = built[: -association.size]
+            return self.build()
+        signed = self
+        if self.association is None and given_to(message):
+            signed = self.copy()
+            signed.association = association
+            signed.fields.setdefault("spi", association.spi)
+        header = signed.build()[: -association.size]
         return header + sign(association, covered + header)
 
 
