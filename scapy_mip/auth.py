@@ -14,7 +14,8 @@ import hmac
 from collections.abc import Callable
 from typing import Protocol
 
-from scapy_mip.const import LONG_FORM_EXTENSIONS
+from scapy_mip.const import LONG_FORM_EXTENSIONS, SPI_CHAP, SPI_HMAC, SPI_MD5
+from scapy_mip.keys import chap_authenticator
 
 SPI_BYTES = 4
 
@@ -32,6 +33,8 @@ class Algorithm(enum.StrEnum):
     """MD5(key, data, key) over the data with the SPI, for legacy peers (COM-12)."""
     MD5_PREFIX_SUFFIX_RFC2002 = "md5-prefix-suffix-rfc2002"
     """The same with the coverage of RFC 2002: the SPI is left out (C-12)."""
+    CHAP_MD5 = "chap-md5"
+    """As RADIUS servers do, with the challenge that the message carries. RFC 4721 8."""
 
 
 class _Hash(Protocol):
@@ -46,7 +49,14 @@ _HASHES: dict[Algorithm, str] = {
     Algorithm.HMAC_SHA256: "sha256",
     Algorithm.MD5_PREFIX_SUFFIX: "md5",
     Algorithm.MD5_PREFIX_SUFFIX_RFC2002: "md5",
+    Algorithm.CHAP_MD5: "md5",
 }
+_BY_SPI: dict[int, Algorithm] = {
+    SPI_CHAP: Algorithm.CHAP_MD5,
+    SPI_MD5: Algorithm.MD5_PREFIX_SUFFIX,
+    SPI_HMAC: Algorithm.HMAC_MD5,
+}
+"""What the SPIs reserved for AAA servers say about the computation. RFC 4721 7, 8."""
 _PREFIX_SUFFIX = {Algorithm.MD5_PREFIX_SUFFIX, Algorithm.MD5_PREFIX_SUFFIX_RFC2002}
 _IPAD = bytes(0x36 ^ byte for byte in range(256))
 _OPAD = bytes(0x5C ^ byte for byte in range(256))
@@ -61,6 +71,8 @@ class SecurityAssociation:
     :param spi: Security Parameter Index, 32 bits. Values up to 255 are reserved; they
         are not refused here, so that a test can send them.
     :param key: bytes of any length, or text that is taken as UTF-8.
+    :param algorithm: by default HMAC-MD5, and what the SPI says if it is one of those
+        for AAA servers: 2 CHAP, 3 MD5(key, data, key), 4 HMAC-MD5.
     :raises ValueError: an SPI out of range, an empty key or an unknown algorithm.
     """
 
@@ -77,7 +89,7 @@ class SecurityAssociation:
         self,
         spi: int,
         key: bytes | str,
-        algorithm: Algorithm | str = Algorithm.HMAC_MD5,
+        algorithm: Algorithm | str | None = None,
     ) -> None:
         if not 0 <= spi <= 0xFFFFFFFF:
             raise ValueError(f"SPI {spi} does not fit into 32 bits")
@@ -87,6 +99,8 @@ class SecurityAssociation:
         if not key:
             raise ValueError("the key is empty")
         self.spi = spi
+        if algorithm is None:
+            algorithm = _BY_SPI.get(spi, Algorithm.HMAC_MD5)
         self.algorithm = Algorithm(algorithm)
         self._key = key.encode() if isinstance(key, str) else bytes(key)
         name = _HASHES[self.algorithm]
@@ -96,6 +110,8 @@ class SecurityAssociation:
         self.size = empty.digest_size
         if self.algorithm in _PREFIX_SUFFIX:
             self.digest = _prefix_suffix(empty, self._key)
+        elif self.algorithm is Algorithm.CHAP_MD5:
+            self.digest = _chap(self._key)
         else:
             self.digest = _hmac(name, empty.block_size, self._key)
 
@@ -149,6 +165,16 @@ def _prefix_suffix(empty: _Hash, key: bytes) -> Callable[[bytes], bytes]:
         context.update(data)
         context.update(key)
         return context.digest()
+
+    return digest
+
+
+def _chap(key: bytes) -> Callable[[bytes], bytes]:
+    def digest(data: bytes) -> bytes:
+        # The layers, which find the challenge, import this module.
+        from scapy_mip.challenge import find_challenge
+
+        return chap_authenticator(key, find_challenge(data), data)
 
     return digest
 

@@ -684,6 +684,12 @@ TUNNEL_DATA_HEADERS: dict[int, str] = {
 SPI_CHAP = 2
 """The SPI that asks for an authenticator as RADIUS servers compute it. RFC 4721 8."""
 
+SPI_MD5 = 3
+"""MD5(key, data, key) with an AAA server, as 3GPP2 uses it; others HMAC. No RFC."""
+
+SPI_HMAC = 4
+"""HMAC with an AAA server. No RFC."""
+
 KEY_GENERATION_SUBTYPES: dict[int, str] = {1: "from AAA"}
 """Subtypes of the extensions 40 to 43. RFC 3957 section 8."""
 

@@ -8,6 +8,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 
 from mip_agents.captures.decode import decode_frame
+from mip_agents.captures.keys import load_keys
 from mip_agents.captures.reader import Frame
 from scapy_mip.all import MIPRRQ, extension_name, prefix_records
 from scapy_mip.extensions.base import extension_classes, subtype_classes
@@ -122,3 +123,17 @@ def test_bytes_behind_the_fields_are_shown():
 def test_reserved_bits_are_shown_where_they_hold_news():
     assert fields("MIPRevocationSupport", reserved=1)["reserved"] == 1
     assert "reserved" not in fields("MIPRevocationSupport")
+
+
+def test_an_authenticator_for_an_aaa_server_is_judged(tmp_path):
+    """The SPI says how to compute it: RFC 4721 section 8."""
+    vector = registry.vectors()["MN-AAA with SPI 2 (CHAP_SPI), 16 byte challenge"]
+    keys = tmp_path / "keys.toml"
+    entry = '[[security_association]]\nspi = 2\nkey_hex = "{}"\n'
+    message = bytes.fromhex(vector["message"])
+    packet = bytes(IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=434) / message)
+    for key, verdict in ((vector["key"], "valid"), ("00", "invalid")):
+        keys.write_text(entry.format(key))
+        record, _packet = decode_frame(Frame(1, 0.0, packet), load_keys(keys))
+        assert record["extensions"][-1]["fields"]["spi"] == 2
+        assert record["extensions"][-1]["verdict"] == verdict

@@ -110,6 +110,7 @@ def test_vectors_of_messages_1_and_3_are_all_used():
     several = {
         "RRQ via FA: NAI, MHAE, challenge, delivery style, MN-AAA HMAC-MD5, MFAE",
         "RRP code 0, MHAE then FHAE",
+        "MN-AAA with SPI 2 (CHAP_SPI), 16 byte challenge",
     }
     assert of_messages == IN_MESSAGES | several
 
@@ -122,6 +123,9 @@ def test_vectors_of_messages_1_and_3_are_all_used():
             {32: "mh_key", 36: "aaa_key", 33: "mf_key"},
         ),
         ("RRP code 0, MHAE then FHAE", {32: "mh_key", 34: "fh_key"}),
+        ("MN-AAA with SPI 2 (CHAP_SPI), 16 byte challenge", {36: "key"}),
+        ("Revocation A=1 I=1 with FHAE", {34: "key"}),
+        ("Revocation Ack I=1 with FHAE", {34: "key"}),
     ],
 )
 def test_vector_with_several_authenticators(name, keys):

@@ -93,8 +93,8 @@ def _association(
     spi = entry.get("spi")
     if not isinstance(spi, int) or isinstance(spi, bool):
         raise KeyFileError(f"{where}.spi: must be a number from 0 to 4294967295")
-    algorithm = entry.get("algorithm", Algorithm.HMAC_MD5)
-    if algorithm not in list(Algorithm):
+    algorithm = entry.get("algorithm")  # if none is named, the SPI says
+    if algorithm is not None and algorithm not in list(Algorithm):
         raise KeyFileError(f"{where}.algorithm: allowed are {', '.join(Algorithm)}")
     given = [source for source in _KEY_SOURCES if source in entry]
     if len(given) != 1 or not isinstance(entry[given[0]], str):
