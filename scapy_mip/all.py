@@ -183,6 +183,7 @@ from scapy_mip.handover import (
     MIPHandoffReply,
     MIPHandoffRequest,
 )
+from scapy_mip.keyring import KeyRing
 from scapy_mip.keys import (
     care_of_keygen_token,
     chap_authenticator,
@@ -217,6 +218,7 @@ from scapy_mip.routeopt import (
     MIPHomeTest,
     MIPHomeTestInit,
 )
+from scapy_mip.sniffing import MIPSession
 from scapy_mip.tunneldata import MIPTunnelData
 
 restore_builtin_mobileip = _bindings.restore
@@ -240,6 +242,7 @@ __all__ = [
     "DiscoveryExtensionType",
     "Encapsulation",
     "ExtensionType",
+    "KeyRing",
     "MIP3GPP2DNSServerIPAddress",
     "MIP3GPP2GREKey",
     "MIP3GPP2PPPLinkIndicator",
@@ -356,6 +359,7 @@ __all__ = [
     "MIPRoutePrefixRecord",
     "MIPRouterEntry",
     "MIPServiceSelection",
+    "MIPSession",
     "MIPTrustedNetworksConfigured",
     "MIPTunnelData",
     "MIPUDPTunnelReply",

@@ -13,6 +13,7 @@ from scapy.packet import Packet
 
 from scapy_mip._fastpath import FastPacket
 from scapy_mip.const import MessageType, slug
+from scapy_mip.extensions.auth import short_name
 from scapy_mip.extensions.base import MIPExtension, unchain
 from scapy_mip.fields import TypeField
 from scapy_mip.signing import Associated
@@ -45,6 +46,8 @@ class MIP(FastPacket):
     """The type that a subclass stands for."""
     fixed_size: int = 1
     """Bytes in front of the extensions."""
+    request: Packet | None = None
+    """The packet that this message answers, if `MIPSession` has seen it."""
 
     @classmethod
     def dispatch_hook(
@@ -102,6 +105,14 @@ class MIPMessage(MIP, Associated):
     """
 
     takes_all = True  # extensions go up to the end
+
+    def verdicts(self) -> str:
+        """Say what `MIPSession` found out about the authenticators, for summaries."""
+        return "".join(
+            f" {short_name(extension.type)} {extension.spi} {extension.verdict}"
+            for extension in self.extensions
+            if getattr(extension, "verdict", None)
+        )
 
     def add_payload(self, payload: Packet | bytes) -> None:
         """Append an extension to `extensions`; leave anything else to Scapy."""

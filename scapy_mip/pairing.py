@@ -48,3 +48,8 @@ class Paired(MIP):
 
 class PairedMessage(Paired, MIPMessage):
     """One of them that has extensions."""
+
+    def mysummary(self) -> Any:
+        """Say what was found out about the authenticators, too."""
+        text, below = super().mysummary()
+        return text + self.verdicts(), below

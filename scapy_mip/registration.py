@@ -65,7 +65,8 @@ class MIPRegistrationRequest(MIPRegistration):
             self.sprintf(
                 "Mobile IP RRQ %home_address% at %care_of_address% "
                 "HA %home_agent% lifetime %lifetime% flags %flags%"
-            ),
+            )
+            + self.verdicts(),
             [UDP],
         )
 
@@ -104,7 +105,8 @@ class MIPRegistrationReply(MIPRegistration):
         return (
             self.sprintf("Mobile IP RRP %home_address% HA %home_agent% ")
             + f"code {code}{meaning} "
-            + self.sprintf("lifetime %lifetime%"),
+            + self.sprintf("lifetime %lifetime%")
+            + self.verdicts(),
             [UDP],
         )
 

@@ -21,6 +21,7 @@ from scapy_mip.const import ExtensionType
 from scapy_mip.extensions.base import (
     ExtensionTypeField,
     MIPExtension,
+    extension_name,
     register_extension,
 )
 from scapy_mip.fields import LengthField, RestField, SPIField
@@ -45,6 +46,29 @@ class AuthenticatorField(RestField):
         if x is None:
             return bytes(pkt.authenticator_size() if pkt else UNSIGNED_BYTES)
         return super().i2m(pkt, x)
+
+    def i2repr(self, pkt: Any, x: Any) -> str:
+        """Show the bytes, with the verdict on them where one was given."""
+        shown: str = super().i2repr(pkt, x)
+        verdict = getattr(pkt, "verdict", None)
+        return f"{shown} ({verdict})" if verdict else shown
+
+
+_SHORT_NAMES: dict[int, str] = {
+    ExtensionType.MOBILE_HOME_AUTHENTICATION: "MHAE",
+    ExtensionType.MOBILE_FOREIGN_AUTHENTICATION: "MFAE",
+    ExtensionType.FOREIGN_HOME_AUTHENTICATION: "FHAE",
+    ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION: "GAE",
+}
+
+
+def short_name(extension_type: int) -> str:
+    """Return what engineers call an authentication extension.
+
+    >>> short_name(32), short_name(131)
+    ('MHAE', 'mobile_node_nai')
+    """
+    return _SHORT_NAMES.get(extension_type) or extension_name(extension_type)
 
 
 class MIPAuthentication(MIPExtension, Associated):

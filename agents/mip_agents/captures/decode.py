@@ -15,7 +15,6 @@ from typing import Any
 from scapy.fields import FlagValue
 from scapy.packet import Packet
 
-from mip_agents.captures.keys import KeyRing
 from mip_agents.captures.reader import Frame, read_frames
 from scapy_mip.const import (
     MIP_PORT,
@@ -24,8 +23,9 @@ from scapy_mip.const import (
     MessageType,
     describe_code,
 )
-from scapy_mip.extensions.auth import MIPAuthentication
+from scapy_mip.extensions.auth import MIPAuthentication, short_name
 from scapy_mip.extensions.base import MIPExtension, extension_name, is_skippable
+from scapy_mip.keyring import KeyRing, named_addresses
 from scapy_mip.messages import MIP, MIPMessage, message_name
 
 _ICMP, _UDP = 1, 17
@@ -122,9 +122,7 @@ def _decode_udp(
         ):
             problems.append(_problem("COM-03", "message is cut short", "RFC 5944 3.3"))
         return record | {"problems": problems}, packet
-    peers = {record["src"], record["dst"]} | {
-        value for value in packet.fields.values() if isinstance(value, str)
-    }
+    peers = {record["src"], record["dst"], *named_addresses(packet)}
     extensions = []
     offset = packet.fixed_size
     for extension in packet.extensions:
@@ -301,15 +299,6 @@ def _address(data: bytes) -> str:
     return str(IPv4Address(data)) if len(data) == 4 else "?"
 
 
-_SHORT: dict[int, str] = {
-    ExtensionType.MOBILE_HOME_AUTHENTICATION: "MHAE",
-    ExtensionType.MOBILE_FOREIGN_AUTHENTICATION: "MFAE",
-    ExtensionType.FOREIGN_HOME_AUTHENTICATION: "FHAE",
-    ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION: "GAE",
-}
-"""What engineers call the authentication extensions."""
-
-
 def summary(record: dict[str, Any]) -> str:
     """Say in one line what a packet is; what goes without saying is left out."""
     fields = record["fields"]
@@ -329,6 +318,6 @@ def summary(record: dict[str, Any]) -> str:
         text = named
     for extension in record["extensions"]:
         if "verdict" in extension:
-            name = _SHORT.get(extension["type"], extension["name"])
+            name = short_name(extension["type"])
             text += f" {name} {extension['fields']['spi']} {extension['verdict']}"
     return text

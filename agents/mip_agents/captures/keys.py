@@ -4,18 +4,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mip_agents.protocol.errors import InputError
-from scapy_mip.auth import (
-    Algorithm,
-    SecurityAssociation,
-    authenticator_at,
-    verify,
-)
+from scapy_mip.auth import Algorithm, SecurityAssociation
+from scapy_mip.keyring import KeyRing
 
 _KNOWN = {"spi", "algorithm", "key_hex", "key_text", "key_file", "peer"}
 _KEY_SOURCES = ("key_hex", "key_text", "key_file")
@@ -23,36 +17,6 @@ _KEY_SOURCES = ("key_hex", "key_text", "key_file")
 
 class KeyFileError(InputError):
     """A key file is wrong; the text names the file, the place and what is allowed."""
-
-
-@dataclass(slots=True)
-class KeyRing:
-    """Security associations to try, by SPI; several may share one."""
-
-    by_spi: dict[int, list[tuple[str | None, SecurityAssociation]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-
-    def add(self, association: SecurityAssociation, peer: str | None = None) -> None:
-        """Add one; `peer` limits it to messages that name this address."""
-        self.by_spi[association.spi].append((peer, association))
-
-    def verdict(self, message: bytes, offset: int, spi: int, peers: set[str]) -> str:
-        """Judge the authentication extension at `offset`: valid, invalid or no-key.
-
-        An empty authenticator is invalid whatever the key.
-        :param peers: the addresses that the packet and the message name.
-        """
-        candidates = [
-            association
-            for peer, association in self.by_spi.get(spi, ())
-            if peer is None or peer in peers
-        ]
-        if not candidates and authenticator_at(message, offset):
-            return "no-key"
-        if any(verify(association, message, offset) for association in candidates):
-            return "valid"
-        return "invalid"
 
 
 def load_keys(path: str | Path) -> KeyRing:

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from mip_agents.captures.decode import decode_file, summary
-from mip_agents.captures.keys import KeyRing, load_keys
+from mip_agents.captures.keys import load_keys
+from scapy_mip.keyring import KeyRing
 
 
 def decode(
