@@ -5,6 +5,7 @@ Importing it gives UDP port 434 to these layers.
 """
 
 from scapy_mip import _bindings
+from scapy_mip.ansmachine import MIP_am, mip_had
 from scapy_mip.auth import Algorithm, SecurityAssociation, sign, verify
 from scapy_mip.base import register_message
 from scapy_mip.compression import (
@@ -198,6 +199,7 @@ from scapy_mip.notification import (
     MIPGenericNotificationAcknowledgementMessage,
     MIPGenericNotificationMessage,
 )
+from scapy_mip.prompt import mip_register, mip_solicit
 from scapy_mip.regional import (
     MIPRegionalRegistrationReply,
     MIPRegionalRegistrationRequest,
@@ -368,6 +370,7 @@ __all__ = [
     "MIPVerizonMIPKeyData",
     "MIPVerizonMIPKeyRequest",
     "MIPVerizonPublicKeyInvalid",
+    "MIP_am",
     "MessageType",
     "RealmDictionary",
     "ReplyCode",
@@ -389,6 +392,9 @@ __all__ = [
     "home_keygen_token",
     "is_skippable",
     "message_name",
+    "mip_had",
+    "mip_register",
+    "mip_solicit",
     "prefix_records",
     "register_discovery_extension",
     "register_extension",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, UDP, UDPerror
 from scapy.packet import Packet
 from scapy.sessions import DefaultSession
 
@@ -63,7 +63,7 @@ class MIPSession(DefaultSession):
         packet: Packet | None = super().process(pkt)
         if packet is not None:
             message: Any = packet.getlayer(MIP)
-            if message is not None:
+            if message is not None and not isinstance(message.underlayer, UDPerror):
                 self._annotate(packet, message)
         return packet
 
