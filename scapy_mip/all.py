@@ -7,6 +7,7 @@ Importing it gives UDP port 434 to these layers.
 from scapy_mip import _bindings
 from scapy_mip.ansmachine import MIP_am, mip_had
 from scapy_mip.auth import Algorithm, SecurityAssociation, sign, verify
+from scapy_mip.automaton import MIPMobileNodeAutomaton
 from scapy_mip.base import register_message
 from scapy_mip.compression import (
     RealmDictionary,
@@ -324,6 +325,7 @@ __all__ = [
     "MIPMobileNetworkExplicitAck",
     "MIPMobileNetworkImplicitAck",
     "MIPMobileNetworkRequest",
+    "MIPMobileNodeAutomaton",
     "MIPMobileNodeNAI",
     "MIPMobilityAgentAdvertisement",
     "MIPMultipath",

@@ -163,7 +163,7 @@ def mip_register(
             return None
         authentic = node.judge(reply, request)
         code = reply[MIPRRP].code
-        if not authentic and not _is_of_foreign_agent(code):
+        if not authentic and not is_of_foreign_agent(code):
             warning("the reply is not authentic: %s", describe_code(code))
         mismatch = code == ReplyCode.HA_IDENTIFICATION_MISMATCH
         if last_try or not (mismatch and authentic):
@@ -192,7 +192,7 @@ def _exchange(request: Packet, timeout: float) -> Packet | None:
     return next((reply for _request, reply in answered if is_reply(reply)), None)
 
 
-def _is_of_foreign_agent(code: int) -> bool:
+def is_of_foreign_agent(code: int) -> bool:
     """Return whether a denial comes from a foreign agent, which cannot sign for us."""
     known = REPLY_CODES.get(code)
     return known is not None and known.issuer is Issuer.FA
