@@ -68,7 +68,7 @@ class MIP_am(AnsweringMachine[Packet]):  # noqa: N801  # as Scapy names them
     ...     care_of_address="10.1.2.5",
     ...     identification=ntp_now(),
     ... ) / MIPMHAE(association=shared)
-    >>> reply = agent.make_reply(IP(bytes(request)))
+    >>> reply = agent.make_reply(request)
     >>> reply[MIPRRP].code, list(agent.bindings)
     (0, ['10.1.1.10'])
 
@@ -132,6 +132,8 @@ class MIP_am(AnsweringMachine[Packet]):  # noqa: N801  # as Scapy names them
 
         Return None where no key is known that could sign one (HA-06).
         """
+        if not req[MIPRRQ].original:  # made, not received
+            req = type(req)(bytes(req))
         request: Any = req[MIPRRQ]
         udp: Any = request.underlayer
         ip: Any = udp.underlayer

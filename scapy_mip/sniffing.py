@@ -14,7 +14,7 @@ from scapy.packet import Packet
 from scapy.sessions import DefaultSession
 
 from scapy_mip.base import MIP, MIPMessage
-from scapy_mip.extensions.auth import short_name
+from scapy_mip.extensions.auth import MIPAuthentication, short_name
 from scapy_mip.keyring import Keys, authentications, make_ring, named_addresses
 
 _COPIES = 4
@@ -74,14 +74,13 @@ class MIPSession(DefaultSession):
         notes = []
         if isinstance(received, MIPMessage):
             peers = {*_addresses(message)[:2], *named_addresses(received)}
-            places = dict(
-                zip(map(id, received.extensions), message.extensions, strict=False)
-            )
+            made = iter([one for one in message.extensions if _is_authentication(one)])
             for extension, offset in authentications(received):
                 verdict = self._ring.verdict(
-                    bytes(received), offset, extension.spi, peers
+                    received.original, offset, extension.spi, peers
                 )
-                places[id(extension)].verdict = verdict
+                # A length that lies can hide some in what is received.
+                next(made, extension).verdict = verdict
                 notes.append(f"{short_name(extension.type)} {extension.spi} {verdict}")
         request = self._pair(packet, message, received)
         if request is not None:
@@ -108,6 +107,10 @@ class MIPSession(DefaultSession):
         if len(self._asked) > self._remembered:
             self._asked.popitem(last=False)
         return None
+
+
+def _is_authentication(extension: Packet) -> bool:
+    return isinstance(extension, MIPAuthentication)
 
 
 def _received(packet: Packet) -> Any:

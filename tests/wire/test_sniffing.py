@@ -19,6 +19,7 @@ from scapy_mip.all import (
     MIPRRP,
     MIPRRQ,
     KeyRing,
+    MIPExtension,
     MIPHomeTest,
     MIPHomeTestInit,
     MIPMessage,
@@ -163,6 +164,14 @@ def test_made_packets_are_judged_by_their_bytes():
     assert seen is made
     assert verdicts(seen) == ["valid"]
     assert seen[MIPRRQ].extensions[0].authenticator is None
+
+
+def test_made_packet_with_a_lying_length_is_judged_as_far_as_it_goes():
+    hidden = MIPFHAE(spi=300, authenticator=b"x" * 16)
+    message = MIPRRQ(association=SHARED) / MIPExtension(type=199, length=0, data=b"12")
+    for made in (message / MIPMHAE() / hidden, message / hidden / MIPMHAE()):
+        seen = MIPSession(SHARED).process(IP(src=NODE, dst=AGENT) / UDP() / made)
+        assert not seen.comments
 
 
 @pytest.mark.parametrize("cut", range(0, 50, 3))
