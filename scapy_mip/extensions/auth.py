@@ -32,10 +32,13 @@ UNSIGNED_BYTES = 16
 
 
 class AuthenticatorField(RestField):
-    """The authenticator; None stands for one that is computed when building."""
+    """The authenticator; None stands for one that is computed when building.
 
-    def __init__(self) -> None:
-        super().__init__("authenticator", None, plus=SPI_BYTES)
+    :param plus: bytes between the length and this field.
+    """
+
+    def __init__(self, plus: int = SPI_BYTES) -> None:
+        super().__init__("authenticator", None, plus=plus)
 
     def i2len(self, pkt: Any, x: Any) -> int:
         """Return the bytes that it takes or will take."""

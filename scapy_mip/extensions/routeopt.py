@@ -26,6 +26,7 @@ from scapy.fields import (
 )
 from scapy.packet import Packet
 
+from scapy_mip.auth import SecurityAssociation
 from scapy_mip.compression import (
     REALM_END,
     RealmDictionary,
@@ -35,12 +36,15 @@ from scapy_mip.compression import (
     realm_end,
 )
 from scapy_mip.const import ROUTE_OPTIMIZATION_CODES, ExtensionType
+from scapy_mip.extensions.auth import AuthenticatorField
 from scapy_mip.extensions.base import (
     ExtensionTypeField,
     MIPExtension,
     register_extension,
 )
 from scapy_mip.fields import LengthField, RestField
+from scapy_mip.keys import CORRESPONDENT_BYTES, correspondent_coverage
+from scapy_mip.signing import Associated
 
 ROUTE_OPTIMIZATION_SUBTYPES = {
     1: "reply",
@@ -81,10 +85,19 @@ class MIPRouteOptimizationReply(MIPExtension):
 
 
 @register_extension
-class MIPMobileCorrespondentAuthentication(MIPExtension):
+class MIPMobileCorrespondentAuthentication(MIPExtension, Associated):
     """Mobile-Correspondent Authentication extension. RFC 6521 section 5.3.
 
-    `scapy_mip.keys` computes its authenticator.
+    There is no SPI. The authenticator is computed where it was left None:
+
+    >>> from scapy_mip.keys import registration_key
+    >>> shared = SecurityAssociation(0, registration_key(b"home", b""), "hmac-sha1")
+    >>> signed = MIPMobileCorrespondentAuthentication(association=shared)
+    >>> len(signed.build_after(b"message"))
+    24
+
+    :param association: the registration key KRm with HMAC-SHA1; without one the
+        authenticator becomes zeros.
     """
 
     name = "Mobile-Correspondent Authentication"
@@ -97,8 +110,22 @@ class MIPMobileCorrespondentAuthentication(MIPExtension):
         ByteField("reserved", 0),
         ShortField("home_nonce_index", 0),
         ShortField("care_of_nonce_index", 0),
-        RestField("authenticator", b"", plus=6),
+        AuthenticatorField(plus=6),
     ]
+    association: SecurityAssociation | None = None
+
+    def authenticator_size(self) -> int:
+        """Return the bytes that a computed authenticator takes."""
+        return CORRESPONDENT_BYTES
+
+    def build_after(self, covered: bytes, message: Packet | None = None) -> bytes:
+        """Build, and sign where the authenticator was left None."""
+        built = self.build()
+        if self.getfieldval("authenticator") is not None or self.association is None:
+            return built
+        coverage = correspondent_coverage(covered + built, len(covered))
+        digest = self.association.digest(coverage)[:CORRESPONDENT_BYTES]
+        return built[:-CORRESPONDENT_BYTES] + digest
 
 
 @register_extension

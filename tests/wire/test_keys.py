@@ -8,8 +8,11 @@ import pytest
 from scapy_mip import keys
 from scapy_mip.all import (
     MIP,
+    MIPNAI,
+    MIPRRQ,
     MIPMobileCorrespondentAuthentication,
     MIPMobileForeignChallenge,
+    SecurityAssociation,
 )
 from scapy_mip.const import SPI_CHAP
 from support import registry
@@ -96,3 +99,21 @@ def test_correspondent_authenticator_covers_all_but_subtype_and_reserved():
     inner.update(covered)
     outer.update(inner.digest())
     assert found == outer.digest()[:16]
+
+
+def test_correspondent_authenticator_fills_itself_in():
+    """RFC 6521 section 5.3: with the registration key, or zeros without one."""
+    key = keys.registration_key(b"home", b"care-of")
+    shared = SecurityAssociation(0, key, "hmac-sha1")
+    for copied in (False, True):
+        extension = MIPMobileCorrespondentAuthentication(
+            home_nonce_index=1, care_of_nonce_index=2, association=shared
+        )
+        extension = extension.copy() if copied else extension
+        data = bytes(MIPRRQ() / MIPNAI(nai="x") / extension)
+        last = MIP(data).extensions[-1]
+        assert (last.length, last.home_nonce_index) == (22, 1)
+        covered = keys.correspondent_coverage(data, len(data) - 24)
+        assert last.authenticator == keys.correspondent_authenticator(key, covered)
+    unsigned = MIP(bytes(MIPRRQ() / MIPMobileCorrespondentAuthentication()))
+    assert unsigned.extensions[0].authenticator == bytes(16)
