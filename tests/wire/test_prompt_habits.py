@@ -9,6 +9,7 @@ import random
 import pytest
 from scapy.config import conf
 from scapy.layers.inet import IP, UDP
+from scapy.libs.test_pyx import PYX
 from scapy.packet import fuzz, ls
 from scapy.utils import hexdump
 
@@ -120,6 +121,15 @@ def test_dump_as_a_picture_has_every_byte(cls):
         piece for _layer, fields in reversed(layers) for _field, _text, piece in fields
     )
     assert drawn == data
+
+
+def test_message_is_drawn_as_pdf(tmp_path):
+    if not PYX:
+        pytest.skip("no PyX with pdflatex: sudo apt install texlive-latex-base")
+    path = tmp_path / "message.pdf"
+    message = MIPRRQ(flags="DT") / MIPNAI(nai="mn@example.org")
+    (IP() / UDP() / message).pdfdump(str(path))
+    assert path.read_bytes().startswith(b"%PDF")
 
 
 # Crafting
