@@ -33,6 +33,27 @@ def test_the_prompt_examples_give_what_they_show():
     assert runner.summarize(verbose=False).failed == 0
 
 
+def test_the_tour_can_be_pasted_into_the_shell():
+    """Line by line, as at a prompt, where Scapy's own names are loaded too."""
+    tour = next(text for text in blocks("pycon") if "MIPSession" in text)
+    pasted = ""
+    for example in doctest.DocTestParser().get_examples(tour):
+        pasted += example.source
+        if example.source.count("\n") > 1 and example.source.endswith(("  \n", ")\n")):
+            pasted += "\n"  # ends a loop
+    run = subprocess.run(
+        [sys.executable, "-m", "mip_agents.cli", "shell"],
+        input=pasted + "print('the end:', seen[1].comments[0].decode())\n",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert "Traceback" not in run.stdout + run.stderr, run.stdout + run.stderr
+    assert "the end: MHAE 256 valid" in run.stdout
+
+
 def test_the_decode_example_gives_what_it_shows(tmp_path):
     keys = next(text for text in blocks("toml") if "[[security_assoc" in text)
     (tmp_path / "keys.toml").write_text(keys)
