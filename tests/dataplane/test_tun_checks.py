@@ -96,6 +96,10 @@ CASES = {
     "inner length lies": (tunnelled(ETH0, ping(HOME, len=900)), "truncated"),
     "GRE with a key": (
         IP(src=ETH0, dst=HOME_AGENT) / GRE(key_present=1, key=1) / ping(HOME),
+        "reverse_wrong_encapsulation",
+    ),
+    "GRE with a sequence number": (
+        IP(src=ETH0, dst=HOME_AGENT) / GRE(seqnum_present=1) / ping(HOME),
         "gre_flags",
     ),
     "no inner packet": (IP(src=ETH0, dst=HOME_AGENT, proto=4) / Raw(b"?"), "not_ipv4"),

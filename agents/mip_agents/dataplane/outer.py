@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Outer headers by `struct`: IP-in-IP, GRE and minimal (RFC 2003, 2784, 2004). No I/O.
+"""Putting packets into tunnels, by `struct`: IP-in-IP, GRE and minimal. No I/O.
+
+That is RFC 2003, 2784 with the key of 2890, and 2004, each directly in IP or in the
+Tunnel Data messages of RFC 3519. The way back is in `decap.py`.
 
 Packets are `bytes` from the version field of an IPv4 header on, addresses are four
 bytes in network order. Nothing here raises on a packet, however broken: what cannot be
@@ -13,10 +16,10 @@ from __future__ import annotations
 
 import enum
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from mip_agents.protocol.tunnel import Form
-from scapy_mip.const import Encapsulation
+from scapy_mip.const import MIP_PORT, Encapsulation, MessageType
 
 OUTER_TTL: Final = 64
 """Hops of an outer packet: the tunnel's own, not those of the inner (RFC 2003 3.1)."""
@@ -24,10 +27,16 @@ OUTER_TTL: Final = 64
 IPV4_HEADER: Final = 20
 GRE_HEADER: Final = 4
 GRE_KEY: Final = 4
+UDP: Final = 17
+"""IP protocol number."""
+UDP_HEADER: Final = 8
 UDP_HEADERS: Final = 12
 """UDP and the Tunnel Data message (RFC 3519 section 3.3)."""
 MINIMAL_HEADER: Final = 12
 """With the original source; without, it has four octets less."""
+SOURCE_PRESENT: Final = 0x80
+"""The S bit of that header."""
+ETHERTYPE_IPV4: Final = 0x0800
 
 OVERHEAD: Final = {
     Encapsulation.IPIP: IPV4_HEADER,
@@ -57,21 +66,15 @@ def room_for(form: Form) -> int:
 _TUNNEL_PROTOCOLS: Final = frozenset(
     (Encapsulation.IPIP, Encapsulation.GRE, Encapsulation.MINIMAL)
 )
-_ETHERTYPE_IPV4: Final = 0x0800
 _DONT_FRAGMENT: Final = 0x4000
-_FRAGMENT_MASK: Final = 0x3FFF  # more fragments, and the offset
-_GRE_CHECKSUM: Final = 0x8000
-_GRE_BITS_1_TO_5: Final = 0x7C00
-_GRE_VERSION: Final = 0x0007
-_SOURCE_PRESENT: Final = 0x80
+_GRE_KEY_PRESENT: Final = 0x2000
 
-_FIRST = Struct("!BBHHHBBH")
-"""An IPv4 header up to the addresses."""
 _HEAD = Struct("!BBHHH")
 """An IPv4 header up to the time to live."""
 _GRE = Struct("!HH")
 _U16 = Struct("!H")
-_PROTOCOL_MINIMAL: Final = bytes((Encapsulation.MINIMAL,))
+_U32 = Struct("!I")
+_PORTS = Struct("!HH")
 
 
 class Drop(enum.StrEnum):
@@ -87,6 +90,9 @@ class Drop(enum.StrEnum):
     """An outer fragment: reassembly comes before decapsulation."""
     UNKNOWN_PROTOCOL = "unknown_protocol"
     """The outer header announces none of the encapsulations."""
+    NOT_TUNNEL_DATA = "not_tunnel_data"
+    """Another message on our UDP port."""
+    UDP_CHECKSUM = "udp_checksum"
     TTL_ZERO = "ttl_zero"
     TOO_BIG = "too_big"
     """The outer packet would exceed 65535 octets."""
@@ -99,19 +105,6 @@ class Drop(enum.StrEnum):
     GRE_PROTOCOL = "gre_protocol"
     GRE_CHECKSUM = "gre_checksum"
     MINIMAL_CHECKSUM = "minimal_checksum"
-
-
-class Decapsulated(NamedTuple):
-    """What came out of a tunnel packet."""
-
-    source: bytes
-    """Of the outer header."""
-    destination: bytes
-    """Of the outer header."""
-    encapsulation: int
-    """IP protocol number: 4, 47 or 55."""
-    inner: bytes
-    """The inner packet without trailing octets; its first 20 are there."""
 
 
 def checksum(data: bytes | memoryview) -> int:
@@ -154,15 +147,35 @@ def is_fragment(packet: bytes) -> bool:
     return bool(packet[6] & 0x3F or packet[7])
 
 
+def port_bytes(ports: tuple[int, int] | None) -> bytes:
+    """Return a source and a destination port as they stand in a UDP header.
+
+    Without ports there are no bytes.
+    """
+    return _PORTS.pack(*ports) if ports else b""
+
+
 class Encapsulator:
     """Puts packets into one tunnel of IP-in-IP or GRE, with the header prepared.
 
     Per packet only type of service, length and the don't-fragment bit are filled in.
     With `complete` the identification and the header checksum are too; without, they
     stay 0 for the kernel, which fills both into what a socket with IP_HDRINCL sends.
+
+    A UDP header has no checksum, as what it would protect has one of its own.
     """
 
-    __slots__ = ("_complete", "_ident", "_local", "_overhead", "_peer", "_sum", "_tail")
+    __slots__ = (
+        "_complete",
+        "_ident",
+        "_local",
+        "_message",
+        "_overhead",
+        "_peer",
+        "_ports",
+        "_sum",
+        "_tail",
+    )
 
     def __init__(
         self,
@@ -170,21 +183,36 @@ class Encapsulator:
         peer: bytes,
         encapsulation: Encapsulation,
         *,
+        key: int | None = None,
+        ports: tuple[int, int] | None = None,
         complete: bool = False,
     ) -> None:
-        """:raises ValueError: for minimal encapsulation, which has its own class."""
+        """Prepare the headers.
+
+        :param key: of GRE (RFC 2890)
+        :param ports: ours and the peer's, for Tunnel Data messages (RFC 3519)
+        :raises ValueError: for minimal encapsulation, which has its own class.
+        """
         if encapsulation == Encapsulation.MINIMAL:
             raise ValueError("MINIMAL has no outer header: use MinimalEncapsulator")
         self._local = local
         self._peer = peer
-        self._overhead = OVERHEAD[encapsulation]
         self._complete = complete
         self._ident = 0
-        tail = bytes((OUTER_TTL, int(encapsulation), 0, 0)) + local + peer
+        self._ports = port_bytes(ports)
+        protocol = UDP if ports else int(encapsulation)
+        tail = bytes((OUTER_TTL, protocol, 0, 0)) + local + peer
         self._sum = sum(_U16.unpack_from(tail, at)[0] for at in range(0, 12, 2))
+        message = _tunnel_data(encapsulation) if ports else b""
         if encapsulation == Encapsulation.GRE:
-            tail += _GRE.pack(0, _ETHERTYPE_IPV4)
-        self._tail = tail
+            flags = 0 if key is None else _GRE_KEY_PRESENT
+            message += _GRE.pack(flags, ETHERTYPE_IPV4)
+            message += b"" if key is None else _U32.pack(key)
+        self._tail = tail if ports else tail + message
+        self._message = message
+        # Ports and length of UDP stand between the two.
+        between = UDP_HEADERS - len(_tunnel_data(encapsulation)) if ports else 0
+        self._overhead = IPV4_HEADER + between + len(message)
 
     def encapsulate(self, inner: bytes) -> bytes | Drop:
         """Return the outer packet, or why there is none.
@@ -199,13 +227,15 @@ class Encapsulator:
         # the ones with a source of its own as martians. What is left is traffic of this
         # host, such as its answers to a mobile node (HA-38), which loops only if it is
         # a tunnel itself.
-        if source == self._local and inner[9] in _TUNNEL_PROTOCOLS:
+        if source == self._local and _is_tunnel(inner):
             return Drop.OWN_TUNNEL
         total = len(inner) + self._overhead
         if total > 0xFFFF:
             return Drop.TOO_BIG
         fragment = _DONT_FRAGMENT if inner[6] & 0x40 else 0
         tail = self._tail
+        if self._ports:
+            tail += self._ports + _U16.pack(total - IPV4_HEADER) + self._message
         if not self._complete:
             return _HEAD.pack(0x45, inner[1], total, 0, fragment) + tail + inner
         self._ident = ident = (self._ident % 0xFFFF) + 1
@@ -228,12 +258,23 @@ class MinimalEncapsulator(Encapsulator):
     the way to the port, and so the hops within the tunnel count like all others.
     """
 
-    __slots__ = ("_ends",)
+    __slots__ = ("_data", "_ends", "_protocol")
 
-    def __init__(self, local: bytes, peer: bytes, *, complete: bool = False) -> None:
+    def __init__(
+        self,
+        local: bytes,
+        peer: bytes,
+        *,
+        ports: tuple[int, int] | None = None,
+        complete: bool = False,
+    ) -> None:
         """Prepare the tunnel, and the one for its fragments."""
-        super().__init__(local, peer, Encapsulation.IPIP, complete=complete)
+        super().__init__(
+            local, peer, Encapsulation.IPIP, ports=ports, complete=complete
+        )
         self._ends = local + peer
+        self._protocol = bytes((UDP if ports else Encapsulation.MINIMAL,))
+        self._data = _tunnel_data(Encapsulation.MINIMAL)
 
     def encapsulate(self, inner: bytes) -> bytes | Drop:
         """Return the modified packet, or why there is none.
@@ -246,21 +287,26 @@ class MinimalEncapsulator(Encapsulator):
         if source == self._peer:
             return Drop.EXIT_ADDRESS
         if source == self._local:
-            if inner[9] in _TUNNEL_PROTOCOLS:  # as above
+            if _is_tunnel(inner):  # as above
                 return Drop.OWN_TUNNEL
             first = inner[9] << 8
             originals = inner[16:20]
         else:
-            first = inner[9] << 8 | _SOURCE_PRESENT
+            first = inner[9] << 8 | SOURCE_PRESENT
             originals = inner[16:20] + source
         header = (inner[0] & 15) * 4
         length = (inner[2] << 8) | inner[3]
-        total = length + 4 + len(originals)
-        if total > 0xFFFF:
-            return Drop.TOO_BIG
         word = _U16.pack(first)
         forwarding = word + _U16.pack(checksum(word + originals)) + originals
-        head = inner[:2] + _U16.pack(total) + inner[4:9] + _PROTOCOL_MINIMAL
+        if self._ports:
+            size = UDP_HEADERS + len(forwarding) + length - header
+            forwarding = (
+                self._ports + _U16.pack(size & 0xFFFF) + self._data + forwarding
+            )
+        total = length + len(forwarding)
+        if total > 0xFFFF:
+            return Drop.TOO_BIG
+        head = inner[:2] + _U16.pack(total) + inner[4:9] + self._protocol
         ends = self._ends
         if header > IPV4_HEADER:
             ends += inner[IPV4_HEADER:header]
@@ -269,106 +315,40 @@ class MinimalEncapsulator(Encapsulator):
 
 
 def make_encapsulator(
-    local: bytes, peer: bytes, encapsulation: Encapsulation, *, complete: bool = False
+    local: bytes, peer: bytes, form: Form, *, complete: bool = False
 ) -> Encapsulator:
     """Return what puts packets into the tunnel from `local` to `peer`."""
-    if encapsulation == Encapsulation.MINIMAL:
-        return MinimalEncapsulator(local, peer, complete=complete)
-    return Encapsulator(local, peer, encapsulation, complete=complete)
-
-
-def decapsulate(packet: bytes, *, verify: bool = True) -> Decapsulated | Drop:
-    """Take the inner packet out of `packet`, an IPv4 packet of protocol 4, 47 or 55.
-
-    `verify` checks the IPv4 header checksums. A packet from a raw socket does not need
-    it: the kernel has checked the outer header, and checks the inner when it gets it.
-    The checksums of GRE, where there is one (TUN-07), and of the minimal forwarding
-    header are always verified.
-    """
-    size = len(packet)
-    if size < IPV4_HEADER:
-        return Drop.TRUNCATED
-    first, _tos, total, _ident, fragment, _ttl, protocol, _check = _FIRST.unpack_from(
-        packet
+    if form.encapsulation == Encapsulation.MINIMAL:
+        return MinimalEncapsulator(local, peer, ports=form.ports, complete=complete)
+    return Encapsulator(
+        local,
+        peer,
+        form.encapsulation,
+        key=form.send_key,
+        ports=form.ports,
+        complete=complete,
     )
-    if first >> 4 != 4:
-        return Drop.NOT_IPV4
-    header = (first & 15) * 4
-    if header < IPV4_HEADER or total < header:
-        return Drop.BAD_LENGTH
-    if total > size:
-        return Drop.TRUNCATED
-    if fragment & _FRAGMENT_MASK:
-        return Drop.FRAGMENT
-    if verify and checksum(packet[:header]):
-        return Drop.BAD_CHECKSUM
-    if protocol == Encapsulation.GRE:
-        start = _after_gre(packet, header, total)
-        if isinstance(start, Drop):
-            return start
-        inner = packet[start:total]
-    elif protocol == Encapsulation.IPIP:
-        inner = packet[header:total]
-    elif protocol == Encapsulation.MINIMAL:
-        restored = _restore(packet, header, total)
-        if isinstance(restored, Drop):
-            return restored
-        return Decapsulated(packet[12:16], packet[16:20], protocol, restored)
-    else:
-        return Drop.UNKNOWN_PROTOCOL
-    problem = check_inner(inner)
-    if problem is not None:
-        return problem
-    length = (inner[2] << 8) | inner[3]
-    if length != len(inner):
-        inner = inner[:length]
-    if verify and checksum(inner[: (inner[0] & 15) * 4]):
-        return Drop.BAD_CHECKSUM
-    return Decapsulated(packet[12:16], packet[16:20], protocol, inner)
 
 
-def _after_gre(packet: bytes, start: int, end: int) -> int | Drop:
-    """Return where the payload of a GRE header begins. RFC 2784 section 2."""
-    if end - start < GRE_HEADER:
-        return Drop.TRUNCATED
-    flags, protocol = _GRE.unpack_from(packet, start)
-    if flags & _GRE_VERSION:
-        return Drop.GRE_VERSION
-    if (
-        flags & _GRE_BITS_1_TO_5
-    ):  # routing, key, sequence number: RFC 1701, 2890 (TUN-07)
-        return Drop.GRE_FLAGS
-    if protocol != _ETHERTYPE_IPV4:
-        return Drop.GRE_PROTOCOL
-    if not flags & _GRE_CHECKSUM:
-        return start + GRE_HEADER
-    if end - start < GRE_HEADER + 4:
-        return Drop.TRUNCATED
-    if checksum(packet[start:end]):
-        return Drop.GRE_CHECKSUM
-    return start + GRE_HEADER + 4
+def _tunnel_data(encapsulation: Encapsulation) -> bytes:
+    """Return what comes behind the length of a UDP header, up to the tunnelled packet.
 
-
-def _restore(packet: bytes, start: int, end: int) -> bytes | Drop:
-    """Undo minimal encapsulation, whose header is at `start`. RFC 2004 section 3.
-
-    Reserved bits are ignored. Options and TTL are those of the packet as it came.
+    A checksum of 0, which is none, and the message header of RFC 3519 section 3.3.
     """
-    if packet[8] == 0:
-        return Drop.TTL_ZERO
-    if end - start < MINIMAL_HEADER - 4:
-        return Drop.TRUNCATED
-    if packet[start + 1] & _SOURCE_PRESENT:
-        after = start + MINIMAL_HEADER
-        if after > end:
-            return Drop.TRUNCATED
-        source = packet[start + 8 : after]
-    else:
-        after = start + MINIMAL_HEADER - 4
-        source = packet[12:16]
-    if checksum(packet[start:after]):
-        return Drop.MINIMAL_CHECKSUM
-    length = _U16.pack(end - (after - start))
-    head = packet[:2] + length + packet[4:9] + packet[start : start + 1]
-    ends = source + packet[start + 4 : start + 8] + packet[IPV4_HEADER:start]
-    return head + _U16.pack(checksum(head + ends)) + ends + packet[after:end]
+    return bytes((0, 0, MessageType.TUNNEL_DATA, int(encapsulation), 0, 0))
+
+
+def _is_tunnel(packet: bytes) -> bool:
+    """Say whether a packet of our own address is one that we encapsulated."""
+    protocol = packet[9]
+    if protocol in _TUNNEL_PROTOCOLS:
+        return True
+    if protocol != UDP or is_fragment(packet):
+        return False
+    start = (packet[0] & 15) * 4
+    message = packet[start : start + UDP_HEADERS]
+    return (
+        len(message) == UDP_HEADERS
+        and MIP_PORT in _PORTS.unpack_from(message)
+        and message[UDP_HEADER] == MessageType.TUNNEL_DATA
+    )

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The way of the packets: port -> tunnel, tunnel -> port, in plain callbacks.
 
-Everything that a packet needs hangs at one entry of one dictionary, so that replacing a
-tunnel is one assignment between two packets. Nothing here waits or raises: what cannot
-go on is counted under its reason.
+Nothing here waits or raises: what cannot go on is counted under its reason.
 """
 
 from __future__ import annotations
@@ -13,47 +11,40 @@ import contextlib
 import errno
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Final
 
-from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
+from mip_agents.dataplane.api import DataplaneError, DropCounters
+from mip_agents.dataplane.decap import decapsulate
+from mip_agents.dataplane.icmprelay import answer, quoted
 from mip_agents.dataplane.outer import (
-    Decapsulated,
+    UDP,
     Drop,
-    Encapsulator,
     check_inner,
-    decapsulate,
-    is_fragment,
     make_encapsulator,
+    room_for,
 )
-from mip_agents.dataplane.pathmtu import bind
-from mip_agents.dataplane.port import Port, widen_buffers
+from mip_agents.dataplane.port import Port
+from mip_agents.dataplane.rawsockets import (
+    open_receiver,
+    open_sender,
+    take_tunnel_data,
+)
+from mip_agents.dataplane.ways import Sender, Way, Ways, make_way
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
 
 BATCH: Final = 64
 """Packets taken from one source before the others get their turn."""
 
-_IP_RECVERR = 11
 _MSG_ERRQUEUE = 0x2000
 _SO_EE_ORIGIN_ICMP = 2
-_SOL_IP = socket.SOL_IP
-
-_Sender = tuple[Encapsulator, socket.socket, tuple[str, int]]
-
-
-@dataclass(slots=True, kw_only=True)
-class Way:
-    """One tunnel as the packets use it; addresses in four bytes."""
-
-    tunnel: Tunnel
-    local: bytes
-    peers: dict[bytes, int]
-    """The IP protocol number of the encapsulation with each (HA-44)."""
-    senders: tuple[_Sender, ...]
-    counters: Counters = field(default_factory=Counters)
+_ERROR = struct.Struct("=IBBBBI")
+"""struct sock_extended_err up to ee_info: errno, origin, type, code, -, the MTU."""
+_QUOTATION = 600
+"""Octets of an ICMP error that are read."""
 
 
 class PacketPath:
@@ -72,19 +63,19 @@ class PacketPath:
         :raises OSError: where raw sockets are not permitted.
         """
         self._port = port
-        self._home_agent = role is Role.HOME_AGENT
-        self._broadcasts = {b"\xff\xff\xff\xff"}
-        if home_network is not None:
-            self._broadcasts.add(home_network.broadcast_address.packed)
         self._on_path_change = on_path_change
-        self._ways: dict[bytes, Way] = {}
+        self._ways = Ways(role, home_network)
         self._send_sockets: dict[tuple[str | None, str], socket.socket] = {}
+        self._uses: Counter[tuple[str | None, str]] = Counter()
         self.drops = DropCounters()
         self._receivers: list[socket.socket] = []
+        self._data_receiver: socket.socket | None = None
+        self._data_ports: Counter[int] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._complaints = open_sender()
         try:
             for encapsulation in Encapsulation:
-                self._receivers.append(_receiver(encapsulation))
+                self._receivers.append(open_receiver(int(encapsulation)))
         except OSError:
             self.close()
             raise
@@ -98,16 +89,19 @@ class PacketPath:
 
     def close(self) -> None:
         """Stop reading and close the sockets; the port is the caller's."""
+        self._ways.clear()
+        self._uses.clear()
+        self._data_ports.clear()
+        self._stop_tunnel_data()
         if self._loop is not None:
             self._loop.remove_reader(self._port.fileno())
             for sock in self._receivers:
                 self._loop.remove_reader(sock.fileno())
             self._loop = None
-        for sock in (*self._receivers, *self._send_sockets.values()):
+        for sock in (*self._receivers, *self._send_sockets.values(), self._complaints):
             sock.close()
         self._receivers.clear()
         self._send_sockets.clear()
-        self._ways.clear()
 
     def prepare(self, tunnel: Tunnel) -> Way:
         """Make the way of `tunnel`, without using it yet.
@@ -115,54 +109,52 @@ class PacketPath:
         :raises DataplaneError: if packets could not be sent from its local end.
         """
         local = socket.inet_aton(tunnel.local)
-        senders: list[_Sender] = []
+        senders: list[Sender] = []
         if not tunnel.receive_only:
             sock = self._sender(tunnel.interface, tunnel.local)
             senders = [
                 (
-                    make_encapsulator(
-                        local, socket.inet_aton(peer), form.encapsulation
-                    ),
+                    make_encapsulator(local, socket.inet_aton(peer), form),
                     sock,
                     (peer, 0),
                 )
                 for peer, form in tunnel.forms()
             ]
-        return Way(
-            tunnel=tunnel,
-            local=local,
-            peers={
-                socket.inet_aton(peer): int(form.encapsulation)
-                for peer, form in tunnel.forms()
-            },
-            senders=tuple(senders),
-        )
+        return make_way(tunnel, tuple(senders))
 
-    def put(self, way: Way) -> Way | None:
-        """Let packets go `way` from now on; return the way that it replaces.
+    def put(self, way: Way) -> None:
+        """Let packets go `way` from now on, in the place of another.
 
-        That one can be put back until `close_unused` is called.
+        :raises DataplaneError: nothing has changed then.
         """
-        key = socket.inet_aton(way.tunnel.home_address)
-        old = self._ways.get(key)
-        if old is not None:
-            way.counters = old.counters
-        self._ways[key] = way
-        return old
+        ports = _data_ports(way.tunnel)
+        fresh = set(ports) - self._data_ports.keys()
+        self._data_ports.update(ports)
+        try:
+            if fresh:
+                self._take_tunnel_data()
+        except OSError as error:
+            self._forget_ports(way.tunnel)
+            raise DataplaneError(
+                f"no socket for Tunnel Data: {error.strerror}; run with CAP_NET_RAW"
+            ) from error
+        self._uses[_local_end(way.tunnel)] += 1
+        self._forget(self._ways.put(way))
 
-    def drop(self, home_address: str) -> Way | None:
+    def drop(self, home_address: str) -> None:
         """Take a way out of use."""
-        old = self._ways.pop(socket.inet_aton(home_address), None)
+        self._forget(self._ways.drop(home_address))
         self.close_unused()
-        return old
+
+    def _forget(self, old: Way | None) -> None:
+        """Note that a way is not in use any more."""
+        if old is not None:
+            self._uses[_local_end(old.tunnel)] -= 1
+            self._forget_ports(old.tunnel)
 
     def get(self, home_address: str) -> Way | None:
         """Return the way of a home address."""
         return self._ways.get(socket.inet_aton(home_address))
-
-    def tunnels(self) -> list[Tunnel]:
-        """Return the tunnels in use."""
-        return [way.tunnel for way in self._ways.values()]
 
     # From the kernel into a tunnel
 
@@ -185,8 +177,7 @@ class PacketPath:
         if problem is not None:
             self.drops.count(problem)
             return
-        key = inner[16:20] if self._home_agent else inner[12:16]
-        way = self._ways.get(key)
+        way = self._ways.into(inner)
         if way is None:
             self.drops.count("no_tunnel")
             return
@@ -231,8 +222,7 @@ class PacketPath:
             self.drops.count(result)
             return
         inner = result.inner
-        judge = self._judge_reverse if self._home_agent else self._judge_forward
-        verdict = judge(result)
+        verdict = self._ways.judge(result)
         if isinstance(verdict, str):
             self.drops.count(verdict)
             return
@@ -244,63 +234,84 @@ class PacketPath:
         verdict.counters.received_packets += 1
         verdict.counters.received_bytes += len(inner)
 
-    def _judge_reverse(self, packet: Decapsulated) -> Way | str:
-        """Home agent: let in what a registered mobile node sent (RT-07)."""
-        way = self._ways.get(packet.inner[12:16])
-        if way is None:
-            return "reverse_no_binding"
-        form = way.peers.get(packet.source)
-        if form is None:
-            return "reverse_wrong_outer_source"
-        if packet.destination != way.local:
-            return "reverse_wrong_outer_destination"
-        if packet.encapsulation != form and not _is_detoured_fragment(packet, form):
-            return "reverse_wrong_encapsulation"
-        if not way.tunnel.reverse:
-            return "reverse_not_negotiated"
-        return way
-
-    def _judge_forward(self, packet: Decapsulated) -> Way | str:
-        """Mobile node: let in what its home agent sent to its home address.
-
-        The outer destination may be an earlier care-of address: packets that were under
-        way during a handover are as good as the others.
-        """
-        destination = packet.inner[16:20]
-        way = self._ways.get(destination)
-        if way is None:
-            group = 0xE0 <= destination[0] < 0xF0 or destination in self._broadcasts
-            if not group:
-                return "forward_no_tunnel"
-            for candidate in self._ways.values():
-                if packet.source in candidate.peers:
-                    way = candidate
-            if way is None:
-                return "forward_wrong_outer_source"
-        form = way.peers.get(packet.source)
-        if form is None:
-            return "forward_wrong_outer_source"
-        if packet.encapsulation != form and not _is_detoured_fragment(packet, form):
-            return "forward_wrong_encapsulation"
-        return way
-
-    def _read_errors(self, sock: socket.socket) -> None:
-        """Empty the error queue, where ICMP errors about our tunnel packets arrive."""
-        shrunk = False
-        with contextlib.suppress(OSError):
-            while True:
-                _, ancillary, _, _ = sock.recvmsg(0, 512, _MSG_ERRQUEUE)
-                for _level, _type, data in ancillary:
-                    number, origin, kind, code = struct.unpack_from("=IBBB", data)
-                    if origin == _SO_EE_ORIGIN_ICMP:
-                        self.drops.count(f"icmp_{kind}_{code}")
-                        shrunk |= number == errno.EMSGSIZE
-        if shrunk:
-            self._on_path_change()
-
     def _count(self, where: str, error: OSError) -> None:
         name = errno.errorcode.get(error.errno or 0, "error").lower()
         self.drops.count(f"{where}_{name}")
+
+    # ICMP errors about our tunnel packets
+
+    def _read_errors(self, sock: socket.socket) -> None:
+        """Empty the error queue."""
+        shrunk = False
+        with contextlib.suppress(OSError):
+            while True:
+                packet, ancillary, _, _ = sock.recvmsg(_QUOTATION, 512, _MSG_ERRQUEUE)
+                if sock is self._data_receiver and not self._sent_as_data(packet):
+                    continue
+                for _level, _type, data in ancillary:
+                    number, origin, kind, code, _, mtu = _ERROR.unpack_from(data)
+                    if origin == _SO_EE_ORIGIN_ICMP:
+                        self.drops.count(f"icmp_{kind}_{code}")
+                        shrunk |= number == errno.EMSGSIZE
+                        self._relay(kind, code, mtu, packet)
+        if shrunk:
+            self._on_path_change()
+
+    def _sent_as_data(self, packet: bytes) -> bool:
+        """Say whether a UDP datagram came from a port of ours."""
+        start = (packet[0] & 15) * 4 if packet else 0
+        source = int.from_bytes(packet[start : start + 2], "big")
+        return source in self._data_ports
+
+    def _relay(self, kind: int, code: int, mtu: int, packet: bytes) -> None:
+        """Tell the sender of what was in `packet` that it did not get through."""
+        sent = quoted(packet)
+        way = self._ways.into(sent.inner) if sent else None
+        if sent is None or way is None or sent.destination not in way.addresses:
+            return
+        room = max(room_for(form) for _, form in way.tunnel.forms())
+        complaint = answer(kind, code, mtu - room, sent.inner)
+        if complaint is None:
+            return
+        try:
+            sender = socket.inet_ntoa(complaint[16:20])
+            self._complaints.sendto(complaint, (sender, 0))
+        except OSError as error:
+            self._count("relay", error)
+
+    # Tunnel Data: a socket while there are tunnels that use it
+
+    def _forget_ports(self, old: Tunnel) -> None:
+        ports = _data_ports(old)
+        self._data_ports.subtract(ports)
+        gone = [port for port in ports if not self._data_ports[port]]
+        for port in gone:
+            self._data_ports.pop(port, None)
+        if gone:
+            with contextlib.suppress(OSError):  # then it takes more than is in use
+                self._take_tunnel_data()
+
+    def _take_tunnel_data(self) -> None:
+        """Take what comes for the ports in use. :raises OSError: if refused."""
+        if not self._data_ports:
+            self._stop_tunnel_data()
+            return
+        if self._data_receiver is None:
+            self._data_receiver = open_receiver(UDP)
+            if self._loop is not None:
+                self._loop.add_reader(
+                    self._data_receiver.fileno(),
+                    self._from_tunnels,
+                    self._data_receiver,
+                )
+        take_tunnel_data(self._data_receiver, self._data_ports)
+
+    def _stop_tunnel_data(self) -> None:
+        sock, self._data_receiver = self._data_receiver, None
+        if sock is not None:
+            if self._loop is not None:
+                self._loop.remove_reader(sock.fileno())
+            sock.close()
 
     # Sockets to send from
 
@@ -308,38 +319,34 @@ class PacketPath:
         """Return the socket that sends from `local` through `interface`."""
         key = (interface, local)
         sock = self._send_sockets.get(key)
-        if sock is not None:
-            return sock
-        sock = socket.socket(
-            socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW
-        )
-        try:
-            widen_buffers(sock)
-            bind(sock, interface, local)
-        except OSError as error:
-            sock.close()
-            raise _no_local_end(interface, local, error) from error
-        self._send_sockets[key] = sock
+        if sock is None:
+            try:
+                sock = self._send_sockets[key] = open_sender(interface, local)
+            except OSError as error:
+                raise _no_local_end(interface, local, error) from error
         return sock
 
     def close_unused(self) -> None:
-        """Close the sockets that no tunnel sends from any more."""
-        used = {(way.tunnel.interface, way.tunnel.local) for way in self._ways.values()}
-        for key in self._send_sockets.keys() - used:
-            self._send_sockets.pop(key).close()
+        """Close the sockets that no tunnel sends from any more.
+
+        Until then a way that was replaced can be put back.
+        """
+        for key in {*self._send_sockets, *self._uses}:
+            if not self._uses[key]:
+                del self._uses[key]
+                sock = self._send_sockets.pop(key, None)
+                if sock is not None:
+                    sock.close()
 
 
-def _is_detoured_fragment(packet: Decapsulated, form: int) -> bool:
-    """Say whether `packet` may come in another form than its tunnel's.
+def _local_end(tunnel: Tunnel) -> tuple[str | None, str]:
+    """Return what the socket that sends for a tunnel is known by."""
+    return tunnel.interface, tunnel.local
 
-    That is a fragment in IP-in-IP where the tunnel is minimal, which cannot carry it
-    (TUN-05). Nothing else is let in beside what was negotiated (RT-07).
-    """
-    return (
-        form == Encapsulation.MINIMAL
-        and packet.encapsulation == Encapsulation.IPIP
-        and is_fragment(packet.inner)
-    )
+
+def _data_ports(tunnel: Tunnel) -> list[int]:
+    """Return our UDP ports to which Tunnel Data for a tunnel comes."""
+    return [form.ports[0] for _, form in tunnel.forms() if form.ports]
 
 
 def _no_local_end(interface: str | None, local: str, error: OSError) -> DataplaneError:
@@ -348,13 +355,3 @@ def _no_local_end(interface: str | None, local: str, error: OSError) -> Dataplan
         f"cannot send from {local}{where}: {error.strerror}; "
         "configure the address there first, and run with CAP_NET_RAW"
     )
-
-
-def _receiver(encapsulation: Encapsulation) -> socket.socket:
-    """Open a socket that gets all packets of one tunnel protocol, reassembled."""
-    sock = socket.socket(
-        socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, int(encapsulation)
-    )
-    widen_buffers(sock)
-    sock.setsockopt(_SOL_IP, _IP_RECVERR, 1)
-    return sock

@@ -42,7 +42,7 @@ from mip_agents.dataplane.changes import (
     Setting,
 )
 from mip_agents.dataplane.outer import room_for
-from mip_agents.protocol.tunnel import Form, Tunnel
+from mip_agents.protocol.tunnel import Tunnel
 
 TABLE: Final = 434
 """Routing table of a mobile node's own routes."""
@@ -119,7 +119,7 @@ async def mobile_node_changes(
                 "tunnel; add one, or ask for a reverse tunnel"
             )
         way = native
-        mtu += room_for(Form(tunnel.encapsulation))
+        mtu += min(room_for(form) for _, form in tunnel.forms())
     wanted.append(
         Route(
             destination=f"{_ANY}/0",

@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.protocol.effects import Noted, Send, Severity
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import Received
@@ -70,6 +71,7 @@ class UdpServer:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            refuse_tunnel_data(sock)
             sock.bind((self._address, self._port))
         except OSError as error:
             sock.close()

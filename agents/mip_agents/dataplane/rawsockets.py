@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The sockets through which tunnel packets come and go, and who gets Tunnel Data.
+
+Control messages and Tunnel Data (RFC 3519) share a UDP port and differ in their first
+octet. A filter in the kernel parts them: the control socket of an agent refuses Tunnel
+Data, and a raw socket of the data plane takes nothing else, so that neither wakes up
+for what is the other's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+from mip_agents.dataplane.outer import UDP_HEADER
+from mip_agents.dataplane.pathmtu import bind
+from mip_agents.dataplane.port import widen_buffers
+from scapy_mip.const import MessageType
+
+IP_HDRINCL: Final = 3
+_IP_RECVERR = 11
+_SO_ATTACH_FILTER = 26
+
+# Classic BPF (linux/bpf_common.h); the accumulator is A, the index register X.
+_LOAD_OCTET, _LOAD_SIZE = 0x30, 0x80  # A = packet[k], A = octets of the packet
+_LOAD_X_OCTET, _LOAD_X_PAIR = 0x50, 0x48  # A = packet[X + k], one octet or two
+_LOAD_X_HEADER = 0xB1  # X = octets of the IPv4 header at k
+_JUMP_EQUAL, _JUMP_GREATER = 0x15, 0x25
+_RETURN = 0x06
+_NOTHING, _ALL = 0, 0xFFFFFFFF
+
+_Instruction = tuple[int, int, int, int]
+"""Operation, instructions to skip if true and if false, k."""
+
+_REFUSE: Final[_Instruction] = (_RETURN, 0, 0, _NOTHING)
+_ACCEPT: Final[_Instruction] = (_RETURN, 0, 0, _ALL)
+
+
+def open_receiver(protocol: int) -> socket.socket:
+    """Open a socket that gets all packets of an IP protocol, reassembled.
+
+    In its error queue are the ICMP errors about them, with what they quote.
+
+    :raises OSError: where raw sockets are not permitted.
+    """
+    sock = socket.socket(
+        socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol
+    )
+    widen_buffers(sock)
+    sock.setsockopt(socket.SOL_IP, _IP_RECVERR, 1)
+    # Nothing is sent here: this has quotations begin with the outer header.
+    sock.setsockopt(socket.SOL_IP, IP_HDRINCL, 1)
+    return sock
+
+
+def open_sender(
+    interface: str | None = None, local: str | None = None
+) -> socket.socket:
+    """Open a socket that sends packets with the IPv4 header they come with.
+
+    :raises OSError: the address or the interface is not there, or no permission.
+    """
+    sock = socket.socket(
+        socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW
+    )
+    try:
+        widen_buffers(sock)
+        if local is not None:
+            bind(sock, interface, local)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def take_tunnel_data(sock: socket.socket, ports: Iterable[int]) -> None:
+    """Let a raw socket have the Tunnel Data to our `ports`, and nothing else."""
+    program = [
+        (_LOAD_X_HEADER, 0, 0, 0),
+        (_LOAD_X_OCTET, 0, 0, UDP_HEADER),
+        (_JUMP_EQUAL, 1, 0, MessageType.TUNNEL_DATA),
+        _REFUSE,
+        (_LOAD_X_PAIR, 0, 0, 2),
+    ]
+    for port in sorted(ports):
+        program += [(_JUMP_EQUAL, 0, 1, port), _ACCEPT]
+    _attach(sock, [*program, _REFUSE])
+
+
+def refuse_tunnel_data(sock: socket.socket) -> None:
+    """Keep Tunnel Data off a UDP socket: it is for the data plane."""
+    program = [
+        (_LOAD_SIZE, 0, 0, 0),  # an empty datagram has no first octet
+        (_JUMP_GREATER, 0, 3, UDP_HEADER),
+        (_LOAD_OCTET, 0, 0, UDP_HEADER),
+        (_JUMP_EQUAL, 0, 1, MessageType.TUNNEL_DATA),
+        _REFUSE,
+        _ACCEPT,
+    ]
+    _attach(sock, program)
+
+
+def _attach(sock: socket.socket, program: list[_Instruction]) -> None:
+    """Have the kernel judge what arrives for `sock`, in the place of another filter."""
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    argument = struct.pack("HP", len(program), ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, argument)
