@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Handovers lose nothing and a refresh costs nothing."""
+"""What a replaced tunnel keeps, what a refresh costs, what a failure leaves."""
 
 import pytest
 
-from dataplane.traffic import collect_start, collected, stream_on_thread
 from dataplane.world import (
-    CORRESPONDENT,
     ETH0,
     HOME,
     WLAN0,
     World,
     counters,
-    drops,
     ha_tunnel,
     install,
     mn_tunnel,
@@ -19,45 +16,6 @@ from dataplane.world import (
 )
 from scapy_mip.const import Encapsulation
 from support.netns import isolated
-
-PLACES = [(ETH0, "eth0"), (WLAN0, "wlan0")]
-
-
-@isolated
-def test_twenty_handovers_lose_no_packet() -> None:
-    """HA-33: the home agent replaces a binding between two packets, one each ms."""
-    w = World()
-    w.start(Encapsulation.IPIP, True)
-    w.mn.call(collect_start, HOME, 7002)
-    count = 3000
-    sending = w.cn.start(stream_on_thread, HOME, 7002, count, 0.001)
-    for number in range(20):
-        care_of, interface = PLACES[(number + 1) % 2]
-        w.ha_agent.call(install, ha_tunnel(care_of))
-        w.mn_agent.call(install, mn_tunnel(care_of, interface))
-        w.mn.sh("sleep 0.1")
-    sending()
-    assert w.mn.call(collected, count) == count
-    assert not w.ha_agent.call(drops)
-    assert not w.mn_agent.call(drops)
-
-
-@isolated
-def test_twenty_handovers_lose_no_packet_of_the_node() -> None:
-    """RT-13: the same on the way back, when the home agent hears of it first."""
-    w = World()
-    w.start(Encapsulation.GRE, True)
-    w.cn.call(collect_start, CORRESPONDENT, 7003)
-    count = 3000
-    sending = w.mn.start(stream_on_thread, CORRESPONDENT, 7003, count, 0.001)
-    form = {"encapsulation": Encapsulation.GRE}
-    for number in range(20):
-        care_of, interface = PLACES[(number + 1) % 2]
-        w.ha_agent.call(install, ha_tunnel(peers=(ETH0, WLAN0), **form))
-        w.mn_agent.call(install, mn_tunnel(care_of, interface, **form))
-        w.mn.sh("sleep 0.1")
-    sending()
-    assert w.cn.call(collected, count) == count
 
 
 @isolated

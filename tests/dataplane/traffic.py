@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from collections.abc import Coroutine
 
 from support.netns import Node
@@ -113,6 +115,21 @@ async def _receive(sock: socket.socket, size: int) -> bytes:
     return b"".join(parts)
 
 
+async def udp_refused(address: str, port: int) -> bool:
+    """Send to a port that nobody has; tell whether the answer says so."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((address, port))
+        await loop.sock_sendall(sock, b"?")
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                await loop.sock_recv(sock, 1)
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
 def udp_both_ways(client: Node, server: Node, address: str, sizes: list[int]) -> str:
     """Ask and answer; return the source address that the client used."""
     server.call(udp_serve, address, 7000, len(sizes))
@@ -128,22 +145,32 @@ def tcp_both_ways(client: Node, server: Node, address: str, size: int) -> int:
     return int(server.call(served))
 
 
-def stream(address: str, port: int, count: int, interval: float) -> None:
-    """Send numbered datagrams at a steady pace, on a thread of the node."""
-    import time
+_stopping = threading.Event()
 
+
+def _stream(address: str, port: int, interval: float) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         start = time.monotonic()
-        for number in range(count):
-            delay = start + number * interval - time.monotonic()
-            if delay > 0:
-                time.sleep(delay)
+        number = 0
+        while not _stopping.is_set():
             sock.sendto(number.to_bytes(4, "big"), (address, port))
+            number += 1
+            time.sleep(max(0, start + number * interval - time.monotonic()))
+    return number
 
 
-async def stream_on_thread(*args: object) -> None:
-    """Send a stream without holding up the node."""
-    await asyncio.to_thread(stream, *args)
+async def stream(address: str, port: int, interval: float) -> int:
+    """Send numbered datagrams at a steady pace until `stop_stream`; return how many.
+
+    A thread sends, so that the node goes on meanwhile.
+    """
+    _stopping.clear()
+    return await asyncio.to_thread(_stream, address, port, interval)
+
+
+def stop_stream() -> None:
+    """End the stream."""
+    _stopping.set()
 
 
 _collected: set[int] = set()

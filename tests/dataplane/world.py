@@ -8,12 +8,16 @@ cn 10.9.0.2 -- rt -- 10.1.1.20 ha         home link 10.1.1.0/24
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from mip_agents.dataplane.tun import TunDataplane
-from mip_agents.protocol.tunnel import Role, Tunnel
+import pytest
+
+from mip_agents.dataplane.rawsockets import refuse_tunnel_data
+from mip_agents.dataplane.select import DRIVERS
+from mip_agents.protocol.tunnel import Form, Role, Tunnel
 from scapy_mip.const import Encapsulation
 from support.netns import Node, connect
 
@@ -25,10 +29,45 @@ WLAN0 = "10.1.3.5"
 HOME_NETWORK = IPv4Network("10.1.1.0/24")
 
 PORTS = ("tun", "veth")
-_driver: TunDataplane | None = None
+
+UDP_PORTS = (434, 50434)
+FORMS = {
+    "ipip": Form(Encapsulation.IPIP),
+    "gre": Form(Encapsulation.GRE),
+    "gre-key": Form(Encapsulation.GRE, send_key=0x1001, receive_key=0x2002),
+    "minimal": Form(Encapsulation.MINIMAL),
+    "ipip-udp": Form(Encapsulation.IPIP, ports=UDP_PORTS),
+    "gre-udp": Form(Encapsulation.GRE, ports=UDP_PORTS),
+    "minimal-udp": Form(Encapsulation.MINIMAL, ports=UDP_PORTS),
+}
+"""Every way to wrap packets, as the home agent sees it."""
+
+_OVER_UDP = {name for name, form in FORMS.items() if form.ports}
+CANNOT_CARRY = {"kernel": {"minimal", *_OVER_UDP}}
+"""What drivers refuse, because Linux has no such devices; the others carry all."""
+
+_driver: Any = None
+_control: list[socket.socket] = []
 
 
-def ha_tunnel(care_of: str = ETH0, **changes: Any) -> Tunnel:
+def forms_of(*drivers: str) -> dict[str, Form]:
+    """Return the forms that all of the drivers carry."""
+    refused = set().union(*(CANNOT_CARRY.get(name, set()) for name in drivers))
+    return {name: form for name, form in FORMS.items() if name not in refused}
+
+
+def mirrored(form: Form) -> Form:
+    """Return a form as the other end sees it."""
+    return form._replace(
+        send_key=form.receive_key,
+        receive_key=form.send_key,
+        ports=form.ports and form.ports[::-1],
+    )
+
+
+def ha_tunnel(
+    care_of: str = ETH0, *, form: Form | None = None, **changes: Any
+) -> Tunnel:
     """The home agent's end."""
     values = {
         "home_address": HOME,
@@ -37,10 +76,16 @@ def ha_tunnel(care_of: str = ETH0, **changes: Any) -> Tunnel:
         "encapsulation": Encapsulation.IPIP,
         "reverse": True,
     }
-    return Tunnel(**(values | changes))
+    return Tunnel(**(values | _in(form) | changes))
 
 
-def mn_tunnel(care_of: str = ETH0, interface: str = "eth0", **changes: Any) -> Tunnel:
+def mn_tunnel(
+    care_of: str = ETH0,
+    interface: str = "eth0",
+    *,
+    form: Form | None = None,
+    **changes: Any,
+) -> Tunnel:
     """The mobile node's end."""
     values = {
         "home_address": HOME,
@@ -50,14 +95,28 @@ def mn_tunnel(care_of: str = ETH0, interface: str = "eth0", **changes: Any) -> T
         "reverse": True,
         "interface": interface,
     }
-    return Tunnel(**(values | changes))
+    return Tunnel(**(values | _in(form) | changes))
+
+
+def _in(form: Form | None) -> dict[str, Any]:
+    if form is None:
+        return {}
+    return {"encapsulation": form.encapsulation, "peer_forms": (form,)}
 
 
 class World:
     """The nodes; every agent is a process of its own in the namespace of its node."""
 
-    def __init__(self, port: str = "auto") -> None:
+    def __init__(
+        self, port: str = "auto", *, ha_driver: str = "tun", mn_driver: str = "tun"
+    ) -> None:
+        """`port` is that of drivers called `tun`."""
         self.port = port
+        self.ha_driver, self.mn_driver = ha_driver, mn_driver
+        for name in (ha_driver, mn_driver):
+            problem = DRIVERS[name].problem()
+            if problem is not None:
+                pytest.skip(f"driver {name}: {problem}")
         self.cn, self.rt = Node("cn"), Node("rt")
         self.ha, self.mn = Node("ha"), Node("mn")
         connect(self.cn, "eth0", self.rt, "to_cn")
@@ -85,38 +144,82 @@ class World:
     def start_ha(self, **options: Any) -> Node:
         """Open the home agent's data plane in a process of its own."""
         self.ha_agent = agent = Node("ha agent", inside=self.ha)
-        options = {"address": HOME_AGENT, "port": self.port} | options
-        agent.call(open_driver, Role.HOME_AGENT, options)
+        options = {"address": HOME_AGENT} | self._port(self.ha_driver) | options
+        agent.call(open_driver, Role.HOME_AGENT, options, self.ha_driver)
         return agent
 
     def start_mn(self, **options: Any) -> Node:
         """Open the mobile node's data plane in a process of its own."""
         self.mn_agent = agent = Node("mn agent", inside=self.mn)
-        options = {"home_network": HOME_NETWORK, "port": self.port} | options
-        agent.call(open_driver, Role.MOBILE_NODE, options)
+        options = {"home_network": HOME_NETWORK} | self._port(self.mn_driver) | options
+        agent.call(open_driver, Role.MOBILE_NODE, options, self.mn_driver)
         return agent
+
+    def _port(self, driver: str) -> dict[str, str]:
+        return {"port": self.port} if driver == "tun" else {}
 
     def start(self, encapsulation: Encapsulation, reverse: bool) -> None:
         """Open both and install the tunnel at both ends."""
-        changes = {"encapsulation": encapsulation, "reverse": reverse}
-        self.start_ha().call(install, ha_tunnel(**changes))
-        self.start_mn().call(install, mn_tunnel(**changes))
+        self.start_ha()
+        self.start_mn()
+        self.install(Form(encapsulation), reverse=reverse)
+
+    def install(
+        self,
+        form: Form,
+        care_of: str = ETH0,
+        interface: str = "eth0",
+        *,
+        reverse: bool = True,
+    ) -> None:
+        """Install the tunnel at both ends, the home agent's first."""
+        self.ha_agent.call(install, ha_tunnel(care_of, form=form, reverse=reverse))
+        tunnel = mn_tunnel(care_of, interface, form=mirrored(form), reverse=reverse)
+        self.mn_agent.call(install, tunnel)
 
 
 # What agents do on request
 
 
-def driver() -> TunDataplane:
+def driver() -> Any:
     """Return this process's data plane."""
     assert _driver is not None
     return _driver
 
 
-async def open_driver(role: Role, options: dict[str, Any]) -> None:
+async def open_driver(role: Role, options: dict[str, Any], name: str = "tun") -> None:
     """Make and open it."""
     global _driver
-    _driver = TunDataplane(role, **options)
+    _driver = DRIVERS[name].make(role, **options)
     await _driver.open()
+
+
+def listen(port: int) -> None:
+    """Hold a UDP port as an agent does for its control messages."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    refuse_tunnel_data(sock)
+    sock.settimeout(5)
+    sock.bind(("", port))
+    _control.append(sock)
+
+
+def control_port_of_sender() -> int:
+    """Wait for a control message; return the port that it came from."""
+    return int(_control[0].recvfrom(64)[1][1])
+
+
+def send_control(port: int, address: str) -> None:
+    """Send a control message from the port that is held."""
+    _control[0].sendto(b"\1", (address, port))
+
+
+def control_has_data() -> bool:
+    """Tell whether anything waits at the port that is held."""
+    try:
+        _control[0].recv(64, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def install(tunnel: Tunnel) -> int:

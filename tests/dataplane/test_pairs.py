@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every driver as home agent with every driver as mobile node, in every form.
+
+One world per pair: its tunnel is replaced from form to form, as a new registration
+would.
+"""
+
+import itertools
+
+import pytest
+
+from dataplane.traffic import tcp_both_ways, udp_both_ways, udp_refused
+from dataplane.world import (
+    CANNOT_CARRY,
+    CORRESPONDENT,
+    FORMS,
+    HOME,
+    UDP_PORTS,
+    World,
+    counters,
+    drops,
+    forms_of,
+    ha_tunnel,
+    install,
+    listen,
+    mirrored,
+    mn_tunnel,
+)
+from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.outer import room_for
+from mip_agents.dataplane.select import DRIVERS
+from mip_agents.protocol.tunnel import Form
+from support.netns import isolated
+
+SIZES = [0, 1, 100, 1400, 1448, 1452, 1472, 1473, 3000, 9000, 60000]
+PAIRS = list(itertools.product(DRIVERS, repeat=2))
+
+
+def check(w: World, form: Form, reverse: bool) -> None:
+    """HA-33, HA-35, MN-39, RT-13, TUN-01, -04, -05, NAT-10: all that may be sent."""
+    # What an earlier form taught about the path is not true any more.
+    for node in (w.cn, w.mn):
+        node.sh("ip route flush cache")
+    mtu = 1500 - room_for(form)
+    before = w.ha_agent.call(counters), w.mn_agent.call(counters)
+    for size in (0, mtu - 28, mtu - 27, 20000):
+        w.cn.sh(f"ping -c1 -W3 -M dont -s {size} {HOME}")
+        w.mn.sh(f"ping -c1 -W3 -M dont -s {size} -I {HOME} {CORRESPONDENT}")
+    udp_both_ways(w.cn, w.mn, HOME, SIZES)
+    assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
+    assert w.cn.call(udp_refused, HOME, 7999)
+    assert w.mn.call(udp_refused, CORRESPONDENT, 7999)
+    assert tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 18) == mtu - 40 - 12
+    tcp_both_ways(w.cn, w.mn, HOME, 1 << 18)
+    w.cn.sh(f"ping -c1 -W3 -M do -s {mtu - 28} {HOME}")
+    w.cn.sh(f"ping -c1 -W0.05 -M do -s {mtu - 27} {HOME} || true")
+    assert f"mtu {mtu}" in w.cn.sh(f"ip route get {HOME}")
+    if reverse:
+        with pytest.raises(RuntimeError, match="mtu"):
+            w.mn.sh(f"ping -c1 -W0.05 -M do -s {mtu - 27} -I {HOME} {CORRESPONDENT}")
+    after = w.ha_agent.call(counters), w.mn_agent.call(counters)
+    (ha_sent, _, ha_received, _), (mn_sent, _, mn_received, _) = (
+        tuple(new - old for new, old in zip(*pair, strict=True))
+        for pair in zip(after, before, strict=True)
+    )
+    assert ha_sent > 0 and mn_received > 0
+    assert (ha_received > 0, mn_sent > 0) == (reverse, reverse)
+
+
+@pytest.mark.parametrize(("ha", "mn"), PAIRS, ids=map("-".join, PAIRS))
+@isolated
+def test_all_traffic_between_two_drivers(ha: str, mn: str) -> None:
+    w = World(ha_driver=ha, mn_driver=mn)
+    for node in (w.cn, w.ha, w.mn):  # all errors, however many we provoke
+        node.sh("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit")
+    w.start_ha().call(listen, UDP_PORTS[0])
+    w.start_mn().call(listen, UDP_PORTS[1])
+    for name, form in forms_of(ha, mn).items():
+        for reverse in (True, False):
+            try:
+                w.install(form, reverse=reverse)
+                check(w, form, reverse)
+                assert not w.ha_agent.call(drops)
+                assert not w.mn_agent.call(drops)
+            except Exception as error:
+                error.add_note(f"{name}, {reverse=}")
+                raise
+
+
+REFUSALS = [(name, form) for name in DRIVERS for form in CANNOT_CARRY.get(name, ())]
+
+
+@pytest.mark.skipif(not REFUSALS, reason="every driver here carries every form")
+@pytest.mark.parametrize(("name", "form"), REFUSALS)
+@isolated
+def test_what_a_driver_cannot_carry_it_refuses(name: str, form: str) -> None:
+    """The tunnel that is there goes on meanwhile."""
+    w = World(ha_driver=name, mn_driver=name)
+    w.start_ha()
+    w.start_mn()
+    w.install(FORMS["ipip"])
+    for agent, tunnel in (
+        (w.ha_agent, ha_tunnel(form=FORMS[form])),
+        (w.mn_agent, mn_tunnel(form=mirrored(FORMS[form]))),
+    ):
+        with pytest.raises(
+            DataplaneError, match=f"{name}|{tunnel.encapsulation.title}"
+        ):
+            agent.call(install, tunnel)
+    w.cn.sh(f"ping -c1 -W3 {HOME}")
