@@ -8,6 +8,8 @@ cn 10.9.0.2 -- rt -- 10.1.1.20 ha         home link 10.1.1.0/24
 
 from __future__ import annotations
 
+import asyncio
+import select
 import socket
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -198,14 +200,16 @@ def listen(port: int) -> None:
     """Hold a UDP port as an agent does for its control messages."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     refuse_tunnel_data(sock)
-    sock.settimeout(5)
+    sock.setblocking(False)
     sock.bind(("", port))
     _control.append(sock)
 
 
-def control_port_of_sender() -> int:
+async def control_port_of_sender() -> int:
     """Wait for a control message; return the port that it came from."""
-    return int(_control[0].recvfrom(64)[1][1])
+    async with asyncio.timeout(5):
+        _, peer = await asyncio.get_running_loop().sock_recvfrom(_control[0], 64)
+    return int(peer[1])
 
 
 def send_control(port: int, address: str) -> None:
@@ -215,11 +219,7 @@ def send_control(port: int, address: str) -> None:
 
 def control_has_data() -> bool:
     """Tell whether anything waits at the port that is held."""
-    try:
-        _control[0].recv(64, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    return True
+    return bool(select.select(_control, [], [], 0)[0])
 
 
 async def install(tunnel: Tunnel) -> int:
