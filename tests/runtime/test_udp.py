@@ -53,6 +53,22 @@ def test_tells_where_a_datagram_came_from_and_went_to(peer):
     run(test, address="0.0.0.0")
 
 
+def test_tunnel_data_is_left_to_the_data_plane(peer):
+    """RFC 3519 section 3.3: told by the first octet, whatever the length."""
+
+    async def test(server, batches, notes):
+        server.start(batches.put_nowait)
+        for data in (b"\4\4\0\0inside", b"\4", b"", b"\1", b"\4" * 3000, b"\3end"):
+            peer.sendto(data, ("127.0.0.1", server.port))
+        got = []
+        while b"\3end" not in got:
+            got += [received.data for received in await batches.get()]
+        assert got == [b"", b"\1", b"\3end"]
+        assert not notes.noted
+
+    run(test)
+
+
 def test_hands_over_what_waits_in_batches_of_at_most_64(peer):
     async def test(server, batches, notes):
         for number in range(DRAIN + 10):
