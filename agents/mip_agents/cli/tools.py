@@ -72,15 +72,33 @@ def shell() -> None:
     )
 
 
+class Subject(enum.StrEnum):
+    """What is measured."""
+
+    LAYERS = "layers"
+    DATAPLANE = "dataplane"
+
+
 def bench(
+    subject: Annotated[
+        Subject, typer.Argument(help="What to measure.", show_default=True)
+    ] = Subject.LAYERS,
     json: Annotated[
         bool, typer.Option("--json", help="Results as JSON on stdout.")
     ] = False,
 ) -> None:
     """Run the benchmarks: each is a ratio, measured side by side in one run.
 
-    Example: mip bench --json
+    `layers` is about packets and messages. `dataplane` is about what the drivers of the
+    data plane carry, against the plain routed path, and takes some minutes; it needs
+    root, or user namespaces.
+
+    Example: mip bench --json     mip bench dataplane
     """
+    if subject is Subject.DATAPLANE:
+        from mip_agents.bench.dataplane import main as measure_dataplane
+
+        raise typer.Exit(measure_dataplane(json=json))
     from mip_agents.bench import main
 
     raise typer.Exit(main(json=json))

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mip bench dataplane`: each driver and encapsulation against the plain routed path.
+
+All of it is measured in one run on one machine, in network namespaces; the ratios are
+the finding. A driver that cannot work here has a line that says why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_format
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mip_agents.bench import bindings, throughput
+from mip_agents.bench.bindings import Bindings
+from mip_agents.bench.testbed import CARE_OF, FORMS, HOME_ADDRESS, CrashError, Testbed
+from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.select import DRIVERS
+from mip_agents.lab.namespaces import LabError
+from mip_agents.lab.processes import run_in_sandbox
+
+TCP_S: Final = 1.0
+PACKETS_S: Final = 0.6
+PLAIN: Final = "none"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Traffic:
+    """One line: what comes through."""
+
+    driver: str
+    form: str
+    tcp_gbps: float | None = None
+    packets_per_s: float | None = None
+    problem: str | None = None
+    """Why there are no figures."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effort:
+    """How long and how much to measure."""
+
+    forms: tuple[str, ...] = tuple(FORMS)
+    tcp_s: float = TCP_S
+    packets_s: float = PACKETS_S
+    counts: tuple[int, ...] = bindings.COUNTS
+    calls: int = bindings.PYROUTE2_CALLS
+    limit_s: float = bindings.LIMIT_S
+
+
+def main(json: bool = False, effort: Effort | None = None) -> int:
+    """Run it in a sandbox and write tables, or JSON, to standard output.
+
+    Return 0 whatever the figures are, 1 where there can be no sandbox or a driver that
+    should work has crashed.
+    """
+    chosen = effort or Effort()
+    try:
+        return run_in_sandbox(
+            lambda _how: _run(json, chosen), keep=(Path(sys.prefix), Path.cwd())
+        )
+    except LabError as error:
+        sys.stderr.write(f"mip bench: {error}\n")
+        return 1
+
+
+def _run(json: bool, effort: Effort) -> int:
+    bed = Testbed()
+    everything: dict[str, object] = {
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "processors": len(os.sched_getaffinity(0)),
+        "passed_over": _problems(),
+    }
+    show = (lambda _text: None) if json else _write
+    try:
+        show(_heading(everything))
+        traffic: list[Traffic] = []
+        for line in measure_traffic(bed, effort):
+            traffic.append(line)
+            show(_traffic_line(line, traffic[0]))
+        show(_bindings_heading())
+        taken: list[Bindings] = []
+        for entry in measure_bindings(bed, effort):
+            taken.append(entry)
+            show(_bindings_line(entry, taken[0]))
+        for driver, problem in _problems().items():
+            show(f"\nnot measured: {driver}, {problem}")
+    finally:
+        bed.close()
+    if json:
+        everything["traffic"] = [dataclasses.asdict(one) for one in traffic]
+        everything["bindings"] = [dataclasses.asdict(one) for one in taken]
+        _write(json_format.dumps(everything, indent=2))
+    return 1 if any(one.problem for one in taken) else 0
+
+
+def _problems() -> dict[str, str]:
+    """Return the drivers that cannot work here, with the reasons."""
+    found = {name: driver.problem() for name, driver in DRIVERS.items()}
+    return {name: problem for name, problem in found.items() if problem is not None}
+
+
+def _usable() -> list[str]:
+    return [name for name in DRIVERS if name not in _problems()]
+
+
+def measure_traffic(bed: Testbed, effort: Effort) -> Iterator[Traffic]:
+    """Yield a line for the routed path first, then for each driver and form."""
+    yield _traffic(bed, PLAIN, "routed", CARE_OF, effort)
+    for driver in _usable():
+        for name in effort.forms:
+            try:
+                agents = bed.tunnel(driver, FORMS[name])
+            except (DataplaneError, CrashError) as error:
+                yield Traffic(driver, name, problem=str(error))
+                continue
+            try:
+                yield _traffic(bed, driver, name, HOME_ADDRESS, effort)
+            finally:
+                for agent in agents:
+                    agent.stop()
+
+
+def _traffic(
+    bed: Testbed, driver: str, form: str, address: str, effort: Effort
+) -> Traffic:
+    try:
+        return Traffic(
+            driver,
+            form,
+            throughput.tcp_gbps(bed, address, effort.tcp_s),
+            throughput.packets_per_second(bed, address, effort.packets_s),
+        )
+    except (OSError, CrashError) as error:  # the others still have their say
+        return Traffic(driver, form, problem=f"failed: {error}")
+
+
+def measure_bindings(bed: Testbed, effort: Effort) -> Iterator[Bindings]:
+    """Yield a line for pyroute2 first, then for `ip -batch` and each driver."""
+    yield bindings.by_pyroute2(bed, effort.calls)
+    for count in effort.counts:
+        batch = bindings.by_ip_batch(bed, count)
+        if batch is not None:
+            yield batch
+    for driver in _usable():
+        for count in effort.counts:
+            yield bindings.by_driver(bed, driver, count, effort.limit_s)
+
+
+# Tables of 80 columns at most
+
+_TRAFFIC_ROW = "{:<8}  {:<13}  {:>10}  {:>8}  {:>12}  {:>8}"
+_BINDINGS_ROW = "{:<9}  {:>7}  {:>9}  {:>9}  {:>9}  {:>7}  {:>6}  {:>7}"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _under(head: str) -> str:
+    return f"{head}\n{'-' * len(head)}"
+
+
+def _heading(everything: dict[str, object]) -> str:
+    senders = " or ".join(map(str, throughput.SENDERS))
+    head = _TRAFFIC_ROW.format(
+        "driver", "form", "TCP Gb/s", "of plain", "packets/s", "of plain"
+    )
+    return (
+        f"Linux {everything['kernel']}, Python {everything['python']}, "
+        f"{everything['processors']} processors\n"
+        f"TCP: one connection. Packets: {throughput.PACKET} octets of IP, as many as "
+        f"arrive\nwhile {senders} processes send what they can, the better of both\n\n"
+        f"{_under(head)}"
+    )
+
+
+def _traffic_line(line: Traffic, plain: Traffic) -> str:
+    if line.tcp_gbps is None or line.packets_per_s is None:
+        return f"{line.driver:<8}  {line.form:<13}  {line.problem}"[:80]
+    return _TRAFFIC_ROW.format(
+        line.driver,
+        line.form,
+        f"{line.tcp_gbps:.2f}",
+        _ratio(line.tcp_gbps, plain.tcp_gbps),
+        f"{line.packets_per_s:,.0f}",
+        _ratio(line.packets_per_s, plain.packets_per_s),
+    )
+
+
+def _bindings_heading() -> str:
+    head = _BINDINGS_ROW.format(
+        "bindings",
+        "count",
+        "install/s",
+        "replace/s",
+        "remove/s",
+        "ratio",
+        "B each",
+        "maps MB",
+    )
+    return (
+        "\nCount: how many there were when the time was over. Ratio: installs, to\n"
+        "plain pyroute2 calls. Memory: of the process for each, and all BPF maps\n\n"
+        f"{_under(head)}"
+    )
+
+
+def _bindings_line(line: Bindings, plain: Bindings) -> str:
+    if line.problem is not None:
+        return f"{line.what:<9}  {line.problem}"[:80]
+    maps = line.map_octets
+    text = _BINDINGS_ROW.format(
+        line.what,
+        line.count,
+        f"{line.install:,.0f}",
+        f"{line.replace:,.0f}",
+        f"{line.remove:,.0f}",
+        f"{line.install / plain.install:.1f}x",
+        "" if line.octets is None else f"{line.octets:,.0f}",
+        "" if maps is None else f"{maps / 1e6:.1f}",
+    )
+    return text.rstrip()
+
+
+def _ratio(value: float, plain: float | None) -> str:
+    return f"{value / plain:.1%}" if plain else ""
