@@ -13,14 +13,17 @@ from dataplane.traffic import tcp_both_ways, udp_both_ways, udp_refused
 from dataplane.world import (
     CANNOT_CARRY,
     CORRESPONDENT,
+    ETH0,
     FORMS,
     HOME,
+    HOME_AGENT,
     UDP_PORTS,
     World,
     counters,
     drops,
     forms_of,
     ha_tunnel,
+    have_nft,
     install,
     listen,
     mirrored,
@@ -67,12 +70,27 @@ def check(w: World, form: Form, reverse: bool) -> None:
     assert (ha_received > 0, mn_sent > 0) == (reverse, reverse)
 
 
+def refuse_outer_fragments(w: World) -> None:
+    """Let the router drop fragments of tunnel packets, as a firewall might.
+
+    Then all that gets through was fragmented before it was encapsulated.
+    """
+    if have_nft():
+        w.rt.sh(
+            "nft add table ip f;"
+            "nft add chain ip f c '{ type filter hook prerouting priority -450; }';"
+            f"nft add rule ip f c ip daddr '{{ {ETH0}, {HOME_AGENT} }}'"
+            " ip frag-off '&' 0x3fff != 0 drop"
+        )
+
+
 @pytest.mark.parametrize(("ha", "mn"), PAIRS, ids=map("-".join, PAIRS))
 @isolated
 def test_all_traffic_between_two_drivers(ha: str, mn: str) -> None:
     w = World(ha_driver=ha, mn_driver=mn)
     for node in (w.cn, w.ha, w.mn):  # all errors, however many we provoke
         node.sh("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit")
+    refuse_outer_fragments(w)
     w.start_ha().call(listen, UDP_PORTS[0])
     w.start_mn().call(listen, UDP_PORTS[1])
     for name, form in forms_of(ha, mn).items():

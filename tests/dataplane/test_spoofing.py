@@ -5,15 +5,13 @@ import asyncio
 import socket
 
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.packet import Packet, Raw
 
+from dataplane.traffic import send_packets
 from dataplane.world import (
     CORRESPONDENT,
     ETH0,
     FORMS,
     HOME,
-    HOME_AGENT,
     UDP_PORTS,
     WLAN0,
     World,
@@ -21,9 +19,8 @@ from dataplane.world import (
     ha_tunnel,
     install,
     listen,
-    mirrored,
+    reverse_tunnelled,
 )
-from mip_agents.dataplane.outer import make_encapsulator
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.protocol.tunnel import Form
 from support.netns import isolated
@@ -31,13 +28,6 @@ from support.netns import isolated
 OTHER, UNBOUND = "10.1.1.11", "10.1.1.99"
 EACH = 5
 _marks: list[str] = []
-
-
-def send(packets: list[bytes]) -> None:
-    """Send complete IPv4 packets, with whatever source they have."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
-        for packet in packets:
-            sock.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
 
 
 async def watch(address: str, port: int) -> None:
@@ -54,18 +44,6 @@ async def seen(last: str) -> list[str]:
         while last not in _marks:
             await asyncio.sleep(0.005)
     return _marks
-
-
-def tunnelled(form: Form, outer: str, inner: str, mark: str) -> bytes:
-    """Return a packet as the mobile node at `outer` would send it."""
-    packet: Packet = (
-        IP(src=inner, dst=CORRESPONDENT) / UDP(dport=7100) / Raw(mark.encode())
-    )
-    ends = socket.inet_aton(outer), socket.inet_aton(HOME_AGENT)
-    made = make_encapsulator(*ends, mirrored(form), complete=True)
-    outside = made.encapsulate(bytes(packet))
-    assert isinstance(outside, bytes)
-    return outside
 
 
 def spoofs(form: Form) -> dict[str, tuple[Form, str, str]]:
@@ -102,12 +80,13 @@ def test_only_registered_nodes_are_let_in(driver: str) -> None:
         agent.call(install, ha_tunnel(form=form))
         agent.call(install, ha_tunnel(WLAN0, home_address=OTHER, form=form))
         packets = [
-            tunnelled(*spoof, f"{name}, {what}") for what, spoof in spoofs(form).items()
+            reverse_tunnelled(*spoof, f"{name}, {what}")
+            for what, spoof in spoofs(form).items()
         ]
         good = f"{name}, registered"
         last = f"{name}, the last"
-        packets = packets * EACH + [tunnelled(form, ETH0, HOME, good)] * EACH
-        w.mn.call(send, [*packets, tunnelled(form, ETH0, HOME, last)])
+        packets = packets * EACH + [reverse_tunnelled(form, ETH0, HOME, good)] * EACH
+        w.mn.call(send_packets, [*packets, reverse_tunnelled(form, ETH0, HOME, last)])
         arrived = w.cn.call(seen, last)
         expected |= {good, last}
         assert set(arrived) == expected

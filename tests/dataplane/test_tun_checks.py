@@ -7,6 +7,7 @@ from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
+from dataplane.traffic import send_packets
 from dataplane.world import (
     CORRESPONDENT,
     ETH0,
@@ -30,18 +31,9 @@ def drops() -> dict[str, int]:
     return {k: n for k, n in counted.items() if not k.startswith("icmp_")}
 
 
-def send(packets: list[bytes]) -> None:
-    """Send complete IPv4 packets, with whatever source they have."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
-        for packet in packets:
-            sock.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
-
-
 def reach(node: Node, agent: Node, packets: list[Packet], received: int) -> None:
     """Send from `node` and wait until the agent has seen all that arrived."""
-    node.call(send, [bytes(packet) for packet in packets])
+    node.call(send_packets, [bytes(packet) for packet in packets])
     for _ in range(200):
         seen = agent.call(counters)[2] + sum(agent.call(drops).values())
         if seen >= received:
@@ -253,7 +245,7 @@ def test_source_at_the_tunnels_exit_is_not_tunnelled() -> None:
     w = World()
     agent = w.start_ha()
     agent.call(install, ha_tunnel())
-    w.mn.call(send, [bytes(ping(ETH0, HOME))])
+    w.mn.call(send_packets, [bytes(ping(ETH0, HOME))])
     for _ in range(200):
         if agent.call(drops):
             break

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tunnels through UDP: beside the control messages, and through a NAT."""
 
-import shutil
-
 import pytest
 
-from dataplane.test_spoofing import send, tunnelled
 from dataplane.test_tun_checks import drops, reach
-from dataplane.traffic import tcp_both_ways, udp_both_ways, udp_refused
+from dataplane.traffic import send_packets, tcp_both_ways, udp_both_ways, udp_refused
 from dataplane.world import (
     CORRESPONDENT,
     ETH0,
@@ -21,11 +18,13 @@ from dataplane.world import (
     control_port_of_sender,
     counters,
     ha_tunnel,
+    have_nft,
     install,
     listen,
     mirrored,
     mn_tunnel,
     remove,
+    reverse_tunnelled,
     send_control,
 )
 from dataplane.world import drops as all_drops
@@ -56,7 +55,7 @@ def data_sockets() -> int:
 @isolated
 def test_a_tunnel_through_a_nat(form: Form) -> None:
     """NAT-03, NAT-08: the home agent answers to where the request came from."""
-    if shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin") is None:
+    if not have_nft():
         pytest.skip("no nft command: sudo apt install nftables")
     w = World()
     w.rt.sh(
@@ -139,9 +138,9 @@ def test_two_bindings_behind_one_nat() -> None:
         peer_forms=(IPIP, gre),
     )
     agent.call(install, tunnel)
-    good = [tunnelled(form, ETH0, HOME, "good") for form in (IPIP, gre)]
+    good = [reverse_tunnelled(form, ETH0, HOME, "good") for form in (IPIP, gre)]
     crossed = IPIP._replace(ports=gre.ports)
-    w.mn.call(send, [*good, tunnelled(crossed, ETH0, HOME, "bad")])
+    w.mn.call(send_packets, [*good, reverse_tunnelled(crossed, ETH0, HOME, "bad")])
     reach(w.cn, agent, [], 3)
     assert agent.call(counters)[2] == 2
     assert agent.call(drops) == {"reverse_wrong_encapsulation": 1}
@@ -166,15 +165,15 @@ def test_what_differs_from_the_registration_is_counted_by_name() -> None:
         agent.call(install, ha_tunnel(form=form))
         before = agent.call(drops)
         total += 1
-        packet = tunnelled(sent, ETH0, HOME, "bad")
-        w.mn.call(send, [packet])
+        packet = reverse_tunnelled(sent, ETH0, HOME, "bad")
+        w.mn.call(send_packets, [packet])
         reach(w.cn, agent, [], total)
         before[reason] = before.get(reason, 0) + 1
         assert agent.call(drops) == before
     # The tunnel of another node opens the port, at which this one has nothing.
     agent.call(install, ha_tunnel(WLAN0, home_address="10.1.1.11", form=IPIP))
     agent.call(install, ha_tunnel(form=FORMS["ipip"]))
-    w.mn.call(send, [tunnelled(IPIP, ETH0, HOME, "bad")])
+    w.mn.call(send_packets, [reverse_tunnelled(IPIP, ETH0, HOME, "bad")])
     reach(w.cn, agent, [], total + 1)
     assert agent.call(drops)["reverse_wrong_encapsulation"] == 3
 

@@ -115,6 +115,13 @@ async def _receive(sock: socket.socket, size: int) -> bytes:
     return b"".join(parts)
 
 
+def send_packets(packets: list[bytes]) -> None:
+    """Send complete IPv4 packets, with whatever source they have."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        for packet in packets:
+            sock.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+
+
 async def udp_refused(address: str, port: int) -> bool:
     """Send to a port that nobody has; tell whether the answer says so."""
     loop = asyncio.get_running_loop()

@@ -9,14 +9,19 @@ cn 10.9.0.2 -- rt -- 10.1.1.20 ha         home link 10.1.1.0/24
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+import shutil
 import socket
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.packet import Packet, Raw
 
+from mip_agents.dataplane.outer import make_encapsulator
 from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.protocol.tunnel import Form, Role, Tunnel
@@ -98,6 +103,18 @@ def mn_tunnel(
         "interface": interface,
     }
     return Tunnel(**(values | _in(form) | changes))
+
+
+def reverse_tunnelled(form: Form, outer: str, inner: str, mark: str) -> bytes:
+    """Return a packet to the correspondent as a mobile node at `outer` sends it."""
+    packet: Packet = (
+        IP(src=inner, dst=CORRESPONDENT) / UDP(dport=7100) / Raw(mark.encode())
+    )
+    ends = socket.inet_aton(outer), socket.inet_aton(HOME_AGENT)
+    made = make_encapsulator(*ends, mirrored(form), complete=True)
+    outside = made.encapsulate(bytes(packet))
+    assert isinstance(outside, bytes)
+    return outside
 
 
 def _in(form: Form | None) -> dict[str, Any]:
@@ -301,6 +318,9 @@ def _gro() -> str:
 
 def have_tun() -> bool:
     """Tell whether a TUN device can be opened here."""
-    import os
-
     return os.access(Path("/dev/net/tun"), os.R_OK | os.W_OK)
+
+
+def have_nft() -> bool:
+    """Tell whether packets can be filtered and translated by `nft`."""
+    return shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is not None
