@@ -33,7 +33,7 @@ every_driver = pytest.mark.parametrize("driver", DRIVERS)
 @isolated
 def test_a_hundred_handovers_lose_no_packet(driver: str) -> None:
     """HA-33: the home agent replaces a binding between two packets."""
-    w = World(ha_driver=driver, mn_driver=driver)
+    w = World(driver=driver)
     w.start(Encapsulation.IPIP, True)
     w.mn.call(collect_start, HOME, 7002)
     sending = w.cn.start(stream, HOME, 7002, INTERVAL_S)
@@ -53,7 +53,7 @@ def test_a_hundred_handovers_lose_no_packet(driver: str) -> None:
 @isolated
 def test_a_hundred_handovers_lose_no_packet_of_the_node(driver: str) -> None:
     """RT-13: the same on the way back, when the home agent hears of it first."""
-    w = World(ha_driver=driver, mn_driver=driver)
+    w = World(driver=driver)
     w.start(Encapsulation.GRE, True)
     w.cn.call(collect_start, CORRESPONDENT, 7003)
     sending = w.mn.start(stream, CORRESPONDENT, 7003, INTERVAL_S)

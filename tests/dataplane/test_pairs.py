@@ -87,7 +87,7 @@ def refuse_outer_fragments(w: World) -> None:
 @pytest.mark.parametrize(("ha", "mn"), PAIRS, ids=map("-".join, PAIRS))
 @isolated
 def test_all_traffic_between_two_drivers(ha: str, mn: str) -> None:
-    w = World(ha_driver=ha, mn_driver=mn)
+    w = World(driver=ha, mn_driver=mn)
     for node in (w.cn, w.ha, w.mn):  # all errors, however many we provoke
         node.sh("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit")
     refuse_outer_fragments(w)
@@ -113,7 +113,7 @@ REFUSALS = [(name, form) for name in DRIVERS for form in CANNOT_CARRY.get(name, 
 @isolated
 def test_what_a_driver_cannot_carry_it_refuses(name: str, form: str) -> None:
     """The tunnel that is there goes on meanwhile."""
-    w = World(ha_driver=name, mn_driver=name)
+    w = World(driver=name)
     w.start_ha()
     w.start_mn()
     w.install(FORMS["ipip"])

@@ -71,7 +71,7 @@ def spoofs(form: Form) -> dict[str, tuple[Form, str, str]]:
 @isolated
 def test_only_registered_nodes_are_let_in(driver: str) -> None:
     """RT-07, NAT-09, TUN-08, in each form: and the good packet behind them is."""
-    w = World(ha_driver=driver)
+    w = World(driver=driver)
     agent = w.start_ha()
     agent.call(listen, UDP_PORTS[0])
     w.cn.call(watch, CORRESPONDENT, 7100)

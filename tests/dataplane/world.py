@@ -36,6 +36,8 @@ WLAN0 = "10.1.3.5"
 HOME_NETWORK = IPv4Network("10.1.1.0/24")
 
 PORTS = ("tun", "veth")
+DRIVER = "tun"
+"""What worlds are made with, if they are not told."""
 
 UDP_PORTS = (434, 50434)
 FORMS = {
@@ -127,12 +129,17 @@ class World:
     """The nodes; every agent is a process of its own in the namespace of its node."""
 
     def __init__(
-        self, port: str = "auto", *, ha_driver: str = "tun", mn_driver: str = "tun"
+        self,
+        port: str = "auto",
+        driver: str | None = None,
+        *,
+        mn_driver: str | None = None,
     ) -> None:
         """`port` is that of drivers called `tun`."""
         self.port = port
-        self.ha_driver, self.mn_driver = ha_driver, mn_driver
-        for name in (ha_driver, mn_driver):
+        self.ha_driver = driver or DRIVER
+        self.mn_driver = mn_driver or self.ha_driver
+        for name in (self.ha_driver, self.mn_driver):
             problem = DRIVERS[name].problem()
             if problem is not None:
                 pytest.skip(f"driver {name}: {problem}")
@@ -206,10 +213,12 @@ def driver() -> Any:
     return _driver
 
 
-async def open_driver(role: Role, options: dict[str, Any], name: str = "tun") -> None:
+async def open_driver(
+    role: Role, options: dict[str, Any], name: str | None = None
+) -> None:
     """Make and open it."""
     global _driver
-    _driver = DRIVERS[name].make(role, **options)
+    _driver = DRIVERS[name or DRIVER].make(role, **options)
     await _driver.open()
 
 

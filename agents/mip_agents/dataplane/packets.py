@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import socket
-import struct
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Network
@@ -18,14 +17,14 @@ from typing import Final
 
 from mip_agents.dataplane.api import DataplaneError, DropCounters
 from mip_agents.dataplane.decap import decapsulate
-from mip_agents.dataplane.icmprelay import answer, quoted
+from mip_agents.dataplane.icmperrors import IcmpErrors
 from mip_agents.dataplane.outer import (
     UDP,
     Drop,
     check_inner,
     make_encapsulator,
-    room_for,
 )
+from mip_agents.dataplane.pathmtu import no_local_end
 from mip_agents.dataplane.port import Port
 from mip_agents.dataplane.rawsockets import (
     open_receiver,
@@ -38,13 +37,6 @@ from scapy_mip.const import Encapsulation
 
 BATCH: Final = 64
 """Packets taken from one source before the others get their turn."""
-
-_MSG_ERRQUEUE = 0x2000
-_SO_EE_ORIGIN_ICMP = 2
-_ERROR = struct.Struct("=IBBBBI")
-"""struct sock_extended_err up to ee_info: errno, origin, type, code, -, the MTU."""
-_QUOTATION = 600
-"""Octets of an ICMP error that are read."""
 
 
 class PacketPath:
@@ -72,7 +64,7 @@ class PacketPath:
         self._data_receiver: socket.socket | None = None
         self._data_ports: Counter[int] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._complaints = open_sender()
+        self._errors = IcmpErrors(self.drops, self._tunnel_for, on_path_change)
         try:
             for encapsulation in Encapsulation:
                 self._receivers.append(open_receiver(int(encapsulation)))
@@ -98,8 +90,9 @@ class PacketPath:
             for sock in self._receivers:
                 self._loop.remove_reader(sock.fileno())
             self._loop = None
-        for sock in (*self._receivers, *self._send_sockets.values(), self._complaints):
+        for sock in (*self._receivers, *self._send_sockets.values()):
             sock.close()
+        self._errors.close()
         self._receivers.clear()
         self._send_sockets.clear()
 
@@ -156,6 +149,10 @@ class PacketPath:
         """Return the way of a home address."""
         return self._ways.get(socket.inet_aton(home_address))
 
+    def _tunnel_for(self, inner: bytes) -> Tunnel | None:
+        way = self._ways.into(inner)
+        return way.tunnel if way else None
+
     # From the kernel into a tunnel
 
     def _from_port(self) -> None:
@@ -209,11 +206,9 @@ class PacketPath:
         try:
             for _ in range(BATCH):
                 take(receive(65535))
-        except BlockingIOError:
-            self._read_errors(sock)
-        except OSError:
-            # The socket reports an ICMP error once before it goes on.
-            self._read_errors(sock)
+        except OSError:  # no more packets, or an ICMP error, which is reported once
+            ports = self._data_ports if sock is self._data_receiver else None
+            self._errors.read(sock, ports)
 
     def _out_of_tunnel(self, packet: bytes) -> None:
         # The kernel has checked the outer header and will check the inner one.
@@ -237,47 +232,6 @@ class PacketPath:
     def _count(self, where: str, error: OSError) -> None:
         name = errno.errorcode.get(error.errno or 0, "error").lower()
         self.drops.count(f"{where}_{name}")
-
-    # ICMP errors about our tunnel packets
-
-    def _read_errors(self, sock: socket.socket) -> None:
-        """Empty the error queue."""
-        shrunk = False
-        with contextlib.suppress(OSError):
-            while True:
-                packet, ancillary, _, _ = sock.recvmsg(_QUOTATION, 512, _MSG_ERRQUEUE)
-                if sock is self._data_receiver and not self._sent_as_data(packet):
-                    continue
-                for _level, _type, data in ancillary:
-                    number, origin, kind, code, _, mtu = _ERROR.unpack_from(data)
-                    if origin == _SO_EE_ORIGIN_ICMP:
-                        self.drops.count(f"icmp_{kind}_{code}")
-                        shrunk |= number == errno.EMSGSIZE
-                        self._relay(kind, code, mtu, packet)
-        if shrunk:
-            self._on_path_change()
-
-    def _sent_as_data(self, packet: bytes) -> bool:
-        """Say whether a UDP datagram came from a port of ours."""
-        start = (packet[0] & 15) * 4 if packet else 0
-        source = int.from_bytes(packet[start : start + 2], "big")
-        return source in self._data_ports
-
-    def _relay(self, kind: int, code: int, mtu: int, packet: bytes) -> None:
-        """Tell the sender of what was in `packet` that it did not get through."""
-        sent = quoted(packet)
-        way = self._ways.into(sent.inner) if sent else None
-        if sent is None or way is None or sent.destination not in way.addresses:
-            return
-        room = max(room_for(form) for _, form in way.tunnel.forms())
-        complaint = answer(kind, code, mtu - room, sent.inner)
-        if complaint is None:
-            return
-        try:
-            sender = socket.inet_ntoa(complaint[16:20])
-            self._complaints.sendto(complaint, (sender, 0))
-        except OSError as error:
-            self._count("relay", error)
 
     # Tunnel Data: a socket while there are tunnels that use it
 
@@ -323,7 +277,7 @@ class PacketPath:
             try:
                 sock = self._send_sockets[key] = open_sender(interface, local)
             except OSError as error:
-                raise _no_local_end(interface, local, error) from error
+                raise no_local_end(interface, local, error) from error
         return sock
 
     def close_unused(self) -> None:
@@ -347,11 +301,3 @@ def _local_end(tunnel: Tunnel) -> tuple[str | None, str]:
 def _data_ports(tunnel: Tunnel) -> list[int]:
     """Return our UDP ports to which Tunnel Data for a tunnel comes."""
     return [form.ports[0] for _, form in tunnel.forms() if form.ports]
-
-
-def _no_local_end(interface: str | None, local: str, error: OSError) -> DataplaneError:
-    where = f" on {interface}" if interface else ""
-    return DataplaneError(
-        f"cannot send from {local}{where}: {error.strerror}; "
-        "configure the address there first, and run with CAP_NET_RAW"
-    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
+from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.outer import room_for
 from mip_agents.protocol.tunnel import Tunnel
 
@@ -48,3 +49,12 @@ def bind(sock: socket.socket, interface: str | None, local: str) -> None:
             socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0"
         )
     sock.bind((local, 0))
+
+
+def no_local_end(interface: str | None, local: str, error: OSError) -> DataplaneError:
+    """Say that `bind` failed, and what to do."""
+    where = f" on {interface}" if interface else ""
+    return DataplaneError(
+        f"cannot send from {local}{where}: {error.strerror}; "
+        "configure the address there first, and run with CAP_NET_RAW"
+    )
