@@ -90,6 +90,7 @@ def test_all_traffic_between_two_drivers(ha: str, mn: str) -> None:
     w = World(driver=ha, mn_driver=mn)
     for node in (w.cn, w.ha, w.mn):  # all errors, however many we provoke
         node.sh("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit")
+    w.like_wires()
     refuse_outer_fragments(w)
     w.start_ha().call(listen, UDP_PORTS[0])
     w.start_mn().call(listen, UDP_PORTS[1])

@@ -24,6 +24,7 @@ from scapy.packet import Packet, Raw
 from mip_agents.dataplane.outer import make_encapsulator
 from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.dataplane.select import DRIVERS
+from mip_agents.lab.links import offloads_off
 from mip_agents.protocol.tunnel import Form, Role, Tunnel
 from scapy_mip.const import Encapsulation
 from support.netns import Node, connect
@@ -181,6 +182,14 @@ class World:
         agent.call(open_driver, Role.MOBILE_NODE, options, self.mn_driver)
         return agent
 
+    def like_wires(self) -> None:
+        """Let links carry what wires do: no giant segments, no unfinished checksums.
+
+        Sockets of the `tun` driver can make nothing of those.
+        """
+        for node in (self.cn, self.rt, self.ha, self.mn):
+            node.call(all_offloads_off)
+
     def _port(self, driver: str) -> dict[str, str]:
         return {"port": self.port} if driver == "tun" else {}
 
@@ -220,6 +229,12 @@ async def open_driver(
     global _driver
     _driver = DRIVERS[name or DRIVER].make(role, **options)
     await _driver.open()
+
+
+def all_offloads_off() -> None:
+    """Switch them off at every interface of the node."""
+    for _, name in socket.if_nameindex():
+        offloads_off(name)
 
 
 def listen(port: int) -> None:

@@ -183,13 +183,16 @@ class Links:
 
 def wire_like(port: Port) -> None:
     """Switch the offloads of a device off."""
-    with (
-        namespaces.inside(port.namespace),
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle,
-    ):
+    with namespaces.inside(port.namespace):
+        offloads_off(port.name)
+
+
+def offloads_off(name: str) -> None:
+    """Switch the offloads of a device of this namespace off."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         for command in _OFFLOADS:
             value = array.array("I", (command, 0))  # struct ethtool_value
             address, _ = value.buffer_info()
-            request = struct.pack("16sP16x", port.name.encode(), address)
+            request = struct.pack("16sP16x", name.encode(), address)
             with contextlib.suppress(OSError):  # a device without this offload
                 fcntl.ioctl(handle, _SIOCETHTOOL, request)
