@@ -2,7 +2,8 @@
 """`mip bench dataplane`: each driver and encapsulation against the plain routed path.
 
 All of it is measured in one run on one machine, in network namespaces; the ratios are
-the finding. A driver that cannot work here has a line that says why.
+the finding. The routed path is measured anew before each line, so that a neighbour who
+comes and goes disturbs both. A driver that cannot work here has a line that says why.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class Traffic:
     form: str
     tcp_gbps: float | None = None
     packets_per_s: float | None = None
+    tcp_ratio: float | None = None
+    """To the routed path, as it was just before."""
+    packets_ratio: float | None = None
     problem: str | None = None
     """Why there are no figures."""
 
@@ -83,7 +87,7 @@ def _run(json: bool, effort: Effort) -> int:
         traffic: list[Traffic] = []
         for line in measure_traffic(bed, effort):
             traffic.append(line)
-            show(_traffic_line(line, traffic[0]))
+            show(_traffic_line(line))
         show(_bindings_heading())
         taken: list[Bindings] = []
         for entry in measure_bindings(bed, effort):
@@ -115,13 +119,19 @@ def measure_traffic(bed: Testbed, effort: Effort) -> Iterator[Traffic]:
     yield _traffic(bed, PLAIN, "routed", CARE_OF, effort)
     for driver in _usable():
         for name in effort.forms:
+            plain = _traffic(bed, PLAIN, "routed", CARE_OF, effort)
             try:
                 agents = bed.tunnel(driver, FORMS[name])
             except (DataplaneError, CrashError) as error:
                 yield Traffic(driver, name, problem=str(error))
                 continue
             try:
-                yield _traffic(bed, driver, name, HOME_ADDRESS, effort)
+                line = _traffic(bed, driver, name, HOME_ADDRESS, effort)
+                yield dataclasses.replace(
+                    line,
+                    tcp_ratio=_over(line.tcp_gbps, plain.tcp_gbps),
+                    packets_ratio=_over(line.packets_per_s, plain.packets_per_s),
+                )
             finally:
                 for agent in agents:
                     agent.stop()
@@ -139,6 +149,10 @@ def _traffic(
         )
     except (OSError, CrashError) as error:  # the others still have their say
         return Traffic(driver, form, problem=f"failed: {error}")
+
+
+def _over(value: float | None, plain: float | None) -> float | None:
+    return value / plain if value is not None and plain else None
 
 
 def measure_bindings(bed: Testbed, effort: Effort) -> Iterator[Bindings]:
@@ -182,17 +196,17 @@ def _heading(everything: dict[str, object]) -> str:
     )
 
 
-def _traffic_line(line: Traffic, plain: Traffic) -> str:
+def _traffic_line(line: Traffic) -> str:
     if line.tcp_gbps is None or line.packets_per_s is None:
         return f"{line.driver:<8}  {line.form:<13}  {line.problem}"[:80]
     return _TRAFFIC_ROW.format(
         line.driver,
         line.form,
         f"{line.tcp_gbps:.2f}",
-        _ratio(line.tcp_gbps, plain.tcp_gbps),
+        _percent(line.tcp_ratio),
         f"{line.packets_per_s:,.0f}",
-        _ratio(line.packets_per_s, plain.packets_per_s),
-    )
+        _percent(line.packets_ratio),
+    ).rstrip()
 
 
 def _bindings_heading() -> str:
@@ -230,5 +244,5 @@ def _bindings_line(line: Bindings, plain: Bindings) -> str:
     return text.rstrip()
 
 
-def _ratio(value: float, plain: float | None) -> str:
-    return f"{value / plain:.1%}" if plain else ""
+def _percent(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.1%}"
