@@ -11,6 +11,7 @@ from importlib import resources
 import pytest
 
 from mip_agents.cli import COMMANDS
+from mip_agents.protocol.quirks import NodeQuirk
 from support.daemons import COMMAND, KEY_HEX, environment, mip
 
 
@@ -30,6 +31,11 @@ def test_every_help_has_an_example_and_fits_80_columns(command):
     assert "Example" in done.stdout
     assert f"mip {command}".strip() in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_help_names_every_quirk():
+    shown = mip("ha", "--help").stdout
+    assert [quirk for quirk in NodeQuirk if quirk.value not in shown] == []
 
 
 def test_help_names_every_command():

@@ -252,6 +252,18 @@ def test_reserved_bits_are_ignored(flags):
     assert granted(home_agent(), asks(flags=flags))
 
 
+@pytest.mark.parametrize("flags", [0x26, 0x23, 0x27])
+def test_reserved_bits_are_denied_where_the_policy_is_strict(flags):
+    """C-1, HA-15."""
+    assert denied(home_agent(strict=True), asks(flags=flags), 134)
+    assert granted(home_agent(strict=True), asks(flags=0x62))
+
+
+def test_reserved_bits_are_judged_behind_the_identification():
+    """HA-09 before HA-15, as the RFC's order has it."""
+    assert denied(home_agent(strict=True), asks(flags=0x27, ahead_s=60), 133)
+
+
 def test_b_is_ignored():
     """HA-04."""
     assert granted(home_agent(), asks(flags=0x62))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
+from mip_agents.protocol.quirks import NodeQuirk
+from mip_agents.protocol.security import NodeAssociation, ReplayStyle
 from mip_agents.runtime.config import ConfigError, load_config
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import Encapsulation
@@ -70,6 +72,19 @@ def test_a_home_agent_with_defaults(write):
     assert config.warnings == ()
 
 
+def test_each_node_has_its_replay_style_and_its_quirks(write):
+    """HA-28: the style is part of the association."""
+    more = 'replay = "nonce"\nquirks = ["any_clock", "code_0_only"]'
+    policy = load_config(write(HA.replace("# there", more))).policy
+    assert isinstance(policy, HomeAgentPolicy)
+    assert not policy.strict
+    association = policy.mobile_nodes.find("10.1.1.10", 256)
+    assert isinstance(association, NodeAssociation)
+    assert association.replay is ReplayStyle.NONCE
+    assert association.quirks == set(NodeQuirk)
+    assert association != SecurityAssociation(256, "1234567812345678")
+
+
 def test_a_home_agent_with_everything(write):
     write(
         '[[mobile_node]]\nhome_address = "10.1.1.64/26"\nspi = 300\n'
@@ -85,6 +100,7 @@ max_bindings_per_node = 1
 encapsulations = ["gre"]
 reverse_tunnel = "required"
 timestamp_tolerance = 20
+strict = true
 control_socket = "ha.sock"
 dataplane = "none"
 ntp_server = ["a.example", "b.example"]
@@ -105,6 +121,7 @@ key_hex = "{KEY_HEX}"
     assert policy.max_lifetime == 65535
     assert policy.encapsulations == {Encapsulation.GRE}
     assert policy.reverse_tunnel is ReverseTunnel.REQUIRED
+    assert policy.strict
     key = "1234567812345678"
     assert policy.mobile_nodes.find("10.1.1.99", 300) == SecurityAssociation(
         300, key, "hmac-sha256"
@@ -246,8 +263,11 @@ key_text = "{SECRET}" """, "mobile_node[1].spi: 10.1.1.10 has SPI 256 twice", ""
      'not supported by this version; allowed: "auto", "tun", "none"'),
     (HA, "# here", 'dataplane = "kernel"', "home_agent.dataplane: ", "not supported"),
     (HA, "# here", 'dataplane = "magic"', "home_agent.dataplane: not one", '"auto"'),
-    (HA, "# there", 'replay = "nonce"', "mobile_node[0].replay: ",
-     'not supported by this version; allowed: "timestamp"'),
+    (HA, "# there", 'replay = "none"', "mobile_node[0].replay: not one",
+     'allowed: "timestamp", "nonce"'),
+    (HA, "# there", 'quirks = ["magic"]', "mobile_node[0].quirks[0]: not one",
+     'allowed: "any_clock", "code_0_only"'),
+    (HA, "# here", "strict = 1", "home_agent.strict: ", "true or false"),
     (HA, "# there", 'nai = "mn@example.org"', "mobile_node[0].nai: not supported",
      "home_address"),
     (MN, "# here", 'care_of = "foreign-agent"', "mobile_node.care_of: ",

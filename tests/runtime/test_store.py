@@ -15,10 +15,12 @@ from mip_agents.protocol.effects import (
     BindingRecord,
     DroppedBinding,
     IdentificationRecord,
+    NonceRecord,
 )
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime.ports import StoreError
-from mip_agents.runtime.store import SCHEMA_VERSION, MemoryStore, SqliteStore
+from mip_agents.runtime.schema import SCHEMA_VERSION
+from mip_agents.runtime.store import MemoryStore, SqliteStore
 from support.shell import ListNotes
 
 # With the low bits set that a double would lose, and the top bit that SQLite's signed
@@ -72,10 +74,12 @@ def test_gives_back_what_was_committed_in_full_width(kind, reopen):
     store = MemoryStore() if kind == "memory" else reopen()
     records = [binding(), binding(care_of="10.1.3.5"), binding(home="10.1.1.11")]
     newest = IdentificationRecord("10.1.1.10", BIGGEST)
-    store.commit([*records, newest])
+    nonce = NonceRecord("10.1.1.11", BIGGEST, 0xFFFFFFFF)
+    store.commit([*records, newest, nonce])
     if kind == "sqlite":
         store = reopen()
     assert contents(store.load()) == (set(records), {newest})
+    assert store.load().nonces == (nonce,)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
@@ -234,7 +238,7 @@ def test_one_bad_identification_costs_no_other(reopen, tmp_path, notes):
     store.close()
     change(
         tmp_path / "state" / "home-agent.sqlite",
-        "UPDATE identification SET identification = 'x' WHERE home_address LIKE '%11'",
+        "UPDATE identification SET identification = 'x' WHERE node LIKE '%11'",
     )
     assert reopen().load().identifications == (good,)
     assert notes.names == ["journal_row_bad"]
@@ -260,6 +264,59 @@ def test_a_database_of_another_program_is_left_alone_in_one_line(
         SqliteStore(tmp_path / "state", "home-agent", notes)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
+
+
+VERSION_1 = """
+CREATE TABLE binding (
+    home_address TEXT NOT NULL,
+    care_of_address TEXT NOT NULL,
+    home_agent TEXT NOT NULL,
+    flags INTEGER NOT NULL,
+    lifetime INTEGER NOT NULL,
+    expires TEXT NOT NULL,
+    identification TEXT NOT NULL,
+    spi INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (home_address, care_of_address)
+) WITHOUT ROWID;
+CREATE TABLE identification (
+    home_address TEXT PRIMARY KEY,
+    identification TEXT NOT NULL
+) WITHOUT ROWID;
+INSERT INTO binding VALUES ('10.1.1.10', '10.1.2.5', '10.1.1.20', 34, 600,
+    'ffffffffffffffff', 'eeae41413ee6b801', 4294967295, '10.1.2.5');
+INSERT INTO identification VALUES ('10.1.1.10', 'eeae41413ee6b801');
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_version_1_becomes_one_of_this_version(reopen, tmp_path, notes):
+    """Bindings and replay protection survive the upgrade of the program."""
+    (tmp_path / "state").mkdir()
+    path = tmp_path / "state" / "home-agent.sqlite"
+    with sqlite3.connect(path) as database:
+        database.executescript(VERSION_1)
+    database.close()
+    for _ in range(2):
+        restored = reopen().load()
+        assert restored.bindings == (binding(),)
+        known = IdentificationRecord("10.1.1.10", IDENTIFICATION)
+        assert restored.identifications == (known,)
+    nonce = NonceRecord("10.1.1.10", 1, 2)
+    reopen().commit([nonce])
+    assert reopen().load().nonces == (nonce,)
+    assert notes.noted == []
+
+
+def test_a_file_of_version_1_without_its_tables_is_left_alone(tmp_path, notes):
+    (tmp_path / "state").mkdir()
+    path = tmp_path / "state" / "home-agent.sqlite"
+    change(path, "CREATE TABLE other (name TEXT)", "PRAGMA user_version = 1")
+    with pytest.raises(StoreError, match="move the file away"):
+        SqliteStore(tmp_path / "state", "home-agent", notes)
+    with sqlite3.connect(path) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    database.close()
 
 
 @pytest.mark.parametrize("damage", [damage_header, damage_page])

@@ -38,6 +38,11 @@ def home_agent(
     It logs on stderr. SIGTERM and SIGINT stop it and undo every change to the kernel;
     bindings are kept in its state_dir and are back after a restart.
 
+    For nodes with a fault, [[mobile_node]] takes quirks = [...]: any_clock (its clock
+    may be off by any amount, for nodes that do not heed the time in code 133: of their
+    timestamps only the order counts), code_0_only (what is granted is granted with code
+    0 even without simultaneous bindings, for nodes that take code 1 for a denial).
+
     Example: mip ha --config /etc/mip/home-agent.toml
     """
     _run(config, "home_agent", log_format, log_level)

@@ -1,60 +1,53 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a home agent sends back, to whom, and how often. RFC 5944 section 3.8.3.
 
-A reply is a pure function of the request and the decision: the reply to a repeated
-request is made anew and comes out byte for byte the same, so none is stored.
+A reply is a pure function of the request, the decision, and the nonce where the node
+uses one: the reply to a granted request that is repeated is made anew and comes out
+byte for byte the same, so none is stored.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import Effect, Noted, Send, Severity
 from mip_agents.protocol.events import Received
+from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.limits import RateLimiter
 from mip_agents.protocol.policy import HomeAgentPolicy
-from mip_agents.protocol.replay import resynchronisation
+from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.request_checks import (
-    Credentials,
+    Asked,
     Denied,
     is_broadcast,
     is_unicast,
 )
+from mip_agents.protocol.security import has_quirk
 from mip_agents.protocol.view import Request, build_reply
 from scapy_mip.const import TTL_DIRECT, ReplyCode, flag_letters
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request whose sender is known, with what it takes to answer it."""
-
-    received: Received
-    request: Request
-    credentials: Credentials
 
 
 class Answers:
     """Makes the replies of a home agent, and holds back what comes too often."""
 
-    def __init__(self, policy: HomeAgentPolicy) -> None:
+    def __init__(self, policy: HomeAgentPolicy, guard: ReplayGuard) -> None:
         self._policy = policy
+        self._guard = guard
         # Anyone can provoke 131; what takes a valid authenticator to provoke has a
         # limit of its own, which strangers cannot use up.
         self._failures = RateLimiter(rate=1, burst=3, total=100)
         self._denials = RateLimiter(rate=1, burst=5, total=1000)
 
-    @property
-    def accepting_code(self) -> ReplyCode:
+    def accepting_code(self, asked: Asked) -> ReplyCode:
         """Code 0, or 1 without simultaneous bindings (HA-18, C-5)."""
-        if self._policy.max_bindings_per_node > 1:
+        only_0 = has_quirk(asked.credentials.mobile_home, NodeQuirk.CODE_0_ONLY)
+        if only_0 or self._policy.max_bindings_per_node > 1:
             return ReplyCode.ACCEPTED
         return ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS
 
     def accept(self, asked: Asked, lifetime: int) -> Send:
         """Make the reply that grants a request."""
-        identification = asked.request.identification
-        return self._reply(asked, self.accepting_code, lifetime, identification)
+        identification = self._guard.granting(asked)
+        return self._reply(asked, self.accepting_code(asked), lifetime, identification)
 
     def repeat(self, asked: Asked, lifetime: int, now: Instant) -> list[Effect]:
         """Give the answer of a granted request again; nothing is extended (HA-22)."""
@@ -80,9 +73,7 @@ class Answers:
         limiter = self._failures if forged else self._denials
         if not limiter.allow(_key(asked), now.mono):
             return [noted, _held_back(asked)]
-        identification = request.identification
-        if code is ReplyCode.HA_IDENTIFICATION_MISMATCH:
-            identification = resynchronisation(identification, now.ntp)
+        identification = self._guard.denying(asked, code, now)
         lifetime = min(request.lifetime, self._policy.max_lifetime)
         return [self._reply(asked, code, lifetime, identification), noted]
 

@@ -23,14 +23,13 @@ from mip_agents.protocol.effects import (
     BindingRecord,
     DroppedBinding,
     Effect,
-    IdentificationRecord,
     InstallTunnel,
     Journal,
     RemoveTunnel,
 )
+from mip_agents.protocol.freshness import Proof, ReplayGuard
 from mip_agents.protocol.fsm import Machine, Transitions
 from mip_agents.protocol.policy import HomeAgentPolicy
-from scapy_mip.ident import difference
 
 RETRY_S = 10.0
 """Seconds until a journal or data plane that failed is asked again."""
@@ -64,8 +63,8 @@ class BindingChange:
     home_address: str
     before: Bindings
     after: Bindings
-    identification: int | None
-    """Accepted with the change; None where no request is behind it."""
+    proof: Proof | None
+    """Of the request that is accepted with the change; None where none is behind it."""
     reversible: bool
     """False: it counts whatever happens, as with an expiry."""
     recorded: Bindings
@@ -88,11 +87,10 @@ class BindingChange:
 class Ledger:
     """The bindings that count, the changes under way, and what is really in place."""
 
-    def __init__(self, policy: HomeAgentPolicy) -> None:
+    def __init__(self, policy: HomeAgentPolicy, guard: ReplayGuard) -> None:
         self._policy = policy
+        self._guard = guard
         self.table = BindingTable()
-        self.identifications: dict[str, int] = {}
-        """The greatest accepted Identification of each node (HA-30)."""
         self._changes: dict[str, BindingChange] = {}
         self._tokens: dict[int, str] = {}
         self._last_token = 0
@@ -111,22 +109,10 @@ class Ledger:
         """Return the change under way for a home address."""
         return self._changes.get(home_address)
 
-    def remember(self, home_address: str, identification: int) -> None:
-        """Take note of an Identification that a former process accepted.
-
-        The later one counts, as in the judgement of requests: across the era change of
-        2036 it is the smaller number.
-        """
-        known = self.identifications.get(home_address)
-        if known is None or difference(identification, known) > 0:
-            self.identifications[home_address] = identification
-
     def restore(self, home_address: str, bindings: Bindings) -> None:
         """Enter bindings of a former process; `retry` then finds no tunnel there."""
         self.table.replace(home_address, bindings)
         self._carried[home_address] = ()
-        for binding in bindings:
-            self.remember(home_address, binding.identification)
 
     def forget(self, dropped: tuple[DroppedBinding, ...]) -> list[Effect]:
         """Drop records from the journal that no binding stands behind any more."""
@@ -138,20 +124,20 @@ class Ledger:
         after: Bindings,
         now: Instant,
         *,
-        identification: int | None = None,
+        proof: Proof | None = None,
     ) -> list[Effect]:
         """Start a change; no effects mean that there was nothing to change.
 
-        A change with an Identification stems from a request and can be taken back. One
-        without counts at once: the time of a binding is over, whatever the disk says.
+        A change with a proof stems from a request and can be taken back. One without
+        counts at once: the time of a binding is over, whatever the disk says.
         """
         before = self.table.get(home_address)
         change = BindingChange(
             home_address=home_address,
             before=before,
             after=after,
-            identification=identification,
-            reversible=identification is not None,
+            proof=proof,
+            reversible=proof is not None,
             recorded=self._recorded.get(home_address, before),
             carried=self._carried.get(home_address, before),
         )
@@ -181,10 +167,10 @@ class Ledger:
             change.error = change.error or error
         elif token == change.journal_token:
             change.recorded = change.before if taking_back else change.after
-            if change.identification is not None:
+            if change.proof is not None:
                 # What is durable is used up, even if the change is taken back: a
                 # restart must not make a difference, nor an older request overtake.
-                self.identifications[home_address] = change.identification
+                self._guard.accept(change.proof)
         else:
             change.carried = change.before if taking_back else change.after
         if change.outstanding:
@@ -198,7 +184,7 @@ class Ledger:
         return change, []
 
     def _take_back(self, change: BindingChange, now: Instant) -> list[Effect]:
-        change.identification = None
+        change.proof = None
         undo = self._journal(change, change.before, now)
         return undo + self._tunnel(change, change.before)
 
@@ -263,8 +249,8 @@ class Ledger:
             if binding not in change.recorded
         ]
         changes += records
-        if change.identification is not None:
-            changes.append(IdentificationRecord(home_address, change.identification))
+        if change.proof is not None:
+            changes.append(change.proof)
         if not changes:
             return []
         change.journal_token = self._ask(change)

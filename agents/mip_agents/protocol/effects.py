@@ -55,8 +55,20 @@ class IdentificationRecord:
     It outlives the binding, so that a replay finds it after deregistration, too.
     """
 
-    home_address: str
+    node: str
+    """Its home address."""
     identification: int
+
+
+@dataclass(frozen=True, slots=True)
+class NonceRecord:
+    """The request accepted last from a node that uses nonces (HA-32)."""
+
+    node: str
+    """Its home address."""
+    identification: int
+    nonce: int
+    """What its reply gave out: the high 32 bits that the next request must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,7 @@ class DroppedBinding:
     care_of_address: str
 
 
-Change = BindingRecord | IdentificationRecord | DroppedBinding
+Change = BindingRecord | IdentificationRecord | NonceRecord | DroppedBinding
 
 
 @dataclass(frozen=True, slots=True)

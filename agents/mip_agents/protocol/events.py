@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mip_agents.protocol.effects import BindingRecord, IdentificationRecord
+from mip_agents.protocol.effects import BindingRecord, IdentificationRecord, NonceRecord
 from mip_agents.protocol.links import InterfaceState
 
 
@@ -69,6 +69,7 @@ class Restored:
 
     bindings: tuple[BindingRecord, ...]
     identifications: tuple[IdentificationRecord, ...]
+    nonces: tuple[NonceRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

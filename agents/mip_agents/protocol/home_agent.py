@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from mip_agents.protocol.answers import Answers, Asked, describe, dropped, repeated
+from mip_agents.protocol.answers import Answers, describe, dropped, repeated
 from mip_agents.protocol.bindings import (
     NEVER,
     Binding,
@@ -35,6 +35,7 @@ from mip_agents.protocol.effects import (
     DroppedBinding,
     Effect,
     Finished,
+    IdentificationRecord,
     Noted,
     Severity,
 )
@@ -53,9 +54,11 @@ from mip_agents.protocol.events import (
     TunnelFailed,
     TunnelReady,
 )
+from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.policy import HomeAgentPolicy
-from mip_agents.protocol.replay import Freshness, judge
+from mip_agents.protocol.replay import Freshness
 from mip_agents.protocol.request_checks import (
+    Asked,
     Denied,
     Dropped,
     authenticate,
@@ -66,7 +69,8 @@ from mip_agents.protocol.request_checks import (
     kept_bindings,
     serves,
 )
-from mip_agents.protocol.view import Malformed, Reply, Request, parse
+from mip_agents.protocol.security import ReplayStyle, replay_style
+from mip_agents.protocol.view import Malformed, Reply, parse
 from scapy_mip.const import LIFETIME_DEREGISTER, ReplyCode, flag_letters
 
 MAX_WAITING = 4
@@ -91,18 +95,18 @@ Job = Asked | Cleared | Reconciled
 class HomeAgentEngine:
     """A home agent without clock, socket or kernel.
 
-    :param random_bytes: unused by timestamps; nonces will need it (HA-32).
+    :param random_bytes: where nonces come from (HA-32).
     """
 
     def __init__(
         self, policy: HomeAgentPolicy, random_bytes: Callable[[int], bytes]
     ) -> None:
         self.policy = policy
-        self._random_bytes = random_bytes
-        self._ledger = Ledger(policy)
+        self._guard = ReplayGuard(random_bytes, policy.timestamp_tolerance)
+        self._ledger = Ledger(policy, self._guard)
         self._in_work: dict[str, Job] = {}
         self._waiting: dict[str, deque[Job]] = {}
-        self._answers = Answers(policy)
+        self._answers = Answers(policy, self._guard)
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Take in one event; return what is to be done, in order."""
@@ -262,12 +266,9 @@ class HomeAgentEngine:
         """Deny, repeat an answer, or begin the change that the request asks for."""
         policy, request, ledger = self.policy, asked.request, self._ledger
         before = ledger.table.get(request.home_address)
-        last = ledger.identifications.get(request.home_address)
-        freshness = judge(
-            request.identification, last, now.ntp, policy.timestamp_tolerance
-        )
-        if freshness is Freshness.NOT_INCREASING:
-            granted = _granted_before(request, before, last)
+        freshness = self._guard.judge(asked, now)
+        if freshness not in (Freshness.FRESH, Freshness.TOO_FAR):
+            granted = self._granted_before(asked, before)
             if granted is not None:
                 return self._answers.repeat(asked, granted, now)
         if freshness is not Freshness.FRESH:
@@ -288,8 +289,21 @@ class HomeAgentEngine:
             request.home_address,
             self._wanted(asked, before, now),
             now,
-            identification=request.identification,
+            proof=self._guard.proof(asked),
         )
+
+    def _granted_before(self, asked: Asked, before: Bindings) -> int | None:
+        """Return the lifetime that this very request was granted, if it was (HA-22)."""
+        request = asked.request
+        for binding in before:
+            if (binding.care_of_address, binding.identification) == (
+                request.care_of_address,
+                request.identification,
+            ):
+                return binding.lifetime
+        if request.lifetime == LIFETIME_DEREGISTER and self._guard.accepted_last(asked):
+            return LIFETIME_DEREGISTER
+        return None
 
     def _wanted(self, asked: Asked, before: Bindings, now: Instant) -> Bindings:
         """Return the bindings that a node has after its request is granted (HA-19)."""
@@ -343,7 +357,10 @@ class HomeAgentEngine:
         else:
             event, rule = "registration_accepted", "HA-18"
         fields = describe(asked.received, request)
-        fields |= {"lifetime": lifetime, "code": int(self._answers.accepting_code)}
+        fields |= {
+            "lifetime": lifetime,
+            "code": int(self._answers.accepting_code(asked)),
+        }
         return [*effects, Noted(event=event, rule=rule, fields=fields)]
 
     def _attend(self, now: Instant) -> list[Effect]:
@@ -369,16 +386,18 @@ class HomeAgentEngine:
 
     def _restore(self, event: Restored, now: Instant) -> list[Effect]:
         """Take over the bindings of a former process, without any reply."""
-        ledger = self._ledger
-        for known in event.identifications:
-            ledger.remember(known.home_address, known.identification)
+        policy, ledger = self.policy, self._ledger
+        self._guard.remember(*event.identifications, *event.nonces)
         kept: dict[str, Bindings] = {}
         gone = []
         for entry in event.bindings:
             home_address = entry.home_address
-            ledger.remember(home_address, entry.identification)
+            association = policy.mobile_nodes.find(home_address, entry.spi)
+            if association and replay_style(association) is ReplayStyle.TIMESTAMP:
+                stamp = IdentificationRecord(home_address, entry.identification)
+                self._guard.remember(stamp)
             binding = restore(entry, now)
-            if binding is None or not self._still_served(entry):
+            if binding is None or not association or not self._still_served(entry):
                 gone.append(DroppedBinding(home_address, entry.care_of_address))
             else:
                 kept[home_address] = (*kept.get(home_address, ()), binding)
@@ -396,24 +415,8 @@ class HomeAgentEngine:
         return (
             entry.home_agent == policy.address
             and serves(policy, home_address)
-            and policy.mobile_nodes.find(home_address, entry.spi) is not None
             and choose_encapsulation(entry.flags, policy.encapsulations) is not None
         )
-
-
-def _granted_before(
-    request: Request, bindings: Bindings, last: int | None
-) -> int | None:
-    """Return the lifetime that this very request was granted, if it was (HA-22)."""
-    for binding in bindings:
-        if (binding.care_of_address, binding.identification) == (
-            request.care_of_address,
-            request.identification,
-        ):
-            return binding.lifetime
-    if request.lifetime == LIFETIME_DEREGISTER and request.identification == last:
-        return LIFETIME_DEREGISTER
-    return None
 
 
 def _failure(home_address: str, error: str) -> Noted:

@@ -41,6 +41,8 @@ class HomeAgentPolicy:
     reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
     timestamp_tolerance: int = REPLAY_TOLERANCE_DEFAULT
     """Seconds by which a node's clock may differ (HA-30)."""
+    strict: bool = False
+    """Deny requests with reserved bits set instead of ignoring the bits (C-1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

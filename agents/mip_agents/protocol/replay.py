@@ -21,24 +21,28 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 class Freshness(enum.Enum):
-    """What a home agent thinks of a timestamp (HA-30)."""
+    """What a home agent thinks of a timestamp (HA-30) or a nonce (HA-32)."""
 
     FRESH = "fresh"
     TOO_FAR = "too far from the home agent's clock"
     NOT_INCREASING = "not greater than the last accepted one"
+    WRONG_NONCE = "not the nonce of a reply"
+    USED_NONCE = "the request that was accepted last"
 
 
 def judge(
-    identification: int, last_accepted: int | None, clock: int, tolerance: int
+    identification: int, last_accepted: int | None, clock: int, tolerance: int | None
 ) -> Freshness:
     """Judge the timestamp of a request (HA-30).
 
     :param last_accepted: the greatest one accepted from this node, None for none.
     :param clock: the home agent's own 64-bit NTP time.
-    :param tolerance: seconds that the two clocks may be apart.
+    :param tolerance: seconds that the two clocks may be apart; None: any number.
     """
-    if abs(difference(identification, clock)) > seconds(tolerance):
-        return Freshness.TOO_FAR
+    if tolerance is not None:
+        apart = abs(difference(identification, clock))
+        if apart > seconds(tolerance):
+            return Freshness.TOO_FAR
     if last_accepted is not None and difference(identification, last_accepted) <= 0:
         return Freshness.NOT_INCREASING
     return Freshness.FRESH

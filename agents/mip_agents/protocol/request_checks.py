@@ -27,6 +27,7 @@ LIMITED_BROADCAST = "255.255.255.255"
 
 # Plain integers: operations on enumerated flags take ten times as long.
 _S, _D, _T = RequestFlag.S.value, RequestFlag.D.value, RequestFlag.T.value
+_RESERVED = RequestFlag.r.value | RequestFlag.x.value
 _FOREIGN_HOME = ExtensionType.FOREIGN_HOME_AUTHENTICATION.value
 
 _AUTHORIZING = (
@@ -64,6 +65,20 @@ class Credentials:
     foreign_valid: bool
     """Exactly one foreign-home authentication extension is there, and it is valid."""
     foreign_present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request whose sender is known, with what it takes to answer it."""
+
+    received: Received
+    request: Request
+    credentials: Credentials
+
+    @property
+    def node(self) -> str:
+        """Whom replay protection knows the sender as."""
+        return self.request.home_address
 
 
 def is_unicast(address: str) -> bool:
@@ -153,9 +168,10 @@ def check_foreign_agent(
 def check_addresses(
     policy: HomeAgentPolicy, received: Received, request: Request
 ) -> Denied | None:
-    """Judge whom the request is for (HA-13, HA-14, HA-16).
+    """Judge whom the request is for (HA-13 to HA-16).
 
-    The reserved bits r and x are ignored, as section 3.3 has it (C-1).
+    The reserved bits r and x are ignored, as section 3.3 has it, or denied, as section
+    3.8.2.3 has it, where the policy is strict (C-1).
     """
     if is_broadcast(policy, received.destination):
         code = ReplyCode.HA_UNKNOWN_HOME_AGENT
@@ -163,6 +179,9 @@ def check_addresses(
     if request.home_agent != policy.address:
         code = ReplyCode.HA_UNKNOWN_HOME_AGENT
         return Denied(code, "HA-14", "asks for another home agent")
+    if policy.strict and request.flags & _RESERVED:
+        code = ReplyCode.HA_POORLY_FORMED_REQUEST
+        return Denied(code, "HA-15", "reserved bits are set")
     if not serves(policy, request.home_address):
         code = ReplyCode.HA_ADMINISTRATIVELY_PROHIBITED
         return Denied(code, "HA-16", "not a host of the home network")

@@ -3,11 +3,68 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
-from scapy_mip.auth import SecurityAssociation
+from mip_agents.protocol.quirks import NodeQuirk
+from scapy_mip.auth import Algorithm, SecurityAssociation
 from scapy_mip.const import SPI_RESERVED_MAX
+
+
+class ReplayStyle(enum.StrEnum):
+    """How a home agent tells a fresh request from a replay (HA-28)."""
+
+    TIMESTAMP = "timestamp"
+    """RFC 5944 section 5.7.1; also that of a plain `SecurityAssociation`."""
+    NONCE = "nonce"
+    """RFC 5944 section 5.7.2."""
+
+
+class NodeAssociation(SecurityAssociation):
+    """A security association with a mobile node, and how that node is treated.
+
+    The style of replay protection is part of an association (HA-28).
+    """
+
+    __slots__ = ("quirks", "replay")
+
+    replay: ReplayStyle
+    quirks: frozenset[NodeQuirk]
+
+    def __init__(
+        self,
+        spi: int,
+        key: bytes | str,
+        algorithm: Algorithm | str = Algorithm.HMAC_MD5,
+        replay: ReplayStyle = ReplayStyle.TIMESTAMP,
+        quirks: Iterable[NodeQuirk] = (),
+    ) -> None:
+        super().__init__(spi, key, algorithm)
+        self.replay = replay
+        self.quirks = frozenset(quirks)
+
+    def __eq__(self, other: object) -> bool:
+        if super().__eq__(other) is not True:
+            return False
+        treated = self.replay, self.quirks
+        if isinstance(other, NodeAssociation):
+            return treated == (other.replay, other.quirks)
+        return treated == (ReplayStyle.TIMESTAMP, frozenset())
+
+    __hash__ = SecurityAssociation.__hash__
+
+
+def replay_style(association: SecurityAssociation) -> ReplayStyle:
+    """Return the style of replay protection that an association asks for."""
+    if isinstance(association, NodeAssociation):
+        return association.replay
+    return ReplayStyle.TIMESTAMP
+
+
+def has_quirk(association: SecurityAssociation, quirk: NodeQuirk) -> bool:
+    """Return whether the node behind an association is known for a fault."""
+    return isinstance(association, NodeAssociation) and quirk in association.quirks
 
 
 class SecurityTable:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from mip_agents.protocol.errors import InputError
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
-from mip_agents.protocol.security import SecurityTable
+from mip_agents.protocol.quirks import NodeQuirk
+from mip_agents.protocol.security import NodeAssociation, ReplayStyle, SecurityTable
 from mip_agents.runtime import models
 from mip_agents.runtime.explain import explain, nearest, path_of
 from mip_agents.runtime.keys import key_path, readable_by_others
@@ -113,7 +114,7 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
                     f"{source}: {place}.home_address: is the home agent's own address; "
                     "allowed: any other of the home network"
                 )
-            _add(nodes_table, source, place, peer, _association(source, place, entry))
+            _add(nodes_table, source, place, peer, _node(source, place, entry))
     foreign = SecurityTable()
     for index, agent in enumerate(file.foreign_agent):
         place = f"foreign_agent[{index}]"
@@ -132,6 +133,7 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
             ),
             reverse_tunnel=ReverseTunnel(table.reverse_tunnel),
             timestamp_tolerance=table.timestamp_tolerance,
+            strict=table.strict,
         ),
         options=_options(path, table, Path(table.state_dir)),
         warnings=_exposed([*sources, (path, file.foreign_agent)]),
@@ -191,11 +193,24 @@ def _encapsulation(name: str) -> Encapsulation:
 def _association(
     path: Path, place: str, entry: models.SecurityKeys
 ) -> SecurityAssociation:
+    return SecurityAssociation(entry.spi, _key(path, place, entry), entry.algorithm)
+
+
+def _node(path: Path, place: str, entry: models.ServedNode) -> NodeAssociation:
+    return NodeAssociation(
+        entry.spi,
+        _key(path, place, entry),
+        entry.algorithm,
+        replay=ReplayStyle(entry.replay),
+        quirks=map(NodeQuirk, entry.quirks),
+    )
+
+
+def _key(path: Path, place: str, entry: models.SecurityKeys) -> bytes:
     try:
-        key = entry.key(path.parent)
+        return entry.key(path.parent)
     except ValueError as error:
         raise ConfigError(f"{path}: {place}.{entry.key_name()}: {error}") from None
-    return SecurityAssociation(entry.spi, key, entry.algorithm)
 
 
 def _add(

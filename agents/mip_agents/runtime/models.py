@@ -20,6 +20,8 @@ from pydantic import (
     SecretStr,
 )
 
+from mip_agents.protocol.quirks import NodeQuirk
+from mip_agents.protocol.security import ReplayStyle
 from mip_agents.runtime.keys import KEY_NAMES, resolve_key
 from mip_agents.runtime.options import DATAPLANES, QUIRKS
 from scapy_mip.auth import Algorithm
@@ -180,7 +182,10 @@ class ServedNode(SecurityKeys):
     """`[[mobile_node]]` of a home agent."""
 
     home_address: Peer
-    replay: Annotated[str, _allowed("timestamp", missing=("nonce",))] = "timestamp"
+    replay: Annotated[str, _allowed(*ReplayStyle)] = ReplayStyle.TIMESTAMP.value
+    quirks: Annotated[
+        list[Annotated[str, _allowed(*NodeQuirk)]], AfterValidator(_unique)
+    ] = []
     nai: Annotated[None, _unsupported("home_address")] = None
 
 
@@ -212,6 +217,7 @@ class HomeAgentTable(CommonTable):
     ] = ["ipip", "gre"]
     reverse_tunnel: Annotated[str, _allowed("off", "optional", "required")] = "optional"
     timestamp_tolerance: Annotated[int, _between(1, 3600)] = REPLAY_TOLERANCE_DEFAULT
+    strict: bool = False
     state_dir: FilePath = "/var/lib/mip"
     control_socket: SocketPath = "/run/mip/ha.sock"
     mobile_nodes_file: FilePath | None = None

@@ -2,9 +2,7 @@
 """What outlives a process: bindings and the newest Identification of each node.
 
 `SqliteStore` keeps them in one SQLite file per role (WAL, synchronous=FULL), one
-transaction per turn of the driver. 64-bit values, Identification and the NTP time of
-expiry, are stored as 16 hexadecimal digits: lossless, sorted like the numbers, and
-readable with the `sqlite3` command in the form that logs and JSON show.
+transaction per turn of the driver. What its tables look like is in `schema.py`.
 
 A row that cannot be is left out with an error in the log and stays in the file until
 its node registers again; all others count. A damaged file is set aside as
@@ -21,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,53 +29,20 @@ from mip_agents.protocol.effects import (
     Change,
     DroppedBinding,
     IdentificationRecord,
+    NonceRecord,
     Noted,
     Severity,
 )
 from mip_agents.protocol.events import Restored
+from mip_agents.runtime import schema
 from mip_agents.runtime.ports import Notes, StoreError
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE binding (
-    home_address TEXT NOT NULL,
-    care_of_address TEXT NOT NULL,
-    home_agent TEXT NOT NULL,
-    flags INTEGER NOT NULL,
-    lifetime INTEGER NOT NULL,
-    expires TEXT NOT NULL,          -- NTP time, 16 hexadecimal digits
-    identification TEXT NOT NULL,   -- 16 hexadecimal digits
-    spi INTEGER NOT NULL,
-    source TEXT NOT NULL,
-    PRIMARY KEY (home_address, care_of_address)
-) WITHOUT ROWID;
-CREATE TABLE identification (
-    home_address TEXT PRIMARY KEY,
-    identification TEXT NOT NULL    -- 16 hexadecimal digits
-) WITHOUT ROWID;
-"""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SUFFIXES = ("", "-wal", "-shm")
-_TABLES = {
-    "binding": (
-        "home_address",
-        "care_of_address",
-        "home_agent",
-        "flags",
-        "lifetime",
-        "expires",
-        "identification",
-        "spi",
-        "source",
-    ),
-    "identification": ("home_address", "identification"),
-}
-_HEX = frozenset("0123456789abcdef")
 _SHOWN = 40
 """Characters of a bad row's key that an error shows."""
 
 _Record = TypeVar("_Record")
-_Binding = tuple[str, str, str, int, int, str, str, int, str]
 
 
 class MemoryStore:
@@ -90,11 +54,14 @@ class MemoryStore:
     def __init__(self) -> None:
         self.bindings: dict[tuple[str, str], BindingRecord] = {}
         self.identifications: dict[str, IdentificationRecord] = {}
+        self.nonces: dict[str, NonceRecord] = {}
 
     def load(self) -> Restored:
         """Return everything."""
         return Restored(
-            tuple(self.bindings.values()), tuple(self.identifications.values())
+            tuple(self.bindings.values()),
+            tuple(self.identifications.values()),
+            tuple(self.nonces.values()),
         )
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -108,7 +75,9 @@ class MemoryStore:
                     key = (change.home_address, change.care_of_address)
                     self.bindings.pop(key, None)
                 case IdentificationRecord():
-                    self.identifications[change.home_address] = change
+                    self.identifications[change.node] = change
+                case NonceRecord():
+                    self.nonces[change.node] = change
 
     def close(self) -> None:
         """Do nothing."""
@@ -178,8 +147,9 @@ class SqliteStore:
 
     def _load(self) -> Restored:
         return Restored(
-            self._records("binding", _binding),
-            self._records("identification", _identification),
+            self._records("binding", schema.binding),
+            self._records("identification", schema.identification),
+            self._records("nonce", schema.nonce),
         )
 
     def _records(
@@ -189,7 +159,7 @@ class SqliteStore:
         database = self._open_database()
         # Text that is not UTF-8 must not hide the other rows.
         database.text_factory = _text
-        columns = ", ".join(_TABLES[table])
+        columns = ", ".join(schema.TABLES[table])
         records: list[_Record] = []
         for row in database.execute(f"SELECT {columns} FROM {table}"):
             try:
@@ -219,7 +189,7 @@ class SqliteStore:
         :raises StoreError: nothing of it is stored.
         """
         database = self._open_database()
-        stored, dropped, identifications = _fold(changes)
+        dropped, rows = _fold(changes)
         try:
             database.execute("BEGIN IMMEDIATE")
             if dropped:
@@ -228,14 +198,11 @@ class SqliteStore:
                     " WHERE home_address = ? AND care_of_address = ?",
                     dropped,
                 )
-            if stored:
+            for table, stored in rows.items():
+                marks = ",".join("?" * len(schema.TABLES[table]))
                 database.executemany(
-                    "INSERT OR REPLACE INTO binding VALUES (?,?,?,?,?,?,?,?,?)", stored
-                )
-            if identifications:
-                database.executemany(
-                    "INSERT OR REPLACE INTO identification VALUES (?,?)",
-                    identifications,
+                    f"INSERT OR REPLACE INTO {table} VALUES ({marks})",
+                    stored.values(),
                 )
             database.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
@@ -261,90 +228,35 @@ class SqliteStore:
             self._lock = None
 
 
+_Key = tuple[str, ...]
+
+
 def _fold(
     changes: Sequence[Change],
-) -> tuple[list[_Binding], list[tuple[str, str]], list[tuple[str, str]]]:
-    """Keep the last change of each key, so that their order no longer matters."""
-    bindings: dict[tuple[str, str], BindingRecord | None] = {}
-    identifications: dict[str, str] = {}
+) -> tuple[list[_Key], dict[str, dict[_Key, schema.Row]]]:
+    """Keep the last change of each key, so that their order no longer matters.
+
+    Return the bindings that are gone, and the rows by table and key.
+    """
+    dropped: dict[_Key, None] = {}
+    rows: dict[str, dict[_Key, schema.Row]] = {}
     for change in changes:
         match change:
             case BindingRecord():
-                bindings[change.home_address, change.care_of_address] = change
+                key: _Key = (change.home_address, change.care_of_address)
+                dropped.pop(key, None)
+                rows.setdefault("binding", {})[key] = schema.binding_row(change)
             case DroppedBinding():
-                bindings[change.home_address, change.care_of_address] = None
+                key = (change.home_address, change.care_of_address)
+                dropped[key] = None
+                rows.get("binding", {}).pop(key, None)
             case IdentificationRecord():
-                identifications[change.home_address] = f"{change.identification:016x}"
-    stored = [_row(record) for record in bindings.values() if record is not None]
-    dropped = [key for key, record in bindings.items() if record is None]
-    return stored, dropped, list(identifications.items())
-
-
-def _row(record: BindingRecord) -> _Binding:
-    return (
-        record.home_address,
-        record.care_of_address,
-        record.home_agent,
-        record.flags,
-        record.lifetime,
-        f"{record.expires:016x}",
-        f"{record.identification:016x}",
-        record.spi,
-        record.source,
-    )
-
-
-def _binding(row: Sequence[Any]) -> BindingRecord:
-    """Return the binding of a row.
-
-    :raises ValueError: names the column that cannot be.
-    """
-    value = dict(zip(_TABLES["binding"], row, strict=True))
-    return BindingRecord(
-        home_address=_address(value, "home_address"),
-        care_of_address=_address(value, "care_of_address"),
-        home_agent=_address(value, "home_agent"),
-        flags=_number(value, "flags", 0, 0xFF),
-        lifetime=_number(value, "lifetime", 1, 0xFFFF),
-        expires=_ntp(value, "expires"),
-        identification=_ntp(value, "identification"),
-        spi=_number(value, "spi", 0, 0xFFFFFFFF),
-        source=_address(value, "source"),
-    )
-
-
-def _identification(row: Sequence[Any]) -> IdentificationRecord:
-    """Return the Identification of a row.
-
-    :raises ValueError: names the column that cannot be.
-    """
-    value = dict(zip(_TABLES["identification"], row, strict=True))
-    return IdentificationRecord(
-        _address(value, "home_address"), _ntp(value, "identification")
-    )
-
-
-def _address(row: dict[str, Any], column: str) -> str:
-    value = row[column]
-    try:
-        socket.inet_pton(socket.AF_INET, value)
-    except (OSError, TypeError, ValueError):
-        raise ValueError(f"{column} is no IPv4 address") from None
-    return str(value)
-
-
-def _number(row: dict[str, Any], column: str, least: int, most: int) -> int:
-    value = row[column]
-    if not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{column} is no number from {least} to {most}")
-    return value
-
-
-def _ntp(row: dict[str, Any], column: str) -> int:
-    value = row[column]
-    if not isinstance(value, str) or len(value) != 16 or not _HEX.issuperset(value):
-        raise ValueError(f"{column} has not 16 hexadecimal digits")
-    return int(value, 16)
+                row = schema.identification_row(change)
+                rows.setdefault("identification", {})[change.node,] = row
+            case NonceRecord():
+                row = schema.nonce_row(change)
+                rows.setdefault("nonce", {})[change.node,] = row
+    return list(dropped), rows
 
 
 def _text(content: bytes) -> str:
@@ -355,7 +267,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open the file, with its tables.
 
     :raises sqlite3.DatabaseError: as SQLite says.
-    :raises StoreError: it was written by a newer version.
+    :raises StoreError: it is not of this version, nor of an older one.
     """
     # Other users have no business in a journal.
     with _umask(0o077):
@@ -363,43 +275,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version == 0 and not _columns(database):
-                database.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA}"
-                    f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-                )
-        except BaseException:
+            schema.prepare(database)
+        except BaseException as error:
             database.close()
+            if isinstance(error, schema.UnknownSchemaError):
+                raise StoreError(f"{path} {error}") from None
             raise
-    if version > SCHEMA_VERSION:
-        database.close()
-        raise StoreError(
-            f"{path} was written by a newer version (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}): upgrade, or move the file away"
-        )
-    if any(
-        found.get(table) != columns
-        for found in (_columns(database),)
-        for table, columns in _TABLES.items()
-    ):
-        database.close()
-        raise StoreError(
-            f"{path} is no journal of this program: move the file away, or set "
-            "state_dir to a directory of this agent's own"
-        )
     return database
-
-
-def _columns(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
-    """Return the columns of each table."""
-    found: dict[str, tuple[str, ...]] = {}
-    for table, column in database.execute(
-        "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c"
-        " WHERE m.type = 'table' ORDER BY m.name, c.cid"
-    ):
-        found[table] = (*found.get(table, ()), column)
-    return found
 
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A home agent's memory against replays, whatever style a node uses. RFC 5944 5.7.
+
+The style belongs to the security association that a request is signed with (HA-28). It
+decides how an Identification is judged, what is remembered of an accepted one, and what
+Identification a reply has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import IdentificationRecord, NonceRecord
+from mip_agents.protocol.nonces import Nonces
+from mip_agents.protocol.quirks import NodeQuirk
+from mip_agents.protocol.replay import Freshness, judge, resynchronisation
+from mip_agents.protocol.request_checks import Asked
+from mip_agents.protocol.security import ReplayStyle, has_quirk, replay_style
+from scapy_mip.const import ReplyCode
+from scapy_mip.ident import difference, join, split
+
+Proof = IdentificationRecord | NonceRecord
+"""What has to be durable so that a request is not accepted again."""
+
+
+class ReplayGuard:
+    """What each node must not send again, and must send next.
+
+    :param tolerance: seconds that a node's clock may differ (HA-30).
+    """
+
+    def __init__(self, random_bytes: Callable[[int], bytes], tolerance: int) -> None:
+        self._tolerance = tolerance
+        self._identifications: dict[str, int] = {}
+        self._nonces = Nonces(random_bytes)
+
+    def judge(self, asked: Asked, now: Instant) -> Freshness:
+        """Judge the Identification of a request (HA-09)."""
+        node, identification = asked.node, asked.request.identification
+        if _uses_nonces(asked):
+            return self._nonces.judge(node, identification)
+        any_clock = has_quirk(asked.credentials.mobile_home, NodeQuirk.ANY_CLOCK)
+        return judge(
+            identification,
+            self._identifications.get(node),
+            now.ntp,
+            None if any_clock else self._tolerance,
+        )
+
+    def accepted_last(self, asked: Asked) -> bool:
+        """Return whether nothing of this node was accepted after this very request."""
+        node, identification = asked.node, asked.request.identification
+        if _uses_nonces(asked):
+            return self._nonces.judge(node, identification) is Freshness.USED_NONCE
+        return self._identifications.get(node) == identification
+
+    def proof(self, asked: Asked) -> Proof:
+        """Return what is to be journaled with the acceptance of a request."""
+        node, identification = asked.node, asked.request.identification
+        if _uses_nonces(asked):
+            return self._nonces.draw(node, identification)
+        return IdentificationRecord(node, identification)
+
+    def accept(self, proof: Proof) -> None:
+        """Count a request as accepted: it is durable."""
+        if isinstance(proof, NonceRecord):
+            self._nonces.accept(proof)
+        else:
+            self._identifications[proof.node] = proof.identification
+
+    def remember(self, *proofs: Proof) -> None:
+        """Take note of what a former process accepted.
+
+        Of two timestamps the later one counts, as in the judgement of requests: across
+        the era change of 2036 it is the smaller number.
+        """
+        for proof in proofs:
+            if isinstance(proof, IdentificationRecord):
+                known = self._identifications.get(proof.node)
+                if known is not None and difference(proof.identification, known) <= 0:
+                    continue
+            self.accept(proof)
+
+    def granting(self, asked: Asked) -> int:
+        """Return the Identification of a reply that grants (HA-29, HA-31)."""
+        identification = asked.request.identification
+        if _uses_nonces(asked):
+            return join(self._nonces.current(asked.node), split(identification)[1])
+        return identification
+
+    def denying(self, asked: Asked, code: ReplyCode, now: Instant) -> int:
+        """Return the Identification of a denial (HA-29, HA-31, HA-32).
+
+        Whoever failed to authenticate gets no nonce: the node's own, which the request
+        may well carry, stays good.
+        """
+        identification = asked.request.identification
+        if code is ReplyCode.HA_MN_FAILED_AUTHENTICATION:
+            return identification
+        if _uses_nonces(asked):
+            nonce = self._nonces.offer(asked.node, identification)
+            return join(nonce, split(identification)[1])
+        if code is ReplyCode.HA_IDENTIFICATION_MISMATCH:
+            return resynchronisation(identification, now.ntp)
+        return identification
+
+
+def _uses_nonces(asked: Asked) -> bool:
+    return replay_style(asked.credentials.mobile_home) is ReplayStyle.NONCE

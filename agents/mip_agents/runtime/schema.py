@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The tables of the journal, their rows, and how older files become new ones.
+
+64-bit values, Identification and NTP times, are stored as 16 hexadecimal digits:
+lossless, sorted like the numbers, and readable with the `sqlite3` command in the form
+that logs and JSON show.
+"""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from mip_agents.protocol.effects import (
+    BindingRecord,
+    IdentificationRecord,
+    NonceRecord,
+)
+
+SCHEMA_VERSION = 2
+_SCHEMA = """
+CREATE TABLE binding (
+    home_address TEXT NOT NULL,
+    care_of_address TEXT NOT NULL,
+    home_agent TEXT NOT NULL,
+    flags INTEGER NOT NULL,
+    lifetime INTEGER NOT NULL,
+    expires TEXT NOT NULL,          -- NTP time, 16 hexadecimal digits
+    identification TEXT NOT NULL,   -- 16 hexadecimal digits
+    spi INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (home_address, care_of_address)
+) WITHOUT ROWID;
+CREATE TABLE identification (
+    node TEXT PRIMARY KEY,          -- home address
+    identification TEXT NOT NULL    -- 16 hexadecimal digits
+) WITHOUT ROWID;
+CREATE TABLE nonce (
+    node TEXT PRIMARY KEY,          -- home address
+    identification TEXT NOT NULL,   -- 16 hexadecimal digits
+    nonce INTEGER NOT NULL          -- what the reply gave out, 32 bits
+) WITHOUT ROWID;
+"""
+_UPGRADES = {
+    1: """
+ALTER TABLE identification RENAME COLUMN home_address TO node;
+CREATE TABLE nonce (
+    node TEXT PRIMARY KEY,
+    identification TEXT NOT NULL,
+    nonce INTEGER NOT NULL
+) WITHOUT ROWID;
+""",
+}
+"""What makes a file of the next version out of one of this version."""
+
+TABLES = {
+    "binding": (
+        "home_address",
+        "care_of_address",
+        "home_agent",
+        "flags",
+        "lifetime",
+        "expires",
+        "identification",
+        "spi",
+        "source",
+    ),
+    "identification": ("node", "identification"),
+    "nonce": ("node", "identification", "nonce"),
+}
+_HEX = frozenset("0123456789abcdef")
+
+Row = tuple[str | int, ...]
+
+
+class UnknownSchemaError(Exception):
+    """The file holds other tables than this version knows; the text says which."""
+
+
+def prepare(database: sqlite3.Connection) -> None:
+    """Make the tables of an empty file, or bring those of an older one up to date.
+
+    :raises UnknownSchemaError: it is of a newer version, or of another program.
+    """
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise UnknownSchemaError(
+            f"was written by a newer version (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): upgrade, or move the file away"
+        )
+    if version == 0 and not _columns(database):
+        _run(database, _SCHEMA, SCHEMA_VERSION)
+    elif version in _UPGRADES:
+        orders = (_UPGRADES[step] for step in range(version, SCHEMA_VERSION))
+        try:
+            _run(database, "".join(orders), SCHEMA_VERSION)
+        except sqlite3.OperationalError as error:
+            database.rollback()
+            # A full disk is no fault of the file. Tables that are not there are.
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
+    found = _columns(database)
+    if any(found.get(table) != columns for table, columns in TABLES.items()):
+        raise UnknownSchemaError(
+            "is no journal of this program: move the file away, or set "
+            "state_dir to a directory of this agent's own"
+        )
+
+
+def _run(database: sqlite3.Connection, orders: str, version: int) -> None:
+    """Carry out all the orders, or none."""
+    database.executescript(
+        f"BEGIN IMMEDIATE; {orders} PRAGMA user_version = {version}; COMMIT"
+    )
+
+
+def _columns(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each table."""
+    found: dict[str, tuple[str, ...]] = {}
+    for table, column in database.execute(
+        "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c"
+        " WHERE m.type = 'table' ORDER BY m.name, c.cid"
+    ):
+        found[table] = (*found.get(table, ()), column)
+    return found
+
+
+def binding_row(record: BindingRecord) -> Row:
+    """Return the row of a binding."""
+    return (
+        record.home_address,
+        record.care_of_address,
+        record.home_agent,
+        record.flags,
+        record.lifetime,
+        f"{record.expires:016x}",
+        f"{record.identification:016x}",
+        record.spi,
+        record.source,
+    )
+
+
+def identification_row(record: IdentificationRecord) -> Row:
+    """Return the row of the newest Identification of a node."""
+    return record.node, f"{record.identification:016x}"
+
+
+def nonce_row(record: NonceRecord) -> Row:
+    """Return the row of the nonce that a node was given."""
+    return record.node, f"{record.identification:016x}", record.nonce
+
+
+def binding(row: Sequence[Any]) -> BindingRecord:
+    """Return the binding of a row.
+
+    :raises ValueError: names the column that cannot be.
+    """
+    value = dict(zip(TABLES["binding"], row, strict=True))
+    return BindingRecord(
+        home_address=_address(value, "home_address"),
+        care_of_address=_address(value, "care_of_address"),
+        home_agent=_address(value, "home_agent"),
+        flags=_number(value, "flags", 0, 0xFF),
+        lifetime=_number(value, "lifetime", 1, 0xFFFF),
+        expires=_ntp(value, "expires"),
+        identification=_ntp(value, "identification"),
+        spi=_number(value, "spi", 0, 0xFFFFFFFF),
+        source=_address(value, "source"),
+    )
+
+
+def identification(row: Sequence[Any]) -> IdentificationRecord:
+    """Return the Identification of a row.
+
+    :raises ValueError: names the column that cannot be.
+    """
+    value = dict(zip(TABLES["identification"], row, strict=True))
+    return IdentificationRecord(_address(value, "node"), _ntp(value, "identification"))
+
+
+def nonce(row: Sequence[Any]) -> NonceRecord:
+    """Return the nonce of a row.
+
+    :raises ValueError: names the column that cannot be.
+    """
+    value = dict(zip(TABLES["nonce"], row, strict=True))
+    return NonceRecord(
+        node=_address(value, "node"),
+        identification=_ntp(value, "identification"),
+        nonce=_number(value, "nonce", 0, 0xFFFFFFFF),
+    )
+
+
+def _address(row: dict[str, Any], column: str) -> str:
+    value = row[column]
+    try:
+        socket.inet_pton(socket.AF_INET, value)
+    except (OSError, TypeError, ValueError):
+        raise ValueError(f"{column} is no IPv4 address") from None
+    return str(value)
+
+
+def _number(row: dict[str, Any], column: str, least: int, most: int) -> int:
+    value = row[column]
+    if not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{column} is no number from {least} to {most}")
+    return value
+
+
+def _ntp(row: dict[str, Any], column: str) -> int:
+    value = row[column]
+    if not isinstance(value, str) or len(value) != 16 or not _HEX.issuperset(value):
+        raise ValueError(f"{column} has not 16 hexadecimal digits")
+    return int(value, 16)
