@@ -656,6 +656,7 @@ def test_status_and_bindings_use_the_names_of_the_registry():
     assert running.engine.bindings(running.now) == [
         {
             "home_address": HOME,
+            "nai": None,
             "care_of_address": A,
             "home_agent": HA,
             "lifetime": 600,

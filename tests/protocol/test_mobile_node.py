@@ -22,6 +22,7 @@ from mip_agents.protocol.events import (
     TimerFired,
 )
 from mip_agents.protocol.tunnel import Tunnel
+from scapy_mip.all import MIPGREKey
 from scapy_mip.const import Encapsulation
 from support.agents import (
     AT_HOME,
@@ -804,3 +805,10 @@ def test_malformed_datagrams_are_noted_with_their_rule():
 def test_a_mobile_node_has_no_bindings_to_clear():
     running = scenario(mobile_node()) >> ClearRequested(5, HOME)
     assert running << like(Finished, token=5)
+
+
+def test_a_key_for_foreign_agents_is_not_understood():
+    """COM-01: whoever relays a reply takes out what is for itself (TUN-08)."""
+    key = bytes(MIPGREKey(key_identifier=5))
+    running = asking() >> answers(tail=lambda data: data + key)
+    assert running << noted("message_dropped", "COM-01")

@@ -85,6 +85,27 @@ def test_each_node_has_its_replay_style_and_its_quirks(write):
     assert association != SecurityAssociation(256, "1234567812345678")
 
 
+def test_nodes_with_a_name_get_their_address_from_a_pool(write):
+    """HA-24: a pool of their own, that of the home agent, or one fixed address."""
+    text = HA.replace("# here", 'address_pool = ["10.1.1.64/27", "10.1.1.128"]')
+    for line in (
+        'nai = "a@example.org"',
+        'nai = "b@example.org"\naddress_pool = "10.1.1.100-10.1.1.109"',
+        'nai = "@Example.org"\nhome_address = "10.1.1.77"',
+    ):
+        text += f'[[mobile_node]]\n{line}\nspi = 300\nkey_hex = "{KEY_HEX}"\n'
+    policy = load_config(write(text)).policy
+    assert isinstance(policy, HomeAgentPolicy)
+    sizes = {}
+    for name in ("a@example.org", "b@example.org", "c@example.org"):
+        found = policy.named_nodes.find(name, 300)
+        assert found is not None
+        sizes[name[0]] = found.pool.size
+    assert sizes == {"a": 33, "b": 10, "c": 1}
+    assert policy.named_nodes.find("a@example.org", 256) is None
+    assert policy.named_nodes.any_of("a@example.com") is None
+
+
 def test_a_home_agent_with_everything(write):
     write(
         '[[mobile_node]]\nhome_address = "10.1.1.64/26"\nspi = 300\n'
@@ -268,8 +289,32 @@ key_text = "{SECRET}" """, "mobile_node[1].spi: 10.1.1.10 has SPI 256 twice", ""
     (HA, "# there", 'quirks = ["magic"]', "mobile_node[0].quirks[0]: not one",
      'allowed: "any_clock", "code_0_only"'),
     (HA, "# here", "strict = 1", "home_agent.strict: ", "true or false"),
-    (HA, "# there", 'nai = "mn@example.org"', "mobile_node[0].nai: not supported",
-     "home_address"),
+    (HA, "# there", 'nai = "mn"', "mobile_node[0].nai: not an NAI", "user@realm"),
+    (HA, 'home_address = "10.1.1.10"', 'nai = "mn@example.org"',
+     "mobile_node[0].address_pool: is missing", "home_address"),
+    (HA, 'home_address = "10.1.1.10"', "", "mobile_node[0].home_address: is missing",
+     "nai"),
+    (HA, "# there", 'address_pool = "10.1.1.100-10.1.1.109"',
+     "mobile_node[0].address_pool: is for nodes with a name", "with nai"),
+    (HA, "# there", 'nai = "mn@example.org"\naddress_pool = "10.1.1.0/25"',
+     "mobile_node[0].address_pool: home_address says it", "one of them"),
+    (HA, 'home_address = "10.1.1.10"', 'nai = "@b"\naddress_pool = "10.1.2.0/25"',
+     "mobile_node[0].address_pool: not in home_agent.home_network", "10.1.1.0/24"),
+    (HA, "10.1.1.10\"", '10.1.9.10"\nnai = "mn@example.org"',
+     "mobile_node[0].home_address: not in home_agent.home_network", "10.1.1.0/24"),
+    (HA, "# here", 'address_pool = "10.1.1.9-10.1.1.1"',
+     "home_agent.address_pool[0]: not a range", "10.1.1.100-10.1.1.150"),
+    (HA, "# here", "address_pool = []", "home_agent.address_pool: is empty", ""),
+    (HA, "# there", f"""[[mobile_node]]
+nai = "mn@example.org"
+home_address = "10.1.1.11"
+spi = 256
+key_text = "{SECRET}"
+[[mobile_node]]
+nai = "mn@EXAMPLE.org"
+home_address = "10.1.1.12"
+spi = 256
+key_text = "{SECRET}" """, "mobile_node[2].spi: mn@example.org has SPI 256 twice", ""),
     (MN, "# here", 'care_of = "foreign-agent"', "mobile_node.care_of: ",
      'not supported by this version; allowed: "auto", "co-located"'),
     (MN, "# here", '[[foreign_agent]]\naddress = "10.1.2.1"',

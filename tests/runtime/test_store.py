@@ -15,6 +15,7 @@ from mip_agents.protocol.effects import (
     BindingRecord,
     DroppedBinding,
     IdentificationRecord,
+    LeaseRecord,
     NonceRecord,
 )
 from mip_agents.protocol.events import Restored
@@ -74,12 +75,56 @@ def test_gives_back_what_was_committed_in_full_width(kind, reopen):
     store = MemoryStore() if kind == "memory" else reopen()
     records = [binding(), binding(care_of="10.1.3.5"), binding(home="10.1.1.11")]
     newest = IdentificationRecord("10.1.1.10", BIGGEST)
-    nonce = NonceRecord("10.1.1.11", BIGGEST, 0xFFFFFFFF)
-    store.commit([*records, newest, nonce])
+    nonce = NonceRecord("mn@example.org", BIGGEST, 0xFFFFFFFF)
+    lease = LeaseRecord("mn@example.org", "10.1.1.100", BIGGEST)
+    records.append(binding(home="10.1.1.12", send_key=0, receive_key=0xFFFFFFFF))
+    store.commit([*records, newest, nonce, lease])
     if kind == "sqlite":
         store = reopen()
     assert contents(store.load()) == (set(records), {newest})
     assert store.load().nonces == (nonce,)
+    assert store.load().leases == (lease,)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_an_address_is_leased_to_the_last_who_got_it(kind, reopen):
+    store = MemoryStore() if kind == "memory" else reopen()
+    a, b = "a@example.org", "b@example.org"
+    store.commit([LeaseRecord(a, "10.1.1.100", 1), LeaseRecord(b, "10.1.1.101", 2)])
+    store.commit([LeaseRecord(b, "10.1.1.100", 3)])
+    assert store.load().leases == (LeaseRecord(b, "10.1.1.100", 3),)
+    # In one batch as well, where the first comes again.
+    last = LeaseRecord(a, "10.1.1.101", 6)
+    store.commit(
+        [
+            LeaseRecord(a, "10.1.1.102", 4),
+            LeaseRecord(b, "10.1.1.101", 5),
+            last,
+        ]
+    )
+    assert store.load().leases == (last,)
+
+
+@pytest.mark.parametrize(
+    ("value", "column"),
+    [
+        ("nai = 'mn@EXAMPLE.org'", "nai"),
+        ("nai = x'ff'", "nai"),
+        ("home_address = 'a'", "home_address"),
+        ("granted = 7", "granted"),
+    ],
+)
+def test_one_bad_lease_costs_no_other(value, column, reopen, tmp_path, notes):
+    store = reopen()
+    good = LeaseRecord("a@example.org", "10.1.1.100", 1)
+    store.commit([good, LeaseRecord("b@example.org", "10.1.1.101", 2)])
+    store.close()
+    change(
+        tmp_path / "state" / "home-agent.sqlite",
+        f"UPDATE lease SET {value} WHERE nai LIKE 'b%'",
+    )
+    assert reopen().load().leases == (good,)
+    assert column in notes.noted[0].fields["reason"]
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -71,6 +71,20 @@ def extension(kind: int, association: SecurityAssociation, covered: bytes) -> by
     return head + sign(association, covered + head)
 
 
+def relayed_with(
+    *more: bytes, association: SecurityAssociation | None = None
+) -> Callable[[bytes], bytes]:
+    """Return what a foreign agent appends: extensions, and FHAE behind them."""
+
+    def tail(data: bytes) -> bytes:
+        data += b"".join(more)
+        if association is not None:
+            data += extension(FHAE, association, data)
+        return data
+
+    return tail
+
+
 def received(data: bytes, source: str = A, **changes: Any) -> Received:
     """Wrap a payload as it arrives at the home agent."""
     settings: dict[str, Any] = {

@@ -8,11 +8,14 @@ byte for byte the same, so none is stored.
 
 from __future__ import annotations
 
+from mip_agents.protocol.bindings import Bindings
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import Effect, Noted, Send, Severity
 from mip_agents.protocol.events import Received
 from mip_agents.protocol.freshness import ReplayGuard
+from mip_agents.protocol.gre_keys import answered_key
 from mip_agents.protocol.limits import RateLimiter
+from mip_agents.protocol.names import canonical
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.request_checks import (
@@ -44,16 +47,28 @@ class Answers:
             return ReplyCode.ACCEPTED
         return ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS
 
-    def accept(self, asked: Asked, lifetime: int) -> Send:
-        """Make the reply that grants a request."""
-        identification = self._guard.granting(asked)
-        return self._reply(asked, self.accepting_code(asked), lifetime, identification)
+    def accept(self, asked: Asked, lifetime: int, bindings: Bindings) -> Send:
+        """Make the reply that grants a request.
 
-    def repeat(self, asked: Asked, lifetime: int, now: Instant) -> list[Effect]:
+        :param bindings: where the key of its GRE tunnel is, if it has one.
+        """
+        identification = self._guard.granting(asked)
+        return self._reply(
+            asked,
+            self.accepting_code(asked),
+            lifetime,
+            identification,
+            answered_key(asked.request, bindings),
+        )
+
+    def repeat(
+        self, asked: Asked, lifetime: int, bindings: Bindings, now: Instant
+    ) -> list[Effect]:
         """Give the answer of a granted request again; nothing is extended (HA-22)."""
         if not self._denials.allow(_key(asked), now.mono):
             return [_held_back(asked)]
-        return [self.accept(asked, lifetime), repeated(asked, "answered before")]
+        reply = self.accept(asked, lifetime, bindings)
+        return [reply, repeated(asked, "answered before")]
 
     def deny(self, asked: Asked, denied: Denied, now: Instant) -> list[Effect]:
         """Answer with a denial, unless too many went there lately."""
@@ -78,9 +93,14 @@ class Answers:
         return [self._reply(asked, code, lifetime, identification), noted]
 
     def _reply(
-        self, asked: Asked, code: ReplyCode, lifetime: int, identification: int
+        self,
+        asked: Asked,
+        code: ReplyCode,
+        lifetime: int,
+        identification: int,
+        gre_key: int | None = None,
     ) -> Send:
-        """Make a reply and address it (HA-25 to HA-27)."""
+        """Make a reply and address it (HA-25 to HA-27, NAI-03)."""
         received, request = asked.received, asked.request
         data = build_reply(
             code=code,
@@ -90,6 +110,8 @@ class Answers:
             identification=identification,
             mobile_home=asked.credentials.mobile_home,
             foreign_home=asked.credentials.foreign_home,
+            nai=request.nai,
+            gre_key=gre_key,
         )
         own = is_unicast(received.destination) and not is_broadcast(
             self._policy, received.destination
@@ -109,7 +131,11 @@ class Answers:
 
 def describe(received: Received, request: Request) -> dict[str, str | int | None]:
     """Return what a log line says about a request; no keys, no authenticators."""
-    return {
+    fields: dict[str, str | int | None] = {}
+    name = None if request.nai is None else canonical(request.nai)
+    if name is not None:
+        fields["nai"] = name
+    return fields | {
         "home_address": request.home_address,
         "care_of_address": request.care_of_address,
         "home_agent": request.home_agent,

@@ -39,6 +39,10 @@ class Binding(NamedTuple):
     """Monotonic second of its end; `NEVER` for an infinite lifetime."""
     identification: int
     spi: int
+    send_key: int | None = None
+    """GRE key of the packets that we send; None: they have none (RFC 6245)."""
+    receive_key: int | None = None
+    """GRE key of the packets that we get; None: none was asked for."""
 
 
 Bindings = tuple[Binding, ...]
@@ -66,6 +70,8 @@ def record(
         identification=binding.identification,
         spi=binding.spi,
         source=binding.source,
+        send_key=binding.send_key,
+        receive_key=binding.receive_key,
     )
 
 
@@ -88,17 +94,23 @@ def restore(kept: BindingRecord, now: Instant) -> Binding | None:
         expires=expires,
         identification=kept.identification,
         spi=kept.spi,
+        send_key=kept.send_key,
+        receive_key=kept.receive_key,
     )
 
 
 def choose_encapsulation(
-    flags: int, allowed: frozenset[Encapsulation]
+    flags: int, allowed: frozenset[Encapsulation], *, with_key: bool = False
 ) -> Encapsulation | None:
     """Return the encapsulation that a request gets; None if none is allowed (HA-43).
 
     The RFC is silent about M and G together. The node says then that it can take
     either, and GRE goes first: minimal encapsulation cannot carry fragments (TUN-05).
+
+    :param with_key: a foreign agent asks for GRE, whatever the flags say (TUN-08).
     """
+    if with_key:
+        return Encapsulation.GRE if Encapsulation.GRE in allowed else None
     wanted = [
         form
         for flag, form in (
@@ -110,10 +122,20 @@ def choose_encapsulation(
     return next((form for form in wanted if form in allowed), None)
 
 
+def form_of(
+    binding: Binding, allowed: frozenset[Encapsulation]
+) -> Encapsulation | None:
+    """Return the encapsulation of a binding; None if it is not allowed any more."""
+    keyed = binding.receive_key is not None
+    return choose_encapsulation(binding.flags, allowed, with_key=keyed)
+
+
 def same_tunnel(one: Bindings, other: Bindings) -> bool:
     """Return whether two sets of bindings need the same of the data plane."""
     return len(one) == len(other) and all(
-        a.care_of_address == b.care_of_address and not (a.flags ^ b.flags) & _FORM_FLAGS
+        a.care_of_address == b.care_of_address
+        and not (a.flags ^ b.flags) & _FORM_FLAGS
+        and (a.send_key, a.receive_key) == (b.send_key, b.receive_key)
         for a, b in zip(one, other, strict=True)
     )
 
@@ -130,16 +152,21 @@ def tunnel_of(
     from the node if any of its bindings has T.
     """
     forms = tuple(
-        choose_encapsulation(binding.flags, allowed) or Encapsulation.IPIP
+        Form(
+            form_of(binding, allowed) or Encapsulation.IPIP,
+            send_key=binding.send_key,
+            receive_key=binding.receive_key,
+        )
         for binding in bindings
     )
+    plain = len(set(forms)) == 1 and forms[0].send_key is None
     return Tunnel(
         home_address=home_address,
         local=home_agent,
         peers=tuple(binding.care_of_address for binding in bindings),
-        encapsulation=forms[-1],
+        encapsulation=forms[-1].encapsulation,
         reverse=any(binding.flags & _T for binding in bindings),
-        peer_forms=tuple(map(Form, forms)) if len(set(forms)) > 1 else (),
+        peer_forms=() if plain else forms,
     )
 
 

@@ -25,6 +25,7 @@ from mip_agents.protocol.effects import (
     Effect,
     InstallTunnel,
     Journal,
+    LeaseRecord,
     RemoveTunnel,
 )
 from mip_agents.protocol.freshness import Proof, ReplayGuard
@@ -65,6 +66,8 @@ class BindingChange:
     after: Bindings
     proof: Proof | None
     """Of the request that is accepted with the change; None where none is behind it."""
+    lease: LeaseRecord | None
+    """Of the address that the node is given with the change."""
     reversible: bool
     """False: it counts whatever happens, as with an expiry."""
     recorded: Bindings
@@ -125,6 +128,7 @@ class Ledger:
         now: Instant,
         *,
         proof: Proof | None = None,
+        lease: LeaseRecord | None = None,
     ) -> list[Effect]:
         """Start a change; no effects mean that there was nothing to change.
 
@@ -137,6 +141,7 @@ class Ledger:
             before=before,
             after=after,
             proof=proof,
+            lease=lease,
             reversible=proof is not None,
             recorded=self._recorded.get(home_address, before),
             carried=self._carried.get(home_address, before),
@@ -184,7 +189,7 @@ class Ledger:
         return change, []
 
     def _take_back(self, change: BindingChange, now: Instant) -> list[Effect]:
-        change.proof = None
+        change.proof = change.lease = None
         undo = self._journal(change, change.before, now)
         return undo + self._tunnel(change, change.before)
 
@@ -251,6 +256,8 @@ class Ledger:
         changes += records
         if change.proof is not None:
             changes.append(change.proof)
+        if change.lease is not None:
+            changes.append(change.lease)
         if not changes:
             return []
         change.journal_token = self._ask(change)

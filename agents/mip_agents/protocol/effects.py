@@ -46,6 +46,10 @@ class BindingRecord:
     spi: int
     source: str
     """Where the request came from: the node or its foreign agent."""
+    send_key: int | None = None
+    """GRE key of the packets that we send (RFC 6245)."""
+    receive_key: int | None = None
+    """GRE key of the packets that we get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class IdentificationRecord:
     """
 
     node: str
-    """Its home address."""
+    """Its home address, or its NAI where that is what it is known by."""
     identification: int
 
 
@@ -65,7 +69,7 @@ class NonceRecord:
     """The request accepted last from a node that uses nonces (HA-32)."""
 
     node: str
-    """Its home address."""
+    """Its home address, or its NAI where that is what it is known by."""
     identification: int
     nonce: int
     """What its reply gave out: the high 32 bits that the next request must have."""
@@ -79,7 +83,20 @@ class DroppedBinding:
     care_of_address: str
 
 
-Change = BindingRecord | IdentificationRecord | NonceRecord | DroppedBinding
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """A home address that belongs to a node with a name (HA-24)."""
+
+    nai: str
+    """In canonical form."""
+    home_address: str
+    granted: int
+    """When it was handed out last, as 64-bit NTP time."""
+
+
+Change = (
+    BindingRecord | IdentificationRecord | NonceRecord | LeaseRecord | DroppedBinding
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mip_agents.protocol.effects import BindingRecord, IdentificationRecord, NonceRecord
+from mip_agents.protocol.effects import (
+    BindingRecord,
+    IdentificationRecord,
+    LeaseRecord,
+    NonceRecord,
+)
 from mip_agents.protocol.links import InterfaceState
 
 
@@ -70,6 +75,7 @@ class Restored:
     bindings: tuple[BindingRecord, ...]
     identifications: tuple[IdentificationRecord, ...]
     nonces: tuple[NonceRecord, ...] = ()
+    leases: tuple[LeaseRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,7 @@ from mip_agents.protocol.bindings import (
     NEVER,
     Binding,
     Bindings,
-    choose_encapsulation,
-    expiry,
+    form_of,
     restore,
 )
 from mip_agents.protocol.changes import BindingChange, Ledger
@@ -55,6 +54,8 @@ from mip_agents.protocol.events import (
     TunnelReady,
 )
 from mip_agents.protocol.freshness import ReplayGuard
+from mip_agents.protocol.grants import granted_before, granted_bindings
+from mip_agents.protocol.home_addresses import HomeAddresses
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.replay import Freshness
 from mip_agents.protocol.request_checks import (
@@ -62,11 +63,10 @@ from mip_agents.protocol.request_checks import (
     Denied,
     Dropped,
     authenticate,
-    check_addresses,
+    check_destination,
     check_foreign_agent,
     check_service,
     is_unicast,
-    kept_bindings,
     serves,
 )
 from mip_agents.protocol.security import ReplayStyle, replay_style
@@ -79,14 +79,17 @@ MAX_WAITING = 4
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """Someone's wish to drop the bindings of a node."""
+    """Someone's wish to drop the bindings of a home address."""
 
     token: int
+    home_address: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """Time to drop what has expired, and to put the data plane right."""
+
+    home_address: str
 
 
 Job = Asked | Cleared | Reconciled
@@ -95,15 +98,17 @@ Job = Asked | Cleared | Reconciled
 class HomeAgentEngine:
     """A home agent without clock, socket or kernel.
 
-    :param random_bytes: where nonces come from (HA-32).
+    :param random_bytes: where nonces (HA-32) and GRE keys (TUN-08) come from.
     """
 
     def __init__(
         self, policy: HomeAgentPolicy, random_bytes: Callable[[int], bytes]
     ) -> None:
         self.policy = policy
+        self._random_bytes = random_bytes
         self._guard = ReplayGuard(random_bytes, policy.timestamp_tolerance)
         self._ledger = Ledger(policy, self._guard)
+        self._addresses = HomeAddresses(policy, self._is_busy)
         self._in_work: dict[str, Job] = {}
         self._waiting: dict[str, deque[Job]] = {}
         self._answers = Answers(policy, self._guard)
@@ -124,7 +129,8 @@ class HomeAgentEngine:
             case Restored():
                 return self._restore(event, now)
             case ClearRequested(token, home_address):
-                return self._submit(home_address, Cleared(token), now)
+                node = self._addresses.node_of(home_address)
+                return self._submit(node, Cleared(token, home_address), now)
             case RegisterRequested(token=token) | DeregisterRequested(token):
                 return [Finished(token=token, error="a home agent does not register")]
             case CancelRequested(token):
@@ -148,6 +154,7 @@ class HomeAgentEngine:
             "bindings": len(table),
             "mobile_nodes": table.nodes,
             "pending": self._ledger.under_way,
+            "leases": self._addresses.leased,
             "max_lifetime": policy.max_lifetime,
             "max_bindings_per_node": policy.max_bindings_per_node,
             "encapsulations": sorted(form.slug for form in policy.encapsulations),
@@ -157,18 +164,20 @@ class HomeAgentEngine:
     def bindings(self, now: Instant) -> list[dict[str, Any]]:
         """Return each active binding as JSON-able values, named as in the registry.
 
-        `remaining` is in seconds, None for an infinite lifetime.
+        `nai` is None for nodes that are known by their home address. `remaining` is in
+        seconds, None for an infinite lifetime.
         """
         policy = self.policy
         found = []
         for home_address, binding in self._ledger.table:
             if binding.expires <= now.mono:
                 continue
-            form = choose_encapsulation(binding.flags, policy.encapsulations)
+            form = form_of(binding, policy.encapsulations)
             remaining = binding.expires - now.mono
             found.append(
                 {
                     "home_address": home_address,
+                    "nai": self._addresses.name_of(home_address),
                     "care_of_address": binding.care_of_address,
                     "home_agent": policy.address,
                     "lifetime": binding.lifetime,
@@ -190,21 +199,28 @@ class HomeAgentEngine:
             return [dropped(received, "HA-03", "a reply, but home agents ask nothing")]
         if not is_unicast(received.source) or not received.source_port:
             return [dropped(received, "HA-25", "no address to answer to", message)]
-        judged = authenticate(self.policy, received, message)
+        node = self._addresses.identify(message)
+        judged = authenticate(self.policy, received, message, node)
         if isinstance(judged, Dropped):
             return [dropped(received, judged.rule, judged.reason, message)]
         credentials, denied = judged
         asked = Asked(received, message, credentials)
         if denied is not None:
             return self._answers.deny(asked, denied, now)
-        return self._submit(message.home_address, asked, now)
+        return self._submit(node, asked, now)
 
-    def _submit(self, home_address: str, job: Job, now: Instant) -> list[Effect]:
-        """Run a job now, or behind the change under way for its home address."""
-        current = self._in_work.get(home_address)
+    def _is_busy(self, home_address: str) -> bool:
+        """Return whether an address has a binding now, or is about to."""
+        ledger = self._ledger
+        under_way = ledger.change_of(home_address) is not None
+        return under_way or bool(ledger.table.get(home_address))
+
+    def _submit(self, node: str, job: Job, now: Instant) -> list[Effect]:
+        """Run a job now, or behind the change under way for its node."""
+        current = self._in_work.get(node)
         if current is None:
-            return self._run(home_address, job, now)
-        waiting = self._waiting.setdefault(home_address, deque())
+            return self._run(node, job, now)
+        waiting = self._waiting.setdefault(node, deque())
         if isinstance(job, Asked):
             data = job.request.data
             others = [
@@ -220,19 +236,21 @@ class HomeAgentEngine:
         waiting.append(job)
         return []
 
-    def _run(self, home_address: str, job: Job, now: Instant) -> list[Effect]:
+    def _run(self, node: str, job: Job, now: Instant) -> list[Effect]:
+        under_way = self._ledger.under_way
         match job:
             case Asked():
                 effects = self._decide(job, now)
-            case Cleared(token):
+            case Cleared(token, home_address):
                 if not self._ledger.table.get(home_address):
                     error = f"{home_address} has no binding"
                     return [Finished(token=token, error=error)]
                 effects = self._ledger.begin(home_address, (), now)
-            case Reconciled():
+            case Reconciled(home_address):
                 effects = self._reconcile(home_address, now)
-        if self._ledger.change_of(home_address) is not None:
-            self._in_work[home_address] = job
+        if self._ledger.under_way > under_way:
+            # A request stands there already, with the home address that it got.
+            self._in_work.setdefault(node, job)
         return effects
 
     def _settle(self, token: int, error: str | None, now: Instant) -> list[Effect]:
@@ -240,7 +258,8 @@ class HomeAgentEngine:
         if change is None:
             return effects
         home_address = change.home_address
-        job = self._in_work.pop(home_address)
+        node = self._addresses.node_of(home_address)
+        job = self._in_work.pop(node)
         match job:
             case Asked():
                 effects += self._answer(job, change, now)
@@ -255,85 +274,56 @@ class HomeAgentEngine:
             case Reconciled():
                 if change.error is not None:
                     effects.append(_failure(home_address, change.error))
-        queue = self._waiting.get(home_address)
-        while queue and home_address not in self._in_work:
-            effects += self._run(home_address, queue.popleft(), now)
+        queue = self._waiting.get(node)
+        while queue and node not in self._in_work:
+            effects += self._run(node, queue.popleft(), now)
         if not queue:
-            self._waiting.pop(home_address, None)
+            self._waiting.pop(node, None)
         return effects
 
     def _decide(self, asked: Asked, now: Instant) -> list[Effect]:
         """Deny, repeat an answer, or begin the change that the request asks for."""
-        policy, request, ledger = self.policy, asked.request, self._ledger
-        before = ledger.table.get(request.home_address)
+        policy, received = self.policy, asked.received
+        asked = self._addresses.recall(asked)
+        before = self._ledger.table.get(asked.request.home_address)
         freshness = self._guard.judge(asked, now)
         if freshness not in (Freshness.FRESH, Freshness.TOO_FAR):
-            granted = self._granted_before(asked, before)
+            granted = granted_before(asked, before, self._guard)
             if granted is not None:
-                return self._answers.repeat(asked, granted, now)
+                return self._answers.repeat(asked, granted, before, now)
         if freshness is not Freshness.FRESH:
             code = ReplyCode.HA_IDENTIFICATION_MISMATCH
             return self._answers.deny(
                 asked, Denied(code, "HA-09", freshness.value), now
             )
-        judged = (
-            check_foreign_agent(policy, asked.received, request, asked.credentials)
-            or check_addresses(policy, asked.received, request)
-            or check_service(policy, request, before)
-        )
+        judged = check_foreign_agent(
+            policy, received, asked.request, asked.credentials
+        ) or check_destination(policy, received, asked.request)
         if isinstance(judged, Dropped):
-            return [dropped(asked.received, judged.rule, judged.reason, request)]
+            return [dropped(received, judged.rule, judged.reason, asked.request)]
         if judged is not None:
             return self._answers.deny(asked, judged, now)
-        return ledger.begin(
-            request.home_address,
-            self._wanted(asked, before, now),
+        placed = self._addresses.settle(asked)
+        if isinstance(placed, Denied):
+            return self._answers.deny(asked, placed, now)
+        judged = check_service(policy, placed.request, before)
+        if judged is not None:
+            return self._answers.deny(placed, judged, now)
+        return self._begin(placed, before, now)
+
+    def _begin(self, asked: Asked, before: Bindings, now: Instant) -> list[Effect]:
+        """Begin the change that a request asks for."""
+        after = granted_bindings(self.policy, asked, before, now, self._random_bytes)
+        first = bool(after) and not before
+        lease = self._addresses.grant(asked, now.ntp, again=first)
+        self._in_work[asked.node] = asked
+        return self._ledger.begin(
+            asked.request.home_address,
+            after,
             now,
             proof=self._guard.proof(asked),
+            lease=lease,
         )
-
-    def _granted_before(self, asked: Asked, before: Bindings) -> int | None:
-        """Return the lifetime that this very request was granted, if it was (HA-22)."""
-        request = asked.request
-        for binding in before:
-            if (binding.care_of_address, binding.identification) == (
-                request.care_of_address,
-                request.identification,
-            ):
-                return binding.lifetime
-        if request.lifetime == LIFETIME_DEREGISTER and self._guard.accepted_last(asked):
-            return LIFETIME_DEREGISTER
-        return None
-
-    def _wanted(self, asked: Asked, before: Bindings, now: Instant) -> Bindings:
-        """Return the bindings that a node has after its request is granted (HA-19)."""
-        request = asked.request
-        care_of_address = request.care_of_address
-        if request.lifetime == LIFETIME_DEREGISTER:
-            if care_of_address == request.home_address:
-                return ()
-            return tuple(b for b in before if b.care_of_address != care_of_address)
-        lifetime = min(request.lifetime, self.policy.max_lifetime)
-        source = asked.received.source
-        new = Binding(
-            care_of_address=care_of_address,
-            # Mostly the same text: one copy of it for each of many bindings.
-            source=care_of_address if source == care_of_address else source,
-            flags=request.flags,
-            lifetime=lifetime,
-            expires=expiry(lifetime, now),
-            identification=request.identification,
-            spi=asked.credentials.mobile_home.spi,
-        )
-        kept = kept_bindings(self.policy, request, before)
-        place = next(
-            (i for i, b in enumerate(before) if b.care_of_address == care_of_address),
-            None,
-        )
-        # A refreshed binding keeps its place, so that the tunnel does not change.
-        if place is None or not kept:
-            return (*kept, new)
-        return (*before[:place], new, *before[place + 1 :])
 
     def _answer(
         self, asked: Asked, change: BindingChange, now: Instant
@@ -347,7 +337,8 @@ class HomeAgentEngine:
                 *self._answers.deny(asked, Denied(code, "HA-17", change.error), now),
             ]
         lifetime = min(request.lifetime, self.policy.max_lifetime)
-        effects: list[Effect] = [self._answers.accept(asked, lifetime)]
+        bindings = change.after or change.before
+        effects: list[Effect] = [self._answers.accept(asked, lifetime, bindings)]
         if change.is_first:
             effects.append(AnnounceAddress(home_address))
         if request.lifetime == LIFETIME_DEREGISTER:
@@ -367,8 +358,13 @@ class HomeAgentEngine:
         """Drop expired bindings; nothing is sent for them (HA-03, HA-23)."""
         effects: list[Effect] = []
         for home_address in self._ledger.due(now):
-            effects += self._submit(home_address, Reconciled(), now)
+            effects += self._reconciled(home_address, now)
         return effects
+
+    def _reconciled(self, home_address: str, now: Instant) -> list[Effect]:
+        """Put a home address right, now or behind the change under way."""
+        node = self._addresses.node_of(home_address)
+        return self._submit(node, Reconciled(home_address), now)
 
     def _reconcile(self, home_address: str, now: Instant) -> list[Effect]:
         lapsed = self._ledger.table.lapsed(home_address, now.mono)
@@ -387,35 +383,38 @@ class HomeAgentEngine:
     def _restore(self, event: Restored, now: Instant) -> list[Effect]:
         """Take over the bindings of a former process, without any reply."""
         policy, ledger = self.policy, self._ledger
+        self._addresses.restore(event.leases)
         self._guard.remember(*event.identifications, *event.nonces)
         kept: dict[str, Bindings] = {}
         gone = []
         for entry in event.bindings:
             home_address = entry.home_address
-            association = policy.mobile_nodes.find(home_address, entry.spi)
+            node = self._addresses.node_of(home_address)
+            association = policy.association(node, entry.spi)
             if association and replay_style(association) is ReplayStyle.TIMESTAMP:
-                stamp = IdentificationRecord(home_address, entry.identification)
+                stamp = IdentificationRecord(node, entry.identification)
                 self._guard.remember(stamp)
             binding = restore(entry, now)
-            if binding is None or not association or not self._still_served(entry):
+            served = association and binding and self._still_served(entry, binding)
+            if binding is None or not served:
                 gone.append(DroppedBinding(home_address, entry.care_of_address))
             else:
                 kept[home_address] = (*kept.get(home_address, ()), binding)
         effects = ledger.forget(tuple(gone))
         for home_address, bindings in kept.items():
             ledger.restore(home_address, bindings)
-            effects += self._submit(home_address, Reconciled(), now)
+            effects += self._reconciled(home_address, now)
         restored = sum(map(len, kept.values()))
         fields = {"bindings": restored, "dropped": len(gone)}
         return [*effects, Noted(event="bindings_restored", fields=fields)]
 
-    def _still_served(self, entry: BindingRecord) -> bool:
+    def _still_served(self, entry: BindingRecord, binding: Binding) -> bool:
         """Return whether the configuration still allows a restored binding."""
         policy, home_address = self.policy, entry.home_address
         return (
             entry.home_agent == policy.address
             and serves(policy, home_address)
-            and choose_encapsulation(entry.flags, policy.encapsulations) is not None
+            and form_of(binding, policy.encapsulations) is not None
         )
 
 

@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
+from mip_agents.protocol.names import NamedNodes
 from mip_agents.protocol.security import SecurityTable
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import REPLAY_TOLERANCE_DEFAULT, Encapsulation
@@ -31,6 +32,8 @@ class HomeAgentPolicy:
     home_network: IPv4Network
     mobile_nodes: SecurityTable
     foreign_agents: SecurityTable = field(default_factory=SecurityTable)
+    named_nodes: NamedNodes = field(default_factory=NamedNodes)
+    """Nodes that are known by their NAI and get an address from a pool (HA-24)."""
     max_lifetime: int = 36000
     """Seconds; 65535 allows infinite lifetimes."""
     max_bindings_per_node: int = 4
@@ -43,6 +46,20 @@ class HomeAgentPolicy:
     """Seconds by which a node's clock may differ (HA-30)."""
     strict: bool = False
     """Deny requests with reserved bits set instead of ignoring the bits (C-1)."""
+
+    def association(self, node: str, spi: int) -> SecurityAssociation | None:
+        """Return what we share with a node, an NAI or a home address, under an SPI."""
+        if "@" in node:
+            named = self.named_nodes.find(node, spi)
+            return None if named is None else named.association
+        return self.mobile_nodes.find(node, spi)
+
+    def any_association(self, node: str) -> SecurityAssociation | None:
+        """Return what to sign with where a node names no SPI that we know."""
+        if "@" in node:
+            named = self.named_nodes.any_of(node)
+            return None if named is None else named.association
+        return self.mobile_nodes.any_of(node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,8 @@ def check_reply(
     agent directly, and they would need no authentication.
     :param sent: Identification of the latest request, None if no reply is awaited.
     """
+    if ExtensionType.GRE_KEY in reply.extension_types:
+        return Unbelievable("COM-01", "a GRE key is for foreign agents")
     if sent is None:
         return Unbelievable("MN-29", "no reply is awaited")
     if split(reply.identification)[1] != split(sent)[1]:

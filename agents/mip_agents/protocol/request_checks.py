@@ -59,6 +59,8 @@ class Denied:
 class Credentials:
     """Who vouches for a request, and the associations for its reply."""
 
+    node: str
+    """Whom we know the sender as: the NAI, or else the home address."""
     mobile_home: SecurityAssociation
     foreign_home: SecurityAssociation | None
     """Signs the reply for the foreign agent (HA-27)."""
@@ -77,8 +79,13 @@ class Asked:
 
     @property
     def node(self) -> str:
-        """Whom replay protection knows the sender as."""
-        return self.request.home_address
+        """Whom we know the sender as."""
+        return self.credentials.node
+
+    @property
+    def is_named(self) -> bool:
+        """Whether that is an NAI."""
+        return "@" in self.node
 
 
 def is_unicast(address: str) -> bool:
@@ -92,24 +99,25 @@ def is_unicast(address: str) -> bool:
 
 
 def authenticate(
-    policy: HomeAgentPolicy, received: Received, request: Request
+    policy: HomeAgentPolicy, received: Received, request: Request, node: str
 ) -> tuple[Credentials, Denied | None] | Dropped:
     """Judge who sent the request (HA-06 to HA-08, COM-15).
 
     With an invalid authenticator the credentials are those for the denial: an
     association that the node is likely to have.
+
+    :param node: whose associations to try, an NAI or a home address.
     """
-    home_address = request.home_address
     authorizing = [a for a in request.authentications if a.type in _AUTHORIZING]
     if not authorizing:
         return Dropped("HA-06", "no authorization-enabling extension")
-    found = [policy.mobile_nodes.find(home_address, a.spi) for a in authorizing]
-    mobile_home = found[0] or policy.mobile_nodes.any_of(home_address)
+    found = [policy.association(node, a.spi) for a in authorizing]
+    mobile_home = found[0] or policy.any_association(node)
     if mobile_home is None:
         return Dropped("HA-06", "no security association with the mobile node")
     if request.authentications[0].type not in _AUTHORIZING:
         return Dropped("COM-15", "another authentication extension comes first")
-    credentials = _credentials(policy, received, request, mobile_home)
+    credentials = _credentials(policy, received, request, node, mobile_home)
     for association, extension in zip(found, authorizing, strict=True):
         if association and verify(association, request.data, extension.offset):
             continue
@@ -128,6 +136,7 @@ def _credentials(
     policy: HomeAgentPolicy,
     received: Received,
     request: Request,
+    node: str,
     mobile_home: SecurityAssociation,
 ) -> Credentials:
     foreign = [a for a in request.authentications if a.type == _FOREIGN_HOME]
@@ -139,7 +148,7 @@ def _credentials(
     if request.lifetime != LIFETIME_DEREGISTER:
         # Not on deregistrations (HA-27, C-3).
         signing = found if valid else policy.foreign_agents.any_of(received.source)
-    return Credentials(mobile_home, signing, valid, bool(foreign))
+    return Credentials(node, mobile_home, signing, valid, bool(foreign))
 
 
 def check_foreign_agent(
@@ -165,10 +174,10 @@ def check_foreign_agent(
     return Denied(code, "HA-10", "not one valid foreign-home authentication")
 
 
-def check_addresses(
+def check_destination(
     policy: HomeAgentPolicy, received: Received, request: Request
 ) -> Denied | None:
-    """Judge whom the request is for (HA-13 to HA-16).
+    """Judge whom the request is for, and whether it is formed well (HA-13 to HA-15).
 
     The reserved bits r and x are ignored, as section 3.3 has it, or denied, as section
     3.8.2.3 has it, where the policy is strict (C-1).
@@ -182,9 +191,6 @@ def check_addresses(
     if policy.strict and request.flags & _RESERVED:
         code = ReplyCode.HA_POORLY_FORMED_REQUEST
         return Denied(code, "HA-15", "reserved bits are set")
-    if not serves(policy, request.home_address):
-        code = ReplyCode.HA_ADMINISTRATIVELY_PROHIBITED
-        return Denied(code, "HA-16", "not a host of the home network")
     return None
 
 
@@ -221,9 +227,12 @@ def check_service(
     if (reason := _unfit_care_of_address(policy, request)) is not None:
         # No code names this. The request contradicts itself: 134.
         return Denied(ReplyCode.HA_POORLY_FORMED_REQUEST, "HA-17", reason)
-    if choose_encapsulation(request.flags, policy.encapsulations) is None:
+    keyed = request.gre_key is not None
+    form = choose_encapsulation(request.flags, policy.encapsulations, with_key=keyed)
+    if form is None:
         code = ReplyCode.HA_ENCAPSULATION_UNAVAILABLE
-        return Denied(code, "HA-43", "encapsulation not allowed")
+        rule = "TUN-08" if keyed else "HA-43"
+        return Denied(code, rule, "encapsulation not allowed")
     reverse = request.flags & _T
     if not reverse and policy.reverse_tunnel is ReverseTunnel.REQUIRED:
         code = ReplyCode.HA_REVERSE_TUNNEL_MANDATORY

@@ -134,6 +134,10 @@ class SecurityTable:
                     return next(iter(by_spi.values()))
         return found
 
+    def has_own(self, peer: str) -> bool:
+        """Return whether an association was added for this very address."""
+        return peer in self._peers
+
     def serves(self, peer: str) -> bool:
         """Return whether any association with `peer` exists."""
         return self.any_of(peer) is not None

@@ -24,6 +24,8 @@ from scapy_mip.extensions.base import (
     frame,
     is_skippable,
 )
+from scapy_mip.extensions.identity import MIPMobileNodeNAI
+from scapy_mip.extensions.tunnels import MIPGREKey
 from scapy_mip.messages import MIP, message_name
 from scapy_mip.registration import (
     MIPRegistration,
@@ -41,15 +43,17 @@ UNDERSTOOD = frozenset(
         ExtensionType.MOBILE_FOREIGN_AUTHENTICATION,
         ExtensionType.FOREIGN_HOME_AUTHENTICATION,
         ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION,
+        ExtensionType.GRE_KEY,
         ExtensionType.MOBILE_NODE_NAI,
     }
 )
 """The types that the engines can judge. That a layer shows an extension does not make
 an agent understand it: one below 128 that is not named here discards the message."""
 
-
 MAX_EXTENSIONS = 64
 """More than that stand in no message; strangers could make us build thousands."""
+
+_GRE_KEY_SIZE = 8
 
 _LEAST_FIXED = 20
 """Bytes in front of the extensions of a reply; a request has four more."""
@@ -92,6 +96,10 @@ class Request:
     """In wire order."""
     authentications: tuple[Authentication, ...]
     """In wire order."""
+    nai: str | None = None
+    """Of the mobile node, where it stands before the first authentication (NAI-01)."""
+    gre_key: int | None = None
+    """That the foreign agent wants in the packets to it; 0: we assign one (TUN-08)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,8 @@ def parse(data: bytes) -> Request | Reply | Malformed:
         return Malformed("COM-03", f"{name}: cut short, or not for this agent")
     types: list[int] = []
     authentications: list[Authentication] = []
+    nai: str | None = None
+    gre_key: int | None = None
     offset = packet.fixed_size
     fields = packet.fields
     for extension in fields["extensions"]:
@@ -152,6 +162,13 @@ def parse(data: bytes) -> Request | Reply | Malformed:
                 return Malformed("COM-03", f"{where} runs over the end")
             if not is_skippable(kind):
                 return Malformed("COM-01", f"{where} is not understood")
+        elif isinstance(extension, MIPMobileNodeNAI):
+            if nai is None and not authentications:
+                nai = extension.nai
+        elif isinstance(extension, MIPGREKey):
+            if len(extension.original) != _GRE_KEY_SIZE:
+                return Malformed("TUN-08", f"GRE key of wrong length at byte {offset}")
+            gre_key = extension.key_identifier
         types.append(kind)
         offset += len(extension.original)
     if isinstance(packet, MIPRegistrationRequest):
@@ -165,6 +182,8 @@ def parse(data: bytes) -> Request | Reply | Malformed:
             identification=fields["identification"],
             extension_types=tuple(types),
             authentications=tuple(authentications),
+            nai=nai,
+            gre_key=gre_key,
         )
     return Reply(
         data=data,
@@ -211,14 +230,21 @@ def build_reply(
     identification: int,
     mobile_home: SecurityAssociation | None,
     foreign_home: SecurityAssociation | None = None,
+    nai: str | None = None,
+    gre_key: int | None = None,
 ) -> bytes:
-    """Make a reply with a mobile-home and, behind it, a foreign-home authentication.
+    """Make a reply: what is for the node, its authentication, what is for the agent.
 
-    Each is left out where its association is None (HA-27 gives the order).
+    Each part is left out where it is None (HA-27 gives the order). The NAI is the
+    node's, the GRE key the foreign agent's.
     """
-    extensions: list[MIPAuthentication] = []
+    extensions: list[MIPExtension] = []
+    if nai is not None:
+        extensions.append(MIPMobileNodeNAI(nai=nai))
     if mobile_home is not None:
         extensions.append(MIPMobileHomeAuthentication(association=mobile_home))
+    if gre_key is not None:
+        extensions.append(MIPGREKey(key_identifier=gre_key))
     if foreign_home is not None:
         extensions.append(MIPForeignHomeAuthentication(association=foreign_home))
     return bytes(

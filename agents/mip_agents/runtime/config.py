@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mip_agents.protocol.errors import InputError
+from mip_agents.protocol.names import NamedNode, NamedNodes
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
+from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import NodeAssociation, ReplayStyle, SecurityTable
 from mip_agents.runtime import models
@@ -99,22 +101,14 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
             "home_agent.mobile_nodes_file is needed"
         )
     home_network = IPv4Network(table.home_network)
-    nodes_table = SecurityTable()
+    nodes_table, named = SecurityTable(), NamedNodes()
     for source, entries in sources:
         for index, entry in enumerate(entries):
             place = f"mobile_node[{index}]"
-            peer = IPv4Network(entry.home_address)
-            if not peer.subnet_of(home_network):
-                raise ConfigError(
-                    f"{source}: {place}.home_address: not in home_agent.home_network; "
-                    f"allowed: addresses and prefixes in {home_network}"
-                )
-            if peer == IPv4Network(table.address):
-                raise ConfigError(
-                    f"{source}: {place}.home_address: is the home agent's own address; "
-                    "allowed: any other of the home network"
-                )
-            _add(nodes_table, source, place, peer, _node(source, place, entry))
+            if entry.nai is None:
+                _serve_address(nodes_table, source, place, entry, table)
+            else:
+                _serve_name(named, source, place, entry, table)
     foreign = SecurityTable()
     for index, agent in enumerate(file.foreign_agent):
         place = f"foreign_agent[{index}]"
@@ -125,6 +119,7 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
             address=table.address,
             home_network=home_network,
             mobile_nodes=nodes_table,
+            named_nodes=named,
             foreign_agents=foreign,
             max_lifetime=table.max_lifetime,
             max_bindings_per_node=table.max_bindings_per_node,
@@ -138,6 +133,73 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
         options=_options(path, table, Path(table.state_dir)),
         warnings=_exposed([*sources, (path, file.foreign_agent)]),
     )
+
+
+def _serve_address(
+    nodes: SecurityTable,
+    source: Path,
+    place: str,
+    entry: models.ServedNode,
+    table: models.HomeAgentTable,
+) -> None:
+    """Add a node, or all of a prefix, that is known by its home address."""
+    if entry.address_pool is not None:
+        raise ConfigError(
+            f"{source}: {place}.address_pool: is for nodes with a name; "
+            "allowed: with nai"
+        )
+    if entry.home_address is None:
+        raise ConfigError(
+            f"{source}: {place}.home_address: is missing; "
+            "allowed: an address, a prefix, or nai in its place"
+        )
+    peer = IPv4Network(entry.home_address)
+    if not peer.subnet_of(IPv4Network(table.home_network)):
+        raise ConfigError(
+            f"{source}: {place}.home_address: not in home_agent.home_network; "
+            f"allowed: addresses and prefixes in {table.home_network}"
+        )
+    if peer == IPv4Network(table.address):
+        raise ConfigError(
+            f"{source}: {place}.home_address: is the home agent's own address; "
+            "allowed: any other of the home network"
+        )
+    _add(nodes, source, place, peer, _node(source, place, entry))
+
+
+def _serve_name(
+    named: NamedNodes,
+    source: Path,
+    place: str,
+    entry: models.ServedNode,
+    table: models.HomeAgentTable,
+) -> None:
+    """Add a node, or all of a realm, that is known by its NAI."""
+    assert entry.nai is not None
+    given = [entry.home_address] if entry.home_address else entry.address_pool
+    if entry.home_address and entry.address_pool:
+        raise ConfigError(
+            f"{source}: {place}.address_pool: home_address says it already; "
+            "allowed: one of them"
+        )
+    pool = AddressPool.parse(given or table.address_pool or ())
+    if not pool.size:
+        raise ConfigError(
+            f"{source}: {place}.address_pool: is missing; "
+            "allowed: here, in [home_agent], or home_address in its place"
+        )
+    if not pool.within(IPv4Network(table.home_network)):
+        key = "home_address" if entry.home_address else "address_pool"
+        raise ConfigError(
+            f"{source}: {place}.{key}: not in home_agent.home_network; "
+            f"allowed: addresses in {table.home_network}"
+        )
+    try:
+        named.add(entry.nai, NamedNode(_node(source, place, entry), pool))
+    except ValueError as error:
+        raise ConfigError(
+            f"{source}: {place}.spi: {error}; allowed: one key for each SPI of a name"
+        ) from None
 
 
 def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:

@@ -20,6 +20,8 @@ from pydantic import (
     SecretStr,
 )
 
+from mip_agents.protocol.names import canonical
+from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import ReplayStyle
 from mip_agents.runtime.keys import KEY_NAMES, resolve_key
@@ -60,6 +62,24 @@ def _network(text: str) -> str:
 
 def _peer(text: str) -> str:
     return _network(text) if "/" in text else _address(text)
+
+
+def _pool_entry(text: str) -> str:
+    try:
+        AddressPool.parse([text])
+    except ValueError:
+        raise ValueError(
+            "not a range of addresses; allowed: one such as 10.1.1.100-10.1.1.150, "
+            "a prefix or an address"
+        ) from None
+    return text
+
+
+def _nai(text: str) -> str:
+    name = canonical(text)
+    if name is None:
+        raise ValueError("not an NAI; allowed: user@realm, or @realm for all of it")
+    return name
 
 
 def _path(text: str) -> str:
@@ -138,6 +158,12 @@ Spi = Annotated[int, _between(SPI_RESERVED_MAX + 1, 0xFFFFFFFF)]  # COM-09
 Lifetime = Annotated[int, _between(1, LIFETIME_INFINITE)]
 EncapsulationName = Annotated[str, _allowed("ipip", "gre", "minimal")]
 AlgorithmName = Annotated[str, _allowed(*(member.value for member in Algorithm))]
+Nai = Annotated[str, AfterValidator(_nai)]
+Pool = Annotated[
+    list[Annotated[str, AfterValidator(_pool_entry)]],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+]
 Server = Annotated[str, Field(min_length=1)]
 
 
@@ -181,12 +207,13 @@ class SecurityKeys(Table):
 class ServedNode(SecurityKeys):
     """`[[mobile_node]]` of a home agent."""
 
-    home_address: Peer
+    home_address: Peer | None = None
+    nai: Nai | None = None
+    address_pool: Pool | None = None
     replay: Annotated[str, _allowed(*ReplayStyle)] = ReplayStyle.TIMESTAMP.value
     quirks: Annotated[
         list[Annotated[str, _allowed(*NodeQuirk)]], AfterValidator(_unique)
     ] = []
-    nai: Annotated[None, _unsupported("home_address")] = None
 
 
 class ForeignAgentPeer(SecurityKeys):
@@ -218,6 +245,7 @@ class HomeAgentTable(CommonTable):
     reverse_tunnel: Annotated[str, _allowed("off", "optional", "required")] = "optional"
     timestamp_tolerance: Annotated[int, _between(1, 3600)] = REPLAY_TOLERANCE_DEFAULT
     strict: bool = False
+    address_pool: Pool | None = None
     state_dir: FilePath = "/var/lib/mip"
     control_socket: SocketPath = "/run/mip/ha.sock"
     mobile_nodes_file: FilePath | None = None

@@ -16,8 +16,10 @@ from typing import Any
 from mip_agents.protocol.effects import (
     BindingRecord,
     IdentificationRecord,
+    LeaseRecord,
     NonceRecord,
 )
+from mip_agents.protocol.names import canonical
 
 SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -31,25 +33,39 @@ CREATE TABLE binding (
     identification TEXT NOT NULL,   -- 16 hexadecimal digits
     spi INTEGER NOT NULL,
     source TEXT NOT NULL,
+    send_key INTEGER,               -- GRE keys, or NULL
+    receive_key INTEGER,
     PRIMARY KEY (home_address, care_of_address)
 ) WITHOUT ROWID;
 CREATE TABLE identification (
-    node TEXT PRIMARY KEY,          -- home address
+    node TEXT PRIMARY KEY,          -- home address, or NAI
     identification TEXT NOT NULL    -- 16 hexadecimal digits
 ) WITHOUT ROWID;
 CREATE TABLE nonce (
-    node TEXT PRIMARY KEY,          -- home address
+    node TEXT PRIMARY KEY,          -- home address, or NAI
     identification TEXT NOT NULL,   -- 16 hexadecimal digits
     nonce INTEGER NOT NULL          -- what the reply gave out, 32 bits
+) WITHOUT ROWID;
+CREATE TABLE lease (
+    nai TEXT PRIMARY KEY,
+    home_address TEXT NOT NULL UNIQUE,
+    granted TEXT NOT NULL           -- NTP time, 16 hexadecimal digits
 ) WITHOUT ROWID;
 """
 _UPGRADES = {
     1: """
+ALTER TABLE binding ADD COLUMN send_key INTEGER;
+ALTER TABLE binding ADD COLUMN receive_key INTEGER;
 ALTER TABLE identification RENAME COLUMN home_address TO node;
 CREATE TABLE nonce (
     node TEXT PRIMARY KEY,
     identification TEXT NOT NULL,
     nonce INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE lease (
+    nai TEXT PRIMARY KEY,
+    home_address TEXT NOT NULL UNIQUE,
+    granted TEXT NOT NULL
 ) WITHOUT ROWID;
 """,
 }
@@ -66,13 +82,16 @@ TABLES = {
         "identification",
         "spi",
         "source",
+        "send_key",
+        "receive_key",
     ),
     "identification": ("node", "identification"),
     "nonce": ("node", "identification", "nonce"),
+    "lease": ("nai", "home_address", "granted"),
 }
 _HEX = frozenset("0123456789abcdef")
 
-Row = tuple[str | int, ...]
+Row = tuple[str | int | None, ...]
 
 
 class UnknownSchemaError(Exception):
@@ -139,6 +158,8 @@ def binding_row(record: BindingRecord) -> Row:
         f"{record.identification:016x}",
         record.spi,
         record.source,
+        record.send_key,
+        record.receive_key,
     )
 
 
@@ -150,6 +171,11 @@ def identification_row(record: IdentificationRecord) -> Row:
 def nonce_row(record: NonceRecord) -> Row:
     """Return the row of the nonce that a node was given."""
     return record.node, f"{record.identification:016x}", record.nonce
+
+
+def lease_row(record: LeaseRecord) -> Row:
+    """Return the row of a lease."""
+    return record.nai, record.home_address, f"{record.granted:016x}"
 
 
 def binding(row: Sequence[Any]) -> BindingRecord:
@@ -168,6 +194,8 @@ def binding(row: Sequence[Any]) -> BindingRecord:
         identification=_ntp(value, "identification"),
         spi=_number(value, "spi", 0, 0xFFFFFFFF),
         source=_address(value, "source"),
+        send_key=_key(value, "send_key"),
+        receive_key=_key(value, "receive_key"),
     )
 
 
@@ -177,7 +205,7 @@ def identification(row: Sequence[Any]) -> IdentificationRecord:
     :raises ValueError: names the column that cannot be.
     """
     value = dict(zip(TABLES["identification"], row, strict=True))
-    return IdentificationRecord(_address(value, "node"), _ntp(value, "identification"))
+    return IdentificationRecord(_node(value, "node"), _ntp(value, "identification"))
 
 
 def nonce(row: Sequence[Any]) -> NonceRecord:
@@ -187,10 +215,34 @@ def nonce(row: Sequence[Any]) -> NonceRecord:
     """
     value = dict(zip(TABLES["nonce"], row, strict=True))
     return NonceRecord(
-        node=_address(value, "node"),
+        node=_node(value, "node"),
         identification=_ntp(value, "identification"),
         nonce=_number(value, "nonce", 0, 0xFFFFFFFF),
     )
+
+
+def lease(row: Sequence[Any]) -> LeaseRecord:
+    """Return the lease of a row.
+
+    :raises ValueError: names the column that cannot be.
+    """
+    value = dict(zip(TABLES["lease"], row, strict=True))
+    return LeaseRecord(
+        nai=_name(value, "nai"),
+        home_address=_address(value, "home_address"),
+        granted=_ntp(value, "granted"),
+    )
+
+
+def _node(row: dict[str, Any], column: str) -> str:
+    return (_name if "@" in str(row[column]) else _address)(row, column)
+
+
+def _name(row: dict[str, Any], column: str) -> str:
+    value = row[column]
+    if not isinstance(value, str) or canonical(value) != value:
+        raise ValueError(f"{column} is no NAI")
+    return value
 
 
 def _address(row: dict[str, Any], column: str) -> str:
@@ -200,6 +252,10 @@ def _address(row: dict[str, Any], column: str) -> str:
     except (OSError, TypeError, ValueError):
         raise ValueError(f"{column} is no IPv4 address") from None
     return str(value)
+
+
+def _key(row: dict[str, Any], column: str) -> int | None:
+    return None if row[column] is None else _number(row, column, 0, 0xFFFFFFFF)
 
 
 def _number(row: dict[str, Any], column: str, least: int, most: int) -> int:

@@ -29,6 +29,7 @@ from mip_agents.protocol.effects import (
     Change,
     DroppedBinding,
     IdentificationRecord,
+    LeaseRecord,
     NonceRecord,
     Noted,
     Severity,
@@ -55,6 +56,7 @@ class MemoryStore:
         self.bindings: dict[tuple[str, str], BindingRecord] = {}
         self.identifications: dict[str, IdentificationRecord] = {}
         self.nonces: dict[str, NonceRecord] = {}
+        self.leases: dict[str, LeaseRecord] = {}
 
     def load(self) -> Restored:
         """Return everything."""
@@ -62,6 +64,7 @@ class MemoryStore:
             tuple(self.bindings.values()),
             tuple(self.identifications.values()),
             tuple(self.nonces.values()),
+            tuple(self.leases.values()),
         )
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -78,6 +81,11 @@ class MemoryStore:
                     self.identifications[change.node] = change
                 case NonceRecord():
                     self.nonces[change.node] = change
+                case LeaseRecord():
+                    for nai, lease in list(self.leases.items()):
+                        if lease.home_address == change.home_address:
+                            del self.leases[nai]
+                    self.leases[change.nai] = change
 
     def close(self) -> None:
         """Do nothing."""
@@ -150,6 +158,7 @@ class SqliteStore:
             self._records("binding", schema.binding),
             self._records("identification", schema.identification),
             self._records("nonce", schema.nonce),
+            self._records("lease", schema.lease),
         )
 
     def _records(
@@ -256,6 +265,12 @@ def _fold(
             case NonceRecord():
                 row = schema.nonce_row(change)
                 rows.setdefault("nonce", {})[change.node,] = row
+            case LeaseRecord():
+                # The row of whoever had the address goes with INSERT OR REPLACE, so
+                # that here the order counts.
+                leases = rows.setdefault("lease", {})
+                leases.pop((change.nai,), None)
+                leases[change.nai,] = schema.lease_row(change)
     return list(dropped), rows
 
 

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a granted request makes of a node's bindings. RFC 5944 section 3.8.2.2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mip_agents.protocol.bindings import Binding, Bindings, expiry
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.freshness import ReplayGuard
+from mip_agents.protocol.gre_keys import assign_keys
+from mip_agents.protocol.policy import HomeAgentPolicy
+from mip_agents.protocol.request_checks import Asked, kept_bindings
+from scapy_mip.const import LIFETIME_DEREGISTER
+
+
+def granted_bindings(
+    policy: HomeAgentPolicy,
+    asked: Asked,
+    before: Bindings,
+    now: Instant,
+    random_bytes: Callable[[int], bytes],
+) -> Bindings:
+    """Return the bindings that a node has after its request is granted (HA-19)."""
+    request = asked.request
+    care_of_address = request.care_of_address
+    if request.lifetime == LIFETIME_DEREGISTER:
+        if care_of_address == request.home_address:
+            return ()
+        return tuple(b for b in before if b.care_of_address != care_of_address)
+    place = next(
+        (i for i, b in enumerate(before) if b.care_of_address == care_of_address),
+        None,
+    )
+    old = None if place is None else before[place]
+    send_key, receive_key = assign_keys(request, old, random_bytes)
+    lifetime = min(request.lifetime, policy.max_lifetime)
+    source = asked.received.source
+    new = Binding(
+        care_of_address=care_of_address,
+        # Mostly the same text: one copy of it for each of many bindings.
+        source=care_of_address if source == care_of_address else source,
+        flags=request.flags,
+        lifetime=lifetime,
+        expires=expiry(lifetime, now),
+        identification=request.identification,
+        spi=asked.credentials.mobile_home.spi,
+        send_key=send_key,
+        receive_key=receive_key,
+    )
+    kept = kept_bindings(policy, request, before)
+    # A refreshed binding keeps its place, so that the tunnel does not change.
+    if place is None or not kept:
+        return (*kept, new)
+    return (*before[:place], new, *before[place + 1 :])
+
+
+def granted_before(asked: Asked, before: Bindings, guard: ReplayGuard) -> int | None:
+    """Return the lifetime that this very request was granted, if it was (HA-22)."""
+    request = asked.request
+    for binding in before:
+        if (binding.care_of_address, binding.identification) == (
+            request.care_of_address,
+            request.identification,
+        ):
+            return binding.lifetime
+    if request.lifetime == LIFETIME_DEREGISTER and guard.accepted_last(asked):
+        return LIFETIME_DEREGISTER
+    return None
