@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import BindingRecord
-from mip_agents.protocol.tunnel import Form, Tunnel
+from mip_agents.protocol.tunnel import BROADCASTS, Category, Delivery, Form, Tunnel
 from scapy_mip.const import LIFETIME_INFINITE, Encapsulation, RequestFlag
 from scapy_mip.ident import difference, seconds
 
@@ -22,7 +22,9 @@ NEVER = float("inf")
 _NTP_SECOND = 1 << 32
 # Plain integers: operations on enumerated flags take ten times as long.
 _M, _G, _T = RequestFlag.M.value, RequestFlag.G.value, RequestFlag.T.value
+_B, _D = RequestFlag.B.value, RequestFlag.D.value
 _FORM_FLAGS = _M | _G | _T
+_DELIVERY_FLAGS = _B | _D
 
 
 class Binding(NamedTuple):
@@ -130,11 +132,17 @@ def form_of(
     return choose_encapsulation(binding.flags, allowed, with_key=keyed)
 
 
-def same_tunnel(one: Bindings, other: Bindings) -> bool:
-    """Return whether two sets of bindings need the same of the data plane."""
+def same_tunnel(
+    one: Bindings, other: Bindings, *, broadcasts: frozenset[Category]
+) -> bool:
+    """Return whether two sets of bindings need the same of the data plane.
+
+    :param broadcasts: what may be passed on; with none of it, B and D mean nothing.
+    """
+    counting = _FORM_FLAGS | (_DELIVERY_FLAGS if broadcasts else 0)
     return len(one) == len(other) and all(
         a.care_of_address == b.care_of_address
-        and not (a.flags ^ b.flags) & _FORM_FLAGS
+        and not (a.flags ^ b.flags) & counting
         and (a.send_key, a.receive_key) == (b.send_key, b.receive_key)
         for a, b in zip(one, other, strict=True)
     )
@@ -145,6 +153,7 @@ def tunnel_of(
     home_agent: str,
     bindings: Bindings,
     allowed: frozenset[Encapsulation],
+    broadcasts: frozenset[Category],
 ) -> Tunnel:
     """Return the tunnel that carries a copy to each care-of address (HA-33, HA-35).
 
@@ -167,7 +176,27 @@ def tunnel_of(
         encapsulation=forms[-1].encapsulation,
         reverse=any(binding.flags & _T for binding in bindings),
         peer_forms=() if plain else forms,
+        deliveries=tuple(_deliveries(bindings, broadcasts)),
     )
+
+
+def _deliveries(
+    bindings: Bindings, broadcasts: frozenset[Category]
+) -> Iterator[Delivery]:
+    """Yield who gets what is sent to many, and how (HA-40, HA-41).
+
+    Broadcasts are for those who set B. Groups are for those who join them, which takes
+    a reverse tunnel (RFC 5944 section 4.4).
+    """
+    for binding in bindings:
+        wanted = broadcasts
+        if not binding.flags & _B:
+            wanted -= BROADCASTS
+        if not binding.flags & _T:
+            wanted &= BROADCASTS
+        if wanted:
+            nested = not binding.flags & _D
+            yield Delivery(binding.care_of_address, nested, wanted)
 
 
 class BindingTable:

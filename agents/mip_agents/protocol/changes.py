@@ -202,7 +202,7 @@ class Ledger:
         bindings = self.table.get(home_address)
         for held, actual, same in (
             (self._recorded, change.recorded, change.recorded == bindings),
-            (self._carried, change.carried, same_tunnel(change.carried, bindings)),
+            (self._carried, change.carried, self._same(change.carried, bindings)),
         ):
             if same:
                 held.pop(home_address, None)
@@ -265,13 +265,20 @@ class Ledger:
 
     def _tunnel(self, change: BindingChange, wanted: Bindings) -> list[Effect]:
         # A refresh ends here: same addresses, same form, no call of the kernel.
-        if same_tunnel(change.carried, wanted):
+        if self._same(change.carried, wanted):
             return []
         token = self._ask(change)
         if not wanted:
             return [RemoveTunnel(token, change.home_address)]
         policy = self._policy
         tunnel = tunnel_of(
-            change.home_address, policy.address, wanted, policy.encapsulations
+            change.home_address,
+            policy.address,
+            wanted,
+            policy.encapsulations,
+            policy.broadcasts,
         )
         return [InstallTunnel(token, tunnel)]
+
+    def _same(self, one: Bindings, other: Bindings) -> bool:
+        return same_tunnel(one, other, broadcasts=self._policy.broadcasts)

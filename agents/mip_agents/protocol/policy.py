@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 
 from mip_agents.protocol.names import NamedNodes
 from mip_agents.protocol.security import SecurityTable
+from mip_agents.protocol.tunnel import Category
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import REPLAY_TOLERANCE_DEFAULT, Encapsulation
 
@@ -44,6 +45,9 @@ class HomeAgentPolicy:
     reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
     timestamp_tolerance: int = REPLAY_TOLERANCE_DEFAULT
     """Seconds by which a node's clock may differ (HA-30)."""
+    broadcasts: frozenset[Category] = frozenset()
+    """What is sent to many and may be passed on to those who ask for it; where it is
+    empty the B flag is ignored (HA-04)."""
     strict: bool = False
     """Deny requests with reserved bits set instead of ignoring the bits (C-1)."""
 

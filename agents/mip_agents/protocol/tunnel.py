@@ -18,6 +18,34 @@ class Role(enum.StrEnum):
     MOBILE_NODE = "mobile-node"
 
 
+class Category(enum.StrEnum):
+    """What is sent to more than one host of the home network (HA-40, HA-41)."""
+
+    LIMITED = "limited"
+    """To 255.255.255.255."""
+    SUBNET = "subnet"
+    """To the broadcast address of the home network."""
+    MULTICAST = "multicast"
+    """To groups that the mobile node has joined through the tunnel."""
+
+
+BROADCASTS = frozenset({Category.LIMITED, Category.SUBNET})
+"""What a mobile node asks for with the B flag; it asks for a group by joining it."""
+
+
+class Delivery(NamedTuple):
+    """How what is sent to many reaches a mobile node at one of its peers.
+
+    RFC 5944 sections 4.3 and 4.4.
+    """
+
+    peer: str
+    nested: bool
+    """Put it into a packet from us to the home address before it goes into the tunnel:
+    the foreign agent at the other end could not tell for whom it is (D=0)."""
+    categories: frozenset[Category]
+
+
 class Form(NamedTuple):
     """How packets to and from one other end of a tunnel are wrapped."""
 
@@ -63,6 +91,10 @@ class Tunnel:
     """How packets are wrapped for each of `peers`, in their order, where that is not
     plain `encapsulation` for all (HA-44). `encapsulation` is that of the peer that was
     added last."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    """Home agent: the peers that get what is sent to many on the home network. What is
+    not named here must not be sent to them (HA-40)."""
 
     def forms(self) -> Iterator[tuple[str, Form]]:
         """Yield each of the other ends with the form of the packets there."""
