@@ -233,6 +233,21 @@ def test_source_at_the_exit_is_never_encapsulated(form: Encapsulation) -> None:
 
 @every_form
 @pytest.mark.parametrize("protocol", [4, 47, 55])
+def test_a_tunnel_to_the_mobile_node_is_encapsulated_again(
+    form: Encapsulation, protocol: int
+) -> None:
+    """HA-37: whoever tunnels to the home address, the inner packet is no business."""
+    nested = bytes(IP(src="10.9.0.2", dst="10.1.1.10", proto=protocol) / Raw(inner()))
+    outer = encapsulator(form).encapsulate(nested)
+    assert isinstance(outer, bytes)
+    assert IP(outer).dst == PEER
+    found = decapsulate(bytes(IP(outer)), verify=False)
+    assert isinstance(found, Decapsulated)
+    assert found.inner[12:] == nested[12:]
+
+
+@every_form
+@pytest.mark.parametrize("protocol", [4, 47, 55])
 def test_own_tunnel_packets_are_never_encapsulated_again(
     form: Encapsulation, protocol: int
 ) -> None:

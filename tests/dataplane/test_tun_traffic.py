@@ -90,7 +90,7 @@ def test_dont_fragment_draws_the_icmp_answer(port: str, form: Encapsulation) -> 
 @pytest.mark.parametrize("form", [Encapsulation.IPIP, Encapsulation.MINIMAL])
 @isolated
 def test_smaller_path_mtu_is_learnt_from_routers(form: Encapsulation) -> None:
-    """TUN-04: the outer packet's "fragmentation needed" lowers the inner MTU."""
+    """TUN-04, HA-39: "fragmentation needed" outside lowers the MTU inside."""
     w = World()
     w.start(form, True)
     w.rt.sh("ip link set to_eth0 mtu 1300")

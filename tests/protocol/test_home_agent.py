@@ -186,7 +186,7 @@ def test_a_move_replaces_the_tunnel_in_one_step():
     [(600, 300, 300), (65535, 300, 300), (65535, 65535, 65535), (50000, 65535, 50000)],
 )
 def test_lifetime_is_reduced_but_never_raised(asked, maximum, granted):
-    """HA-21, COM-16."""
+    """HA-21, COM-16, COM-18."""
     running = scenario(home_agent(max_lifetime=maximum)) >> asks(lifetime=asked)
     running << like(Journal) << like(InstallTunnel)
     running = running >> JOURNAL_WRITTEN >> TUNNEL_READY
@@ -209,6 +209,23 @@ def test_code_1_without_simultaneous_bindings():
     running >> asks(care_of_address=B, flags=0x82)
     running << like(Journal) << like(InstallTunnel, tunnel=like(Tunnel, peers=(B,)))
     assert running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends(code=1)
+
+
+def test_the_reply_goes_to_the_sender_though_another_agent_loses_its_visitor():
+    """HA-20: what replaces a binding with a foreign agent says nothing to that."""
+    running = scenario(home_agent()) >> asks(source=FA, care_of_address=FA, flags=2)
+    running << like(Journal) << like(InstallTunnel) >> JOURNAL_WRITTEN >> TUNNEL_READY
+    running << sends(destination=FA) << AnnounceAddress(HOME) >> Wait(2) >> asks()
+    running << like(
+        Journal,
+        changes=(
+            DroppedBinding(HOME, FA),
+            like(BindingRecord),
+            like(IdentificationRecord),
+        ),
+    )
+    running << like(InstallTunnel) >> JOURNAL_WRITTEN >> TUNNEL_READY
+    assert running << sends(code=0, destination=A)
 
 
 def with_two_bindings() -> Scenario:
@@ -253,7 +270,7 @@ def test_each_simultaneous_binding_has_its_own_encapsulation(first, second):
 
 
 def test_too_many_bindings_are_denied_and_change_nothing():
-    """HA-17: 135."""
+    """HA-17: 135; ARP-06: no tunnel, no announcement."""
     running = registered(max_bindings_per_node=2) >> Wait(2)
     running >> asks(care_of_address=B, flags=0xA2) << like(Journal)
     running << like(InstallTunnel) >> JOURNAL_WRITTEN >> TUNNEL_READY << sends(code=0)

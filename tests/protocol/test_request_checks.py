@@ -63,7 +63,7 @@ def silent(engine, request, rule):
 
 
 def test_no_authentication_is_silently_discarded():
-    """HA-06."""
+    """HA-06, COM-08: and counted."""
     assert silent(home_agent(), asks(tail=without_authentication), "HA-06")
 
 

@@ -53,6 +53,7 @@ def write(tmp_path):
 
 
 def test_a_home_agent_with_defaults(write):
+    """HA-01: its address, the size of its network, an association for each node."""
     path = write(HA)
     config = load_config(path)
     policy = config.policy
@@ -331,6 +332,7 @@ key_text = "{SECRET}" """, "mobile_node[2].spi: mn@example.org has SPI 256 twice
 
 @pytest.mark.parametrize(("text", "old", "new", "begin", "part"), ERRORS)
 def test_each_error_is_one_line_with_file_and_key(write, text, old, new, begin, part):
+    """COM-09 among them: no association has an SPI up to 255."""
     path = write(text.replace(old, new, 1) if old else text)
     with pytest.raises(ConfigError) as caught:
         load_config(path)

@@ -72,6 +72,7 @@ def contents(restored):
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_gives_back_what_was_committed_in_full_width(kind, reopen):
+    """HA-02: a binding with all that belongs to it."""
     store = MemoryStore() if kind == "memory" else reopen()
     records = [binding(), binding(care_of="10.1.3.5"), binding(home="10.1.1.11")]
     newest = IdentificationRecord("10.1.1.10", BIGGEST)

@@ -199,6 +199,7 @@ RFC_2202_SHA1 = [
 
 @pytest.mark.parametrize(("key", "data", "digest"), RFC_2202_MD5)
 def test_rfc_2202_hmac_md5(key, data, digest):
+    """COM-10: with keys of any bytes, 128 bits among them."""
     assert SecurityAssociation(256, key).digest(data).hex() == digest
 
 
@@ -210,6 +211,8 @@ def test_rfc_2202_hmac_sha1(key, data, digest):
 @quick
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=200))
 def test_digests_are_those_of_the_standard_library(key, data):
+    """COM-10, COM-12: keys of any length, and the way of legacy peers."""
+
     def ours(algorithm):
         return SecurityAssociation(256, key, algorithm).digest(data)
 
@@ -250,6 +253,7 @@ def test_every_covered_bit_counts(message, association, data):
 
 
 def test_spi_is_left_out_as_in_rfc_2002():
+    """COM-12, C-12."""
     association = SecurityAssociation(256, KEY, "md5-prefix-suffix-rfc2002")
     data = bytes(MIPRRQ() / MIPMHAE(association=association))
     assert data[-16:] == hashlib.md5(KEY + data[:26] + KEY).digest()
@@ -344,6 +348,7 @@ def test_key_shows_nowhere(known):
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_given_association_signs(cls, algorithm):
+    """COM-11: any SPI with any algorithm."""
     association = SecurityAssociation(777, KEY, algorithm)
     data = bytes(MIPRRQ() / MIPNAI(nai="a@b") / cls(association=association))
     extension = MIP(data).extensions[-1]

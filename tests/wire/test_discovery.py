@@ -140,6 +140,7 @@ def test_names_and_flags_are_those_of_the_registry():
 
 @each_extension
 def test_extension_is_as_small_and_skippable_as_the_registry_says(entry):
+    """COM-04: the types of router discovery have layers of their own."""
     made = discovery_extension_classes()[entry["type"]]()
     least = 8 if entry["type"] in IN_UNITS else entry["fixed_bytes"]
     assert len(bytes(made)) == least

@@ -432,6 +432,7 @@ TWO_LAYOUTS = [
 @pytest.mark.parametrize(("text", "name"), TWO_LAYOUTS)
 @pytest.mark.parametrize("following", [b"", b"\x83\x01x", FOLLOWED])
 def test_both_layouts_are_told_apart(text, name, following):
+    """C-8: types of the long format below 128 and above."""
     data = bytes.fromhex(text)
     listed = dissect_extensions(data + following)
     assert type(listed[0]) is getattr(scapy_mip.all, name)
@@ -455,6 +456,7 @@ def test_dynamic_home_agent_of_the_vectors(name):
 
 
 def test_replay_style_with_length_2_ends_behind_its_style():
+    """C-10."""
     data = bytes.fromhex("8d020001") + bytes(MIPNAI(nai="x"))
     style, nai = dissect_extensions(data)
     assert (style.style, nai.nai) == (1, "x")

@@ -220,7 +220,7 @@ def test_authentication_may_be_without_authenticator():
 
 @pytest.mark.parametrize("number", sorted(LONG_FORM_EXTENSIONS))
 def test_type_of_the_long_format_sent_short_is_read_short(number):
-    """As agents after old drafts send type 47: one byte of length, then the data."""
+    """COM-05, C-8: as agents after old drafts send type 47, one byte of length."""
     data = bytes([number, 2, 0xFF, 0xFF]) + bytes(MIPMHAE(authenticator=b"m" * 16))
     first, second = dissect_extensions(data)
     assert type(first) is MIPExtension

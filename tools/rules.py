@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Write the README's table of the rules that the tests hold.
+
+A test holds the rules of the checklist that its docstring names. Run it after adding
+such a test; `--check` changes nothing and fails where the table is not up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+CHECKLIST = ROOT / "tests/data/behaviour.md"
+
+CHAPTERS = ("HA", "COM", "ARP", "RT", "TUN", "NAI", "C")
+"""The chapters that concern a home agent."""
+
+BEGIN = "<!-- rules: written by tools/rules.py -->"
+END = "<!-- end of rules -->"
+
+OTHERS = {
+    "COM-17": "mobile nodes",
+    "ARP-08": "mobile nodes",
+    "RT-01": "foreign agents",
+    "RT-03": "mobile nodes and foreign agents",
+    "RT-04": "foreign agents",
+    "RT-06": "mobile nodes",
+    "RT-08": "foreign agents",
+    "RT-09": "foreign agents",
+    "RT-10": "foreign agents",
+    "RT-11": "foreign agents",
+    "RT-12": "mobile nodes",
+    "TUN-09": "foreign agents",
+    "NAI-02": "foreign agents",
+    "NAI-04": "mobile nodes",
+    "C-2": "foreign agents",
+    "C-4": "foreign agents",
+    "C-7": "NAT traversal",
+    "C-9": "mobile nodes",
+    "C-11": "proxy Mobile IP",
+    "C-13": "foreign agents",
+    "C-15": "mobile networks",
+}
+"""Rules of these chapters that bind somebody else, and whom."""
+
+NOT_HELD = {
+    "HA-42": "optional, for mobile networks without RFC 5177",
+    "TUN-03": "errors of routers within a tunnel are counted, not passed on",
+}
+"""Rules that the home agent does not keep, and why."""
+
+_RULE = re.compile(rf"\b(?:{'|'.join(CHAPTERS)})-\d+\b")
+
+
+def defined() -> list[str]:
+    """Return the rules of the chapters, in the checklist's order."""
+    text = CHECKLIST.read_text(encoding="utf-8")
+    found = re.findall(r"^- ([A-Z]+-\d+) ", text, re.MULTILINE)
+    by_chapter = {chapter: list[str]() for chapter in CHAPTERS}
+    for rule in found:
+        by_chapter.get(rule.partition("-")[0], []).append(rule)
+    return [rule for rules in by_chapter.values() for rule in rules]
+
+
+def held() -> dict[str, list[str]]:
+    """Return for each rule the files whose tests name it, relative to `tests/`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        name = path.relative_to(ROOT / "tests").as_posix()
+        for rule in sorted(set(_named(path))):
+            found.setdefault(rule, []).append(name)
+    return found
+
+
+def _named(path: Path) -> Iterator[str]:
+    """Yield the rules that the docstrings of the tests in a file name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield from _RULE.findall(ast.get_docstring(node) or "")
+
+
+def problems() -> list[str]:
+    """Return one line for each rule that is accounted for badly."""
+    rules, tests = defined(), held()
+    excused = OTHERS.keys() | NOT_HELD.keys()
+    return [
+        *(
+            f"{rule}: no test names it, and tools/rules.py has no reason for that"
+            for rule in rules
+            if rule not in tests and rule not in excused
+        ),
+        *(
+            f"{rule}: a test holds it now; remove it from tools/rules.py"
+            for rule in sorted(excused & tests.keys())
+        ),
+        *(
+            f"{rule}: tools/rules.py names it, and the checklist does not"
+            for rule in sorted(excused - set(rules))
+        ),
+    ]
+
+
+def table() -> str:
+    """Return the table, rules with the same tests in one row."""
+    tests = held()
+    lines = ["| rule | held in `tests/` |", "|---|---|"]
+    rules = [rule for rule in defined() if rule in tests]
+
+    def place(rule: str) -> tuple[str, list[str]]:
+        return rule.partition("-")[0], tests[rule]
+
+    for (_, files), group in itertools.groupby(rules, place):
+        lines.append(f"| {', '.join(group)} | {', '.join(files)} |")
+    for title, reasons in (("for", OTHERS), ("not held:", NOT_HELD)):
+        for reason in dict.fromkeys(reasons.values()):
+            names = [rule for rule in defined() if reasons.get(rule) == reason]
+            lines.append(f"| {', '.join(names)} | {title} {reason} |")
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """Return the README with the table as it should be.
+
+    :raises ValueError: it has no place for it.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{README.name} lacks the line {BEGIN if not begin else END}")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def main() -> int:
+    """Write the table, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    arguments = parser.parse_args()
+    found = problems()
+    text = README.read_text(encoding="utf-8")
+    if updated(text) != text:
+        if arguments.check:
+            found.append("README.md is not up to date: run tools/rules.py")
+        else:
+            README.write_text(updated(text), encoding="utf-8")
+    sys.stderr.writelines(f"{problem}\n" for problem in found)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
