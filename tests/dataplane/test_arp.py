@@ -7,9 +7,18 @@ import socket
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
-from dataplane.world import HOME, World, announce, ha_tunnel, install, remove
-from mip_agents.dataplane import arp
-from support.netns import isolated
+from dataplane.world import (
+    HOME,
+    World,
+    announce,
+    give_back,
+    ha_tunnel,
+    install,
+    remove,
+)
+from mip_agents.dataplane import arp, owner
+from mip_agents.dataplane.api import DataplaneError
+from support.netns import Node, isolated
 
 MAC = bytes.fromhex("020000000001")
 
@@ -75,6 +84,68 @@ def test_neighbours_follow_announcements() -> None:
     agent.call(remove)
     agent.call(announce, HOME, None, "02:00:00:00:00:01")
     w.rt.sh(entry.format(HOME, "02:00:00:00:00:01"))
+
+
+def link_address(node: Node, interface: str) -> str:
+    return node.sh(f"ip -o link show {interface}").split("ether ")[1].split()[0]
+
+
+@isolated
+def test_the_address_of_a_returned_node_is_announced_with_its_own() -> None:
+    """ARP-05, ARP-07: the link says who has it; no switch is misled on the way."""
+    w = World()
+    agent = w.start_ha()
+    agent.call(install, ha_tunnel())
+    own, node = link_address(w.ha, "home0"), link_address(w.rt, "to_ha")
+    w.rt.sh(f"ip addr add {HOME}/32 dev to_ha")  # the node is at home again
+    agent.call(remove)
+    hearing = w.rt.start(hear, "to_ha", 3)
+    w.rt.call(asyncio.sleep, 0)
+    agent.call(give_back, HOME)
+    frames = [Ether(frame) for frame in hearing()]
+    probe, *announced = frames
+    assert (probe[ARP].op, probe[ARP].psrc, probe[ARP].pdst) == (1, "0.0.0.0", HOME)
+    assert [frame[ARP].op for frame in announced] == [1, 2]
+    for frame in announced:
+        assert frame[ARP].hwsrc == node
+        assert frame[ARP].psrc == frame[ARP].pdst == HOME
+        assert (frame.src, frame.dst) == (own, "ff:ff:ff:ff:ff:ff")
+
+
+@isolated
+def test_an_address_that_nobody_has_is_not_announced() -> None:
+    """ARP-05: the link is asked a few times, and that is all."""
+    w = World()
+    agent = w.start_ha()
+    hearing = w.rt.start(hear, "to_ha", len(owner.ASK_AFTER))
+    w.rt.call(asyncio.sleep, 0)
+    agent.call(give_back, HOME)
+    assert {Ether(frame)[ARP].psrc for frame in hearing()} == {"0.0.0.0"}
+
+
+@isolated
+def test_an_address_cannot_be_given_back_on_a_link_without_arp() -> None:
+    """ARP-05: what does not work is one line."""
+    agent = World().start_ha()
+    with pytest.raises(DataplaneError, match="cannot ask on lo") as caught:
+        agent.call(give_back, HOME, "lo")
+    assert "\n" not in str(caught.value)
+
+
+@isolated
+def test_a_node_that_leaves_again_ends_the_search() -> None:
+    """ARP-02 after ARP-05: the last word is that of the last registration."""
+    w = World()
+    agent = w.start_ha()
+    agent.call(give_back, HOME)
+    agent.call(install, ha_tunnel())
+    hearing = w.rt.start(hear, "to_ha", 2 * len(arp.REPEAT_AFTER))
+    w.rt.call(asyncio.sleep, 0)
+    agent.call(announce, HOME)
+    own = link_address(w.ha, "home0")
+    w.rt.sh(f"ip addr add {HOME}/32 dev to_ha")
+    frames = [Ether(frame)[ARP] for frame in hearing()]
+    assert {(frame.hwsrc, frame.psrc) for frame in frames} == {(own, HOME)}
 
 
 @isolated

@@ -281,6 +281,11 @@ async def announce(*args: Any) -> None:
     await driver().announce(*args)
 
 
+async def give_back(*args: Any) -> None:
+    """Give an address back."""
+    await driver().give_back(*args)
+
+
 def drops() -> dict[str, int]:
     """Return the drop counters."""
     return dict(driver().drops().reasons)

@@ -10,6 +10,7 @@ from mip_agents.protocol.effects import (
     BindingRecord,
     DroppedBinding,
     Finished,
+    GiveBackAddress,
     IdentificationRecord,
     InstallTunnel,
     Journal,
@@ -294,7 +295,10 @@ def test_deregistering_one_care_of_address_keeps_the_others():
 
 
 def test_deregistering_the_home_address_ends_everything():
-    """HA-19, HA-26, HA-34: no tunnel left, the reply goes out on the home link."""
+    """HA-19, HA-26, HA-34: no tunnel left, the reply goes out on the home link.
+
+    ARP-05: and its link is told who has the address, once proxy ARP has ended.
+    """
     running = with_two_bindings() >> Wait(3)
     (
         running
@@ -314,6 +318,7 @@ def test_deregistering_the_home_address_ends_everything():
         >> JOURNAL_WRITTEN
         >> TUNNEL_READY
         << sends(code=0, lifetime=0, destination=HOME, interface="eth9")
+        << GiveBackAddress(HOME, "eth9")
         << noted("deregistration_accepted", "HA-19")
     )
     assert bindings(running) == []
@@ -325,6 +330,15 @@ def test_deregistering_without_a_binding_is_granted_and_journaled():
     running = scenario(home_agent()) >> asks(care_of_address=HOME, lifetime=0, flags=0)
     running << like(Journal, changes=(like(IdentificationRecord),))
     assert running >> JOURNAL_WRITTEN << sends(code=0, lifetime=0)
+
+
+def test_an_address_is_given_back_only_to_who_is_at_home():
+    """ARP-05: nothing is said of a node that deregisters from abroad."""
+    running = (
+        registered() >> Wait(2) >> asks(care_of_address=HOME, source=A, lifetime=0)
+    )
+    running << like(Journal) << like(RemoveTunnel) >> JOURNAL_WRITTEN >> TUNNEL_READY
+    assert running << sends(code=0, lifetime=0, destination=A)
 
 
 def test_a_denied_deregistration_from_home_bypasses_the_binding():
@@ -350,6 +364,7 @@ def test_a_repeated_deregistration_gets_the_same_reply():
     request = asks(care_of_address=HOME, lifetime=0, flags=0)
     running = registered() >> Wait(2) >> request << like(Journal) << like(RemoveTunnel)
     running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends(lifetime=0)
+    running << GiveBackAddress(HOME, "eth9")
     assert running >> request << sends(code=0, lifetime=0)
     assert running.sent[-1] == running.sent[-2]
 

@@ -7,6 +7,7 @@ from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import (
     AnnounceAddress,
     Finished,
+    GiveBackAddress,
     IdentificationRecord,
     Journal,
     Noted,
@@ -145,7 +146,11 @@ def test_journals_that_follow_from_an_answer_are_committed_in_the_same_turn():
 
 
 def test_orders_go_to_the_worker_in_order():
-    orders = [RemoveTunnel(1, "10.1.1.10"), AnnounceAddress("10.1.1.10")]
+    orders = [
+        RemoveTunnel(1, "10.1.1.10"),
+        AnnounceAddress("10.1.1.10"),
+        GiveBackAddress("10.1.1.10", "eth0"),
+    ]
     bench = Bench(lambda event: orders)
     bench.turn(TimerFired())
     assert bench.log == [("order", order) for order in orders]

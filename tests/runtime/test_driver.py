@@ -9,6 +9,7 @@ from mip_agents.dataplane.api import DataplaneError
 from mip_agents.protocol.effects import (
     AnnounceAddress,
     Finished,
+    GiveBackAddress,
     InstallTunnel,
     RemoveTunnel,
 )
@@ -54,6 +55,9 @@ class SlowDataplane:
 
     async def remove(self, home_address):
         await self._do("remove")
+
+    async def give_back(self, address, interface=None):
+        await self._do("give back")
 
     async def announce(self, address, interface=None):
         await self._do("announce")
@@ -168,6 +172,7 @@ def test_orders_are_carried_out_one_after_the_other_and_answered():
                 InstallTunnel(1, TUNNEL),
                 RemoveTunnel(2, "10.1.1.10"),
                 AnnounceAddress("10.1.1.10"),
+                GiveBackAddress("10.1.1.10"),
             ]
         return []
 
@@ -179,7 +184,7 @@ def test_orders_are_carried_out_one_after_the_other_and_answered():
         assert engine.events[-1] == CancelRequested(9)
         dataplane.gate.set()
         await driver.settle()
-        assert dataplane.calls == ["install", "remove", "announce"]
+        assert dataplane.calls == ["install", "remove", "announce", "give back"]
         assert engine.events[2:] == [TunnelReady(1), TunnelReady(2)]
 
     run(test, answer)
@@ -220,10 +225,13 @@ def test_a_bug_in_the_data_plane_is_noted_with_its_exception_and_told():
     run(test)
 
 
-def test_a_failed_announcement_is_noted():
+@pytest.mark.parametrize(
+    ("name", "order"), [("announce", AnnounceAddress), ("give back", GiveBackAddress)]
+)
+def test_a_failed_announcement_is_noted(name, order):
     async def test(driver, engine, dataplane, notes):
-        dataplane.failures = {"announce": DataplaneError("link is down")}
-        engine.answer = lambda event: [AnnounceAddress("10.1.1.10")]
+        dataplane.failures = {name: DataplaneError("link is down")}
+        engine.answer = lambda event: [order("10.1.1.10")]
         driver.post(InterfacesChanged({}))
         await driver.settle()
         assert notes.names == ["announcement_failed"]

@@ -68,12 +68,19 @@ class Dataplane(Protocol):
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
     ) -> None:
-        """Send gratuitous ARP for `address` a few times (ARP-02, ARP-04, ARP-05).
+        """Send gratuitous ARP for `address` a few times (ARP-02, ARP-04).
 
         `interface` None means the home link of a home agent. `mac` is the link-layer
-        address to announce, as `02:00:00:00:00:01`; None means our own. A home agent
-        that gave an address back announces the mobile node's (ARP-05).
+        address to announce, as `02:00:00:00:00:01`; None means our own.
         :raises DataplaneError: if the link cannot carry it.
+        """
+
+    async def give_back(self, address: str, interface: str | None = None) -> None:
+        """Announce the link-layer address of a node that is at home again (ARP-05).
+
+        It is asked for on the link; if nobody answers, nothing is announced.
+        `interface` None means the home link of a home agent.
+        :raises DataplaneError: if the link cannot be asked.
         """
 
     def tunnels(self) -> Iterable[Tunnel]:

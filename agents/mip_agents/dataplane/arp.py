@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final
 
 from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.owner import OwnerSearch
 
 REPEAT_AFTER: Final = (0.0, 0.2, 1.0)
 """Seconds after the call at which an announcement is sent; ARP-02 asks for a few."""
@@ -21,16 +22,21 @@ _ETHERNET = 1  # also ARPHRD_ETHER
 _FRAME = Struct("!6s6sHHHBBH6s4s6s4s")
 
 
-def gratuitous(operation: int, mac: bytes, address: bytes) -> bytes:
+def gratuitous(
+    operation: int, mac: bytes, address: bytes, sender: bytes | None = None
+) -> bytes:
     """Return a gratuitous ARP frame, a request (1) or a reply (2).
 
     Sender and target protocol address are the same, the frame goes to the link's
     broadcast address, and a reply has the new link-layer address as target too
     (ARP-07).
+
+    :param sender: whom the frame is from, where that is not `mac`: a switch would look
+        for `mac` behind our port otherwise.
     """
     target = mac if operation == _REPLY else bytes(6)
     return _FRAME.pack(
-        _BROADCAST, mac, _ETH_P_ARP, _ETHERNET, 0x0800, 6, 4,
+        _BROADCAST, sender or mac, _ETH_P_ARP, _ETHERNET, 0x0800, 6, 4,
         operation, mac, address, target, address,
     )  # fmt: skip
 
@@ -40,6 +46,7 @@ class Announcer:
 
     def __init__(self) -> None:
         self._due: dict[tuple[str, str], list[asyncio.TimerHandle]] = {}
+        self._searches: dict[str, OwnerSearch] = {}
 
     def announce(self, interface: str, address: str, mac: str | None = None) -> None:
         """Say on `interface` that `address` is at `mac`, or at the interface itself.
@@ -64,15 +71,31 @@ class Announcer:
             for delay in REPEAT_AFTER[1:]
         ]
 
+    def give_back(self, interface: str, address: str) -> None:
+        """Announce the link-layer address of whoever has `address` on `interface` now.
+
+        :raises DataplaneError: if the link cannot be asked for it.
+        """
+        self.cancel(address)
+
+        def found(mac: str) -> None:
+            with contextlib.suppress(DataplaneError):  # the link may be down by now
+                self.announce(interface, address, mac)
+
+        self._searches[address] = OwnerSearch(interface, address, found)
+
     def cancel(self, address: str) -> None:
-        """Send no more repetitions for `address`, on any link."""
+        """Send no more repetitions for `address`, on any link, and search no more."""
+        search = self._searches.pop(address, None)
+        if search is not None:
+            search.close()
         for key in [key for key in self._due if key[1] == address]:
             for handle in self._due.pop(key):
                 handle.cancel()
 
     def close(self) -> None:
         """Send nothing more."""
-        for _, address in list(self._due):
+        for address in [*self._searches, *(address for _, address in self._due)]:
             self.cancel(address)
 
     def _repeat(self, interface: str, address: bytes, mac: bytes | None) -> None:
@@ -86,4 +109,4 @@ class Announcer:
             if hardware != _ETHERNET:
                 raise OSError(95, "not an Ethernet interface")
             for operation in (_REQUEST, _REPLY):
-                sock.send(gratuitous(operation, mac or own, address))
+                sock.send(gratuitous(operation, mac or own, address, own))

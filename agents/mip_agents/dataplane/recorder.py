@@ -19,7 +19,8 @@ class Recorded:
     """One call that was made."""
 
     action: str
-    """`open`, `install`, `replace`, `refresh`, `remove`, `announce` or `close`."""
+    """`open`, `install`, `replace`, `refresh`, `remove`, `announce`, `give_back` or
+    `close`."""
     subject: str = ""
     """The home address."""
     tunnel: Tunnel | None = None
@@ -67,6 +68,10 @@ class RecorderDataplane:
         """See `Dataplane.announce`."""
         detail = " ".join(part for part in (interface, mac) if part)
         self.changes.append(Recorded("announce", address, detail=detail))
+
+    async def give_back(self, address: str, interface: str | None = None) -> None:
+        """See `Dataplane.give_back`."""
+        self.changes.append(Recorded("give_back", address, detail=interface or ""))
 
     def tunnels(self) -> Iterable[Tunnel]:
         """See `Dataplane.tunnels`."""

@@ -232,6 +232,13 @@ class RoutedDataplane(ABC):
             raise DataplaneError(f"on which interface is {address} to be announced?")
         self._announcer.announce(link, address, mac)
 
+    async def give_back(self, address: str, interface: str | None = None) -> None:
+        """See `Dataplane.give_back`."""
+        link = interface or self._home_interface
+        if link is None:
+            raise DataplaneError(f"on which interface is {address} given back?")
+        self._announcer.give_back(link, address)
+
     def tunnels(self) -> Iterable[Tunnel]:
         """See `Dataplane.tunnels`."""
         return list(self._tunnels.values())

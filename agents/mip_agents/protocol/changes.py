@@ -86,6 +86,11 @@ class BindingChange:
         """Whether the node was at home before (ARP-02)."""
         return not self.before and bool(self.after)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the node is at home, or nowhere, from now on (ARP-05)."""
+        return bool(self.before) and not self.after
+
 
 class Ledger:
     """The bindings that count, the changes under way, and what is really in place."""

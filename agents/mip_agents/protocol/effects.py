@@ -132,6 +132,18 @@ class AnnounceAddress:
     """None: the home link of a home agent."""
 
 
+@dataclass(frozen=True, slots=True)
+class GiveBackAddress:
+    """Announce the link-layer address of a node that is at home again (ARP-05).
+
+    No message says which that is: the link is to be asked.
+    """
+
+    address: str
+    interface: str | None = None
+    """Where the node deregistered; None: the home link."""
+
+
 class Severity(enum.IntEnum):
     """How loud a `Noted` is."""
 
@@ -169,5 +181,12 @@ class Finished:
 
 
 Effect = (
-    Send | Journal | InstallTunnel | RemoveTunnel | AnnounceAddress | Noted | Finished
+    Send
+    | Journal
+    | InstallTunnel
+    | RemoveTunnel
+    | AnnounceAddress
+    | GiveBackAddress
+    | Noted
+    | Finished
 )

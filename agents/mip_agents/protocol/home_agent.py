@@ -5,10 +5,6 @@ All that concerns one home address happens one after the other: while a change o
 bindings waits for the journal or the data plane, later requests of the same node wait
 behind it. So nothing is lost or overtaken, and no decision rests on a change that may
 still be taken back.
-
-ARP-05 wants a gratuitous ARP with the mobile node's link-layer address after a
-deregistration. This engine does not know that address and sends none: ending proxy ARP
-belongs to `RemoveTunnel`, and the node announces itself before and after (ARP-04).
 """
 
 from __future__ import annotations
@@ -34,6 +30,7 @@ from mip_agents.protocol.effects import (
     DroppedBinding,
     Effect,
     Finished,
+    GiveBackAddress,
     IdentificationRecord,
     Noted,
     Severity,
@@ -341,6 +338,9 @@ class HomeAgentEngine:
         effects: list[Effect] = [self._answers.accept(asked, lifetime, bindings)]
         if change.is_first:
             effects.append(AnnounceAddress(home_address))
+        if change.is_last and asked.received.source == home_address:
+            # Proxy ARP ended with the tunnel, and the node is on this link (ARP-05).
+            effects.append(GiveBackAddress(home_address, asked.received.interface))
         if request.lifetime == LIFETIME_DEREGISTER:
             event, rule = "deregistration_accepted", "HA-19"
         elif any(b.care_of_address == request.care_of_address for b in change.before):

@@ -17,6 +17,7 @@ from mip_agents.protocol.effects import (
     AnnounceAddress,
     Effect,
     Finished,
+    GiveBackAddress,
     InstallTunnel,
     Journal,
     Noted,
@@ -113,7 +114,12 @@ class Dispatcher:
                     sends.append(effect)
                 case Journal():
                     journals.append(effect)
-                case InstallTunnel() | RemoveTunnel() | AnnounceAddress():
+                case (
+                    InstallTunnel()
+                    | RemoveTunnel()
+                    | AnnounceAddress()
+                    | GiveBackAddress()
+                ):
                     self._ports.worker.submit(effect)
                 case Noted():
                     self._ports.notes.note(effect)

@@ -18,6 +18,7 @@ from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import (
     AnnounceAddress,
     Finished,
+    GiveBackAddress,
     InstallTunnel,
     Noted,
     RemoveTunnel,
@@ -213,6 +214,8 @@ class DataplaneWorker:
                     await self._dataplane.remove(order.home_address)
                 case AnnounceAddress():
                     await self._dataplane.announce(order.address, order.interface)
+                case GiveBackAddress():
+                    await self._dataplane.give_back(order.address, order.interface)
                 case _:
                     assert_never(order)
         except DataplaneError as error:
@@ -220,7 +223,7 @@ class DataplaneWorker:
         except Exception as error:  # noqa: BLE001 - the daemon lives
             self._notes.crash(f"data plane: {type(order).__name__}", error)
             reason = f"internal error: {type(error).__name__}"
-        if isinstance(order, AnnounceAddress):
+        if isinstance(order, AnnounceAddress | GiveBackAddress):
             if reason is not None:
                 self._notes.note(
                     Noted(

@@ -15,6 +15,7 @@ from mip_agents.protocol.effects import (
     AnnounceAddress,
     Change,
     Finished,
+    GiveBackAddress,
     InstallTunnel,
     Noted,
     RemoveTunnel,
@@ -23,7 +24,7 @@ from mip_agents.protocol.effects import (
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import Restored
 
-Order = InstallTunnel | RemoveTunnel | AnnounceAddress
+Order = InstallTunnel | RemoveTunnel | AnnounceAddress | GiveBackAddress
 """What the data plane is asked to do, one after the other."""
 
 
