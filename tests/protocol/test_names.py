@@ -341,6 +341,16 @@ def test_a_change_that_fails_is_answered_with_the_name():
     assert running << sends(code=130, extension_types=(NAI, MHAE))
 
 
+def test_denials_of_one_name_do_not_silence_those_of_another():
+    """NAI-01: a foreign agent relays for many that have no address yet."""
+    running = scenario(agent())
+    for _ in range(10):
+        running >> asks(ahead_s=60)
+        running.effects = []
+    assert len(running.sent) == 5
+    assert running >> asks(OTHER, ahead_s=60) << sends(code=133)
+
+
 def test_clearing_goes_by_the_address():
     running = granted(scenario(agent()), asks(), FIRST)
     running >> ClearRequested(7, FIRST) << like(Journal) << like(RemoveTunnel)

@@ -215,6 +215,25 @@ def test_the_identification_of_a_restored_binding_is_taken_for_no_timestamp():
     )
 
 
+def test_a_binding_without_its_nonce_is_no_trap():
+    """HA-32: a bad row of the journal costs one number, not the agent."""
+    request = with_nonce(0x1111)
+    kept = BindingRecord(
+        home_address=HOME,
+        care_of_address=A,
+        home_agent=HA,
+        flags=0x22,
+        lifetime=600,
+        expires=instant(300).ntp,
+        identification=0x1111 << 32 | LOW,
+        spi=256,
+        source=A,
+    )
+    running = scenario(agent()) >> Restored((kept,), ()) << like(InstallTunnel)
+    running >> TUNNEL_READY >> request << sends(code=0)
+    assert running >> with_nonce(given(running)[0], 3) << like(Journal)
+
+
 def test_a_change_that_fails_gives_a_nonce_to_go_on_with():
     """HA-32, HA-17."""
     running, nonce = synchronised()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from mip_agents.protocol.effects import AnnounceAddress, InstallTunnel, Journal
+from mip_agents.protocol.names import NamedNode, NamedNodes
+from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import NodeAssociation, SecurityTable
 from support.agents import HOME, KEY, NETWORK, B, asks, home_agent
@@ -11,6 +13,7 @@ from support.scenario import (
     JOURNAL_WRITTEN,
     TUNNEL_READY,
     Scenario,
+    instant,
     like,
     scenario,
     sends,
@@ -52,3 +55,16 @@ def test_code_0_only_is_for_the_node_that_needs_it():
     running = scenario(agent(NodeQuirk.CODE_0_ONLY, max_bindings_per_node=1))
     granted(running, asks(), HOME, 0)
     assert granted(running, asks(home_address=OTHER), OTHER, 1)
+
+
+def test_the_status_says_for_whom_exceptions_are_made():
+    named = NamedNodes()
+    key = NodeAssociation(300, b"k", quirks=NodeQuirk)
+    named.add("@example.org", NamedNode(key, AddressPool.parse(["10.1.1.100"])))
+    engine = agent(NodeQuirk.ANY_CLOCK, named_nodes=named)
+    assert engine.status(instant(1.0))["quirks"] == [
+        f"{HOME}: any_clock",
+        "@example.org: any_clock",
+        "@example.org: code_0_only",
+    ]
+    assert home_agent().status(instant(1.0))["quirks"] == []

@@ -180,4 +180,4 @@ def _held_back(asked: Asked) -> Noted:
 
 
 def _key(asked: Asked) -> tuple[str, str]:
-    return asked.received.source, asked.request.home_address
+    return asked.received.source, asked.node

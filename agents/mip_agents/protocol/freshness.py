@@ -86,7 +86,8 @@ class ReplayGuard:
         """Return the Identification of a reply that grants (HA-29, HA-31)."""
         identification = asked.request.identification
         if _uses_nonces(asked):
-            return join(self._nonces.current(asked.node), split(identification)[1])
+            nonce = self._nonces.current(asked.node, identification)
+            return join(nonce, split(identification)[1])
         return identification
 
     def denying(self, asked: Asked, code: ReplyCode, now: Instant) -> int:

@@ -109,6 +109,7 @@ class HomeAgentEngine:
         self._in_work: dict[str, Job] = {}
         self._waiting: dict[str, deque[Job]] = {}
         self._answers = Answers(policy, self._guard)
+        self._quirks = policy.quirks()
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Take in one event; return what is to be done, in order."""
@@ -156,6 +157,7 @@ class HomeAgentEngine:
             "max_bindings_per_node": policy.max_bindings_per_node,
             "encapsulations": sorted(form.slug for form in policy.encapsulations),
             "reverse_tunnel": policy.reverse_tunnel.value,
+            "quirks": self._quirks,
         }
 
     def bindings(self, now: Instant) -> list[dict[str, Any]]:

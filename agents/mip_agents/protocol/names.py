@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mip_agents.protocol.pools import AddressPool
@@ -56,6 +57,12 @@ class NamedNodes:
         spi = node.association.spi
         if by_spi.setdefault(spi, node) != node:
             raise ValueError(f"{known} has SPI {spi} twice")
+
+    def __iter__(self) -> Iterator[tuple[str, SecurityAssociation]]:
+        """Yield each name or realm with each of its associations."""
+        for name, by_spi in self._nodes.items():
+            for node in by_spi.values():
+                yield name, node.association
 
     def find(self, nai: str, spi: int) -> NamedNode | None:
         """Return what is known of a node in canonical form under an SPI."""

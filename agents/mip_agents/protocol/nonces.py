@@ -53,9 +53,15 @@ class Nonces:
         self._accepted[record.node] = record
         self._offered.pop(record.node, None)
 
-    def current(self, node: str) -> int:
-        """Return the nonce of the last acceptance."""
-        return self._accepted[node].nonce
+    def current(self, node: str, identification: int) -> int:
+        """Return the nonce of the last acceptance, for a reply that repeats it.
+
+        Where only that is lost, as by a bad row of the journal, it is a new one.
+        """
+        accepted = self._accepted.get(node)
+        if accepted is None:
+            return self.offer(node, identification)
+        return accepted.nonce
 
     def offer(self, node: str, identification: int) -> int:
         """Return a new nonce for a denial."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
 from mip_agents.protocol.names import NamedNodes
-from mip_agents.protocol.security import SecurityTable
+from mip_agents.protocol.security import NodeAssociation, SecurityTable
 from mip_agents.protocol.tunnel import Category
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import REPLAY_TOLERANCE_DEFAULT, Encapsulation
@@ -57,6 +57,15 @@ class HomeAgentPolicy:
             named = self.named_nodes.find(node, spi)
             return None if named is None else named.association
         return self.mobile_nodes.find(node, spi)
+
+    def quirks(self) -> list[str]:
+        """Return for which nodes exceptions are made, and which."""
+        return sorted(
+            f"{peer}: {quirk}"
+            for peer, association in (*self.mobile_nodes, *self.named_nodes)
+            if isinstance(association, NodeAssociation)
+            for quirk in association.quirks
+        )
 
     def any_association(self, node: str) -> SecurityAssociation | None:
         """Return what to sign with where a node names no SPI that we know."""

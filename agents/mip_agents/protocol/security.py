@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 from mip_agents.protocol.quirks import NodeQuirk
@@ -133,6 +133,14 @@ class SecurityTable:
                 if address in network:
                     return next(iter(by_spi.values()))
         return found
+
+    def __iter__(self) -> Iterator[tuple[str, SecurityAssociation]]:
+        """Yield each peer, an address or a prefix, with each of its associations."""
+        for (address, _), association in self._exact.items():
+            yield address, association
+        for network, by_spi in self._prefixes:
+            for association in by_spi.values():
+                yield str(network), association
 
     def has_own(self, peer: str) -> bool:
         """Return whether an association was added for this very address."""
