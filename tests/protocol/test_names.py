@@ -261,6 +261,15 @@ def test_addresses_that_are_somebodys_own_are_not_given_out():
     assert running >> Wait(20) >> asks() << sends(code=130)
 
 
+def test_an_address_that_its_node_gave_up_is_given_out_again():
+    """HA-24: a node that asks for another one has one lease, not two."""
+    running = granted(scenario(agent()), asks(), FIRST)
+    running >> Wait(2) >> asks(home_address=SECOND) << sends(code=129)
+    ended(running >> Wait(3), FIRST)
+    granted(running >> Wait(4), asks(home_address=SECOND), SECOND)
+    assert granted(running >> Wait(5), asks(OTHER), FIRST)
+
+
 def test_a_denied_request_takes_no_address():
     """HA-24: the next one gets it."""
     running = scenario(agent(pool=FIRST)) >> asks(flags=0x30) << sends(code=139)

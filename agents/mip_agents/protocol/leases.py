@@ -55,6 +55,9 @@ class Leases:
             if old is not None:
                 self._by_name.pop(old.nai, None)
                 self._by_address.pop(old.home_address, None)
+                if old.home_address != home_address:
+                    # It lies behind where the pools were last looked at.
+                    self._unseen.clear()
         lease = LeaseRecord(name, home_address, moment)
         self._by_name[name] = self._by_address[home_address] = lease
         return lease
