@@ -20,8 +20,8 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime.ports import StoreError
-from mip_agents.runtime.schema import SCHEMA_VERSION
 from mip_agents.runtime.store import MemoryStore, SqliteStore
+from mip_agents.runtime.tables import SCHEMA_VERSION
 from support.shell import ListNotes
 
 # With the low bits set that a double would lose, and the top bit that SQLite's signed

@@ -2,7 +2,7 @@
 """What outlives a process: bindings and the newest Identification of each node.
 
 `SqliteStore` keeps them in one SQLite file per role (WAL, synchronous=FULL), one
-transaction per turn of the driver. What its tables look like is in `schema.py`.
+transaction per turn of the driver. What its tables look like is in `tables.py`.
 
 A row that cannot be is left out with an error in the log and stays in the file until
 its node registers again; all others count. A damaged file is set aside as
@@ -35,7 +35,7 @@ from mip_agents.protocol.effects import (
     Severity,
 )
 from mip_agents.protocol.events import Restored
-from mip_agents.runtime import schema
+from mip_agents.runtime import tables
 from mip_agents.runtime.ports import Notes, StoreError
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -155,10 +155,10 @@ class SqliteStore:
 
     def _load(self) -> Restored:
         return Restored(
-            self._records("binding", schema.binding),
-            self._records("identification", schema.identification),
-            self._records("nonce", schema.nonce),
-            self._records("lease", schema.lease),
+            self._records("binding", tables.binding),
+            self._records("identification", tables.identification),
+            self._records("nonce", tables.nonce),
+            self._records("lease", tables.lease),
         )
 
     def _records(
@@ -168,7 +168,7 @@ class SqliteStore:
         database = self._open_database()
         # Text that is not UTF-8 must not hide the other rows.
         database.text_factory = _text
-        columns = ", ".join(schema.TABLES[table])
+        columns = ", ".join(tables.TABLES[table])
         records: list[_Record] = []
         for row in database.execute(f"SELECT {columns} FROM {table}"):
             try:
@@ -208,7 +208,7 @@ class SqliteStore:
                     dropped,
                 )
             for table, stored in rows.items():
-                marks = ",".join("?" * len(schema.TABLES[table]))
+                marks = ",".join("?" * len(tables.TABLES[table]))
                 database.executemany(
                     f"INSERT OR REPLACE INTO {table} VALUES ({marks})",
                     stored.values(),
@@ -242,35 +242,35 @@ _Key = tuple[str, ...]
 
 def _fold(
     changes: Sequence[Change],
-) -> tuple[list[_Key], dict[str, dict[_Key, schema.Row]]]:
+) -> tuple[list[_Key], dict[str, dict[_Key, tables.Row]]]:
     """Keep the last change of each key, so that their order no longer matters.
 
     Return the bindings that are gone, and the rows by table and key.
     """
     dropped: dict[_Key, None] = {}
-    rows: dict[str, dict[_Key, schema.Row]] = {}
+    rows: dict[str, dict[_Key, tables.Row]] = {}
     for change in changes:
         match change:
             case BindingRecord():
                 key: _Key = (change.home_address, change.care_of_address)
                 dropped.pop(key, None)
-                rows.setdefault("binding", {})[key] = schema.binding_row(change)
+                rows.setdefault("binding", {})[key] = tables.binding_row(change)
             case DroppedBinding():
                 key = (change.home_address, change.care_of_address)
                 dropped[key] = None
                 rows.get("binding", {}).pop(key, None)
             case IdentificationRecord():
-                row = schema.identification_row(change)
+                row = tables.identification_row(change)
                 rows.setdefault("identification", {})[change.node,] = row
             case NonceRecord():
-                row = schema.nonce_row(change)
+                row = tables.nonce_row(change)
                 rows.setdefault("nonce", {})[change.node,] = row
             case LeaseRecord():
                 # The row of whoever had the address goes with INSERT OR REPLACE, so
                 # that here the order counts.
                 leases = rows.setdefault("lease", {})
                 leases.pop((change.nai,), None)
-                leases[change.nai,] = schema.lease_row(change)
+                leases[change.nai,] = tables.lease_row(change)
     return list(dropped), rows
 
 
@@ -290,10 +290,10 @@ def _connect(path: Path) -> sqlite3.Connection:
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
-            schema.prepare(database)
+            tables.prepare(database)
         except BaseException as error:
             database.close()
-            if isinstance(error, schema.UnknownSchemaError):
+            if isinstance(error, tables.UnknownSchemaError):
                 raise StoreError(f"{path} {error}") from None
             raise
     return database
