@@ -1,40 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every rule that concerns a home agent has a test, and the README says where."""
+"""Every rule that concerns a home agent has a test."""
 
-import importlib.util
-from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).parents[2]
+from support import rules
 
 
-@pytest.fixture
-def rules():
-    spec = importlib.util.spec_from_file_location("rules", ROOT / "tools/rules.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_rule_of_the_home_agent_is_named_by_a_test(rules):
+def test_every_rule_of_the_home_agent_is_named_by_a_test():
     assert rules.problems() == []
     assert len(rules.defined()) > 100
 
 
-def test_the_readme_says_which_rule_is_held_where(rules):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert rules.updated(text) == text, "run tools/rules.py"
-
-
-def test_a_rule_without_a_test_is_a_problem(rules, monkeypatch):
+def test_a_rule_without_a_test_is_a_problem(monkeypatch):
     held = {rule: files for rule, files in rules.held().items() if rule != "HA-09"}
     monkeypatch.setattr(rules, "held", lambda: held)
     (problem,) = rules.problems()
     assert problem.startswith("HA-09: no test names it")
 
 
-def test_an_excuse_that_is_not_needed_any_more_is_a_problem(rules, monkeypatch):
+def test_an_excuse_that_is_not_needed_any_more_is_a_problem(monkeypatch):
     monkeypatch.setitem(rules.OTHERS, "HA-09", "nobody")
     unknown = "HA-" + "99"
     monkeypatch.setitem(rules.OTHERS, unknown, "nobody")

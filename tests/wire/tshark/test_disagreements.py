@@ -23,13 +23,13 @@ from scapy_mip.all import (
 from scapy_mip.base import MIPMessage, message_classes
 from scapy_mip.extensions.base import extension_classes
 from support import oracle
-from support.readme_tables import dissectors
+from support.dissectors import known_elsewhere
 from support.strategies import random_instance
 
 pytestmark = oracle.needs_tshark
 
-BUGS = dissectors()["bugs"]
-KNOWN = dissectors()["wireshark"]
+BUGS = known_elsewhere()["bugs"]
+KNOWN = known_elsewhere()["wireshark"]
 
 
 def misread(table):

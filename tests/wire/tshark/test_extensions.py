@@ -9,7 +9,7 @@ from scapy_mip.all import MIPRRQ, MIPExtension
 from scapy_mip.const import LONG_FORM_EXTENSIONS
 from scapy_mip.fields import TextField
 from support import oracle, registry
-from support.readme_tables import dissectors
+from support.dissectors import known_elsewhere
 from support.strategies import every_class, random_instance
 
 pytestmark = oracle.needs_tshark
@@ -135,7 +135,7 @@ FULL = {
     148: [LENGTH, ("mip.ext.mne.subtype", "subtype")],
 }
 """tshark's names in the order that it shows them, and our fields, by type."""
-KNOWN = dissectors()["wireshark"]["extension"]
+KNOWN = known_elsewhere()["wireshark"]["extension"]
 NAME_ONLY = KNOWN["name"]
 """Types whose body it shows as bytes."""
 WORDS = {"mip.ext.rev.flags", "mip.ext.utrq.flags", "mip.ext.utrp.flags"}

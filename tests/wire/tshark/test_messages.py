@@ -12,7 +12,7 @@ from scapy_mip import ident
 from scapy_mip.all import MIPFHAE, MIPMHAE, MIPRRP, MIPRRQ, RequestFlag
 from scapy_mip.base import message_classes
 from support import oracle
-from support.readme_tables import dissectors
+from support.dissectors import known_elsewhere
 
 pytestmark = oracle.needs_tshark
 
@@ -80,7 +80,7 @@ def seen():
 
 
 def test_every_message_is_compared_or_known_to_be_misread():
-    known = dissectors()["wireshark"]["message"]
+    known = known_elsewhere()["wireshark"]["message"]
     assert sorted(FIELDS) == sorted(known["full"])
     assert sorted([*FIELDS, *known["wrong"]["W1"]]) == sorted(message_classes())
 

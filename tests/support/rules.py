@@ -1,30 +1,20 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write the README's table of the rules that the tests hold.
+"""The README's table of the rules that the tests hold.
 
-A test holds the rules of the checklist that its docstring names. Run it after adding
-such a test; `--check` changes nothing and fails where the table is not up to date.
+A test holds the rules of the checklist that its docstring names.
 """
 
-from __future__ import annotations
-
-import argparse
 import ast
 import itertools
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+ROOT = Path(__file__).parents[2]
 CHECKLIST = ROOT / "tests/data/behaviour.md"
 
 CHAPTERS = ("HA", "COM", "ARP", "RT", "TUN", "NAI", "C")
 """The chapters that concern a home agent."""
-
-BEGIN = "<!-- rules: written by tools/rules.py -->"
-END = "<!-- end of rules -->"
 
 OTHERS = {
     "COM-17": "mobile nodes",
@@ -53,7 +43,6 @@ OTHERS = {
 
 NOT_HELD = {
     "HA-42": "optional, for mobile networks without RFC 5177",
-    "TUN-03": "errors of routers within a tunnel are counted, not passed on",
 }
 """Rules that the home agent does not keep, and why."""
 
@@ -93,16 +82,16 @@ def problems() -> list[str]:
     excused = OTHERS.keys() | NOT_HELD.keys()
     return [
         *(
-            f"{rule}: no test names it, and tools/rules.py has no reason for that"
+            f"{rule}: no test names it, and there is no reason for that here"
             for rule in rules
             if rule not in tests and rule not in excused
         ),
         *(
-            f"{rule}: a test holds it now; remove it from tools/rules.py"
+            f"{rule}: a test holds it now; remove its excuse here"
             for rule in sorted(excused & tests.keys())
         ),
         *(
-            f"{rule}: tools/rules.py names it, and the checklist does not"
+            f"{rule}: excused here, and the checklist does not know it"
             for rule in sorted(excused - set(rules))
         ),
     ]
@@ -124,35 +113,3 @@ def table() -> str:
             names = [rule for rule in defined() if reasons.get(rule) == reason]
             lines.append(f"| {', '.join(names)} | {title} {reason} |")
     return "\n".join(lines)
-
-
-def updated(text: str) -> str:
-    """Return the README with the table as it should be.
-
-    :raises ValueError: it has no place for it.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{README.name} lacks the line {BEGIN if not begin else END}")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
-
-
-def main() -> int:
-    """Write the table, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing")
-    arguments = parser.parse_args()
-    found = problems()
-    text = README.read_text(encoding="utf-8")
-    if updated(text) != text:
-        if arguments.check:
-            found.append("README.md is not up to date: run tools/rules.py")
-        else:
-            README.write_text(updated(text), encoding="utf-8")
-    sys.stderr.writelines(f"{problem}\n" for problem in found)
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
