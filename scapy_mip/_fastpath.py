@@ -36,7 +36,7 @@ from scapy.fields import (
     StrLenField,
 )
 from scapy.packet import NoPayload, Packet
-from scapy.utils import inet_aton, inet_ntoa
+from scapy.utils import inet_aton
 
 _KNOWN_SLOTS = {
     "_answered",
@@ -92,8 +92,9 @@ _HOOKS = (
 )
 """Methods through which a class may change what is compiled: if one does, it is not."""
 
-_inet_ntoa = functools.lru_cache(16384)(inet_ntoa)  # addresses recur: 4 MB at most
-_inet_aton = functools.lru_cache(16384)(inet_aton)
+_packed = functools.lru_cache(16384)(inet_aton)  # addresses recur: 4 MB at most
+_OCTETS = [str(octet) for octet in range(256)]
+_DOTTED = [f"{octet}." for octet in range(256)]
 _no_payload = NoPayload()
 _nothing: Final[Mapping[str, Any]] = types.MappingProxyType({})
 _new: Any = object.__new__
@@ -101,29 +102,44 @@ _now = time.time
 _set = object.__setattr__
 
 
+Entry = Callable[[bytes], Packet | None]
+
+
 class Compiled(NamedTuple):
     """What a class was compiled into."""
 
     size: int
     """Bytes of the fixed fields: less input is not for `dissect`."""
-    dissect: Callable[..., Packet]
-    """The packet in `data[start:stop]`, all of which belongs to it; `start` and `stop`
-    default to the whole. Raises `struct.error` on less than `size` bytes."""
+    dissect: Callable[[bytes], Packet]
+    """The packet in `data`, all of which belongs to it, with the time of its making.
+    Raises `struct.error` on less than `size` bytes."""
+    cut: Callable[[bytes, int, int], Packet]
+    """The same for `data[start:stop]`, an element of a list: it has no time."""
     build: Callable[[Packet], bytes]
     """The bytes of a packet without payload; raises on what it does not know."""
     fill: Callable[[Packet, dict[str, Any]], int]
     """Give a packet the values of its fields; return how many of them were fields."""
     takes_rest: bool
     """Whether the last field takes all bytes behind the fixed ones."""
-    watches: bool
-    """Whether a fixed field holds a value that can be edited in place."""
+    watched: tuple[Any, ...]
+    """The fields with values that can be edited in place."""
     source: str
     """The generated text, for those who want to read it."""
 
-    @property
-    def is_simple(self) -> bool:
-        """Whether the walk may take it inline: open at its end, nothing to watch."""
-        return self.takes_rest and not self.watches
+
+class _Entries(dict[int, Entry]):
+    """The ways from bytes to packets, by the first byte; found when first needed."""
+
+    def __init__(self, cls: FastMeta) -> None:
+        super().__init__()
+        self._cls = cls
+
+    def __missing__(self, first: int) -> Entry:
+        table = self._cls.__dict__.get("dispatch_table")
+        self[first] = entry = (
+            _own_entry(self._cls) if table is None else table[first]._entries[first]
+        )
+        return entry
 
 
 class FastMeta(Packet_metaclass):
@@ -133,9 +149,7 @@ class FastMeta(Packet_metaclass):
         super().__init__(name, bases, dct)
         cls._known = False
         cls._compiled: Compiled | None = None
-        cls._entry: Callable[[bytes], Packet | None] = functools.partial(
-            _first_entry, cls
-        )
+        cls.forget()
         if "_overload_fields" in cls.__dict__:
             cls.overload_fields = cls._overload_fields
 
@@ -145,32 +159,31 @@ class FastMeta(Packet_metaclass):
         if name == "_overload_fields":
             super().__setattr__("overload_fields", value)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, _pkt: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Make a packet, the compiled way or as Scapy does."""
-        if ENABLED:
-            if len(args) == 1 and type(args[0]) is bytes:
-                if not kwargs or _only_dissects(kwargs):
-                    try:
-                        packet = cls._entry(args[0])
-                    except (struct.error, IndexError, KeyError):
-                        packet = None  # short, empty, or of an unknown type
-                    if packet is not None:
+        if _pkt.__class__ is bytes and ENABLED and not args:
+            if not kwargs or _only_dissects(kwargs):
+                try:
+                    packet = cls._entries[_pkt[0]](_pkt)
+                except (struct.error, IndexError, KeyError):
+                    packet = None  # short, empty, or of an unknown type
+                if packet is not None:
+                    if kwargs:
                         state = packet.__dict__
-                        if not kwargs:
-                            state["time"] = _now()
-                            return packet
-                        if not kwargs.get("_internal"):
-                            state["time"] = _now()
                         state["underlayer"] = kwargs.get("_underlayer")
-                        return packet
-            elif not args and "_pkt" not in kwargs:
-                compiled = cls._compiled if cls._known else cls.compiled()
-                if compiled is not None:
-                    packet = _new(cls)
-                    if compiled.fill(packet, kwargs) == len(kwargs):
-                        packet.__dict__["time"] = _now()
-                        return packet
-                    return type.__call__(cls, **kwargs)
+                        if kwargs.get("_internal"):
+                            state["time"] = 0.0
+                    return packet
+        elif _pkt is None and ENABLED and not args:
+            compiled = cls._compiled if cls._known else cls.compiled()
+            if compiled is not None:
+                packet = _new(cls)
+                if compiled.fill(packet, kwargs) == len(kwargs):
+                    packet.__dict__["time"] = _now()
+                    return packet
+                return type.__call__(cls, **kwargs)
+        if _pkt is not None:
+            args = _pkt, *args
         return super().__call__(*args, **kwargs)
 
     def compiled(cls) -> Compiled | None:
@@ -180,8 +193,11 @@ class FastMeta(Packet_metaclass):
         if not cls._known:
             cls._known = True
             cls._compiled = _compile(cls)
-            cls._entry = _make_entry(cls)
         return cls._compiled
+
+    def forget(cls) -> None:
+        """Choose the classes for bytes again: one has been registered."""
+        cls._entries = _Entries(cls)
 
 
 _ADDS_KEYWORDS: set[Any] = set()
@@ -202,22 +218,13 @@ def _only_dissects(kwargs: dict[str, Any]) -> bool:
     )
 
 
-def _first_entry(cls: FastMeta, data: bytes) -> Packet | None:
-    """Compile, then dissect: the entry of a class that has not been used yet."""
-    cls.compiled()
-    return cls._entry(data)
-
-
-def _make_entry(cls: Any) -> Callable[[bytes], Packet | None]:
+def _own_entry(cls: Any) -> Entry:
     """Return the way from bytes to a packet of this class, or of one it dispatches to.
 
     It gives None, or raises `struct.error`, `IndexError` or `KeyError`, where Scapy has
     to look at the bytes.
     """
-    compiled: Compiled | None = cls._compiled
-    table = cls.__dict__.get("dispatch_table")
-    if table is not None:
-        return lambda data: table[data[0]]._entry(data)
+    compiled: Compiled | None = cls.compiled()
     if compiled is None:
         return lambda _data: None
     dissect, size = compiled.dissect, compiled.size
@@ -236,7 +243,9 @@ def _make_entry(cls: Any) -> Callable[[bytes], Packet | None]:
         chosen = cls.dispatch_hook(data)
         if chosen is cls:
             return own(data)
-        return chosen._entry(data) if isinstance(chosen, FastMeta) else None
+        if not isinstance(chosen, FastMeta):
+            return None
+        return chosen._entries[data[0]](data)
 
     return entry
 
@@ -314,38 +323,59 @@ def _is_single(packet: Packet) -> bool:
 
 
 def _build(packet: Packet, compiled: Compiled) -> bytes:
-    """Return the bytes of a packet that is no more than its own fields."""
-    cached = packet.raw_packet_cache
+    """Return the bytes of a packet that is no more than its own fields.
+
+    For what was dissected that is quicker than to look for edits: its fields give the
+    bytes that it came in.
+    """
+    state, received = packet.__dict__, packet.original
+    cached: bytes | None = state.get("raw_packet_cache", received)
     if cached is not None:
-        kept = packet.raw_packet_cache_fields
-        if not kept:
-            return cached if kept is not None else Packet.do_build(packet)
-        if not packet.explicit:
+        if state.get("raw_packet_cache_fields", cached) is None:
             return Packet.do_build(packet)
-        for name, value in kept.items():
-            field, now = packet.getfield_and_val(name)
-            if packet._raw_packet_cache_field_value(field, now) != value:
-                break
-        else:
+        if not compiled.watched:
             return cached
-        packet.raw_packet_cache = packet.raw_packet_cache_fields = None
-        packet.wirelen = None
+        if cached is not received or not packet.explicit:
+            return Packet.do_build(packet)  # a copy, or changed by hand
     try:
-        return compiled.build(packet)
+        built = compiled.build(packet)
     except (struct.error, TypeError, AttributeError, OSError, ValueError):
         return Packet.do_build(packet)  # or it raises, with its own words
+    if cached is not None and built != cached:
+        packet.raw_packet_cache = packet.raw_packet_cache_fields = None
+        packet.wirelen = None
+    return built
 
 
-class _ListWhenAsked:
-    """An attribute that is an empty list of the packet's own, once someone asks."""
+class _WhenAsked:
+    """An attribute that a packet gets when someone asks for it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, make: Callable[[Any], Any]) -> None:
         self._name = name
+        self._make = make
 
     def __get__(self, packet: Packet | None, owner: type) -> Any:
         if packet is None:
             return self
-        return packet.__dict__.setdefault(self._name, [])
+        return packet.__dict__.setdefault(self._name, self._make(packet))
+
+
+def _as_received(packet: Any) -> Mapping[str, Any]:
+    """Return what an edit is recognised by: editable values as the bytes have them.
+
+    Scapy copies them while it dissects. The bytes are still there when someone asks,
+    and most messages are dropped before that.
+    """
+    compiled = type(packet)._compiled
+    if not compiled.watched:
+        return _nothing
+    again = compiled.cut(packet.original, 0, len(packet.original))
+    return {
+        field.name: again._raw_packet_cache_field_value(
+            field, again.fields[field.name], copy=True
+        )
+        for field in compiled.watched
+    }
 
 
 if ENABLED:
@@ -355,10 +385,16 @@ if ENABLED:
     _stock = Packet()
     for _slot in _KNOWN_SLOTS - {"_pkt", "_answered"}:
         setattr(FastPacket, _slot, getattr(_stock, _slot))
-    FastPacket.post_transforms = _ListWhenAsked("post_transforms")  # type: ignore
+    FastPacket.explicit = 1
+    for _slot, _make in {
+        "post_transforms": lambda _packet: [],
+        "raw_packet_cache": lambda packet: packet.original,
+        "raw_packet_cache_fields": _as_received,
+    }.items():
+        setattr(FastPacket, _slot, _WhenAsked(_slot, _make))
     FastPacket.time = 0.0
     FastPacket.overload_fields = FastPacket._overload_fields
-    del _stock, _slot
+    del _stock, _slot, _make
 
 
 _NEVER: Final = 1 << 32
@@ -369,8 +405,8 @@ class Walker:
 
     The loop itself is part of the generated code. For types with an 8-bit length it
     looks up in `least` the smallest size and in `makers` what dissects them; `longs`
-    has both for a 16-bit length. Extensions without a variable end, those with flags or
-    with subtypes, and whatever is odd, go through `other`.
+    has both for a 16-bit length. Extensions without a variable end, those with
+    subtypes, and whatever is odd, go through `other`.
 
     :param one: the plain way for one extension: `(data, start, stop)` to the packet and
         the start of the next one. It handles all that is odd.
@@ -402,12 +438,12 @@ class Walker:
         self._prepared = True
         for kind, cls in self._short():
             compiled = cls.compiled()
-            if compiled is not None and compiled.is_simple:
-                self.least[kind], self.makers[kind] = compiled.size, compiled.dissect
+            if compiled is not None and compiled.takes_rest:
+                self.least[kind], self.makers[kind] = compiled.size, compiled.cut
         for kind, cls in self._long():
             compiled = cls.compiled()
-            if compiled is not None and compiled.is_simple:
-                self.longs[kind] = compiled.size, compiled.dissect
+            if compiled is not None and compiled.takes_rest:
+                self.longs[kind] = compiled.size, compiled.cut
 
     def other(self, data: bytes, start: int, stop: int) -> tuple[Packet, int]:
         """Return the extension at `start` and where the next one starts."""
@@ -437,9 +473,13 @@ def _compile(cls: Any) -> Compiled | None:
         return None
     _prepare_class(cls)
     layout = struct.Struct("!" + "".join(unit.code for unit in units))
+    reading = struct.Struct(
+        "!" + "".join("4B" if unit.is_address else unit.code for unit in units)
+    )
     source = "\n".join(
         [
-            *_generate_dissect(units, tail, layout.size),
+            *_generate_dissect(units, tail, layout.size, whole=True),
+            *_generate_dissect(units, tail, layout.size, whole=False),
             *_generate_build(units, tail),
             *_generate_fill(fields),
         ]
@@ -453,12 +493,13 @@ def _compile(cls: Any) -> Compiled | None:
             for slot in ("value", "names", "multi")
         },
         "RawVal": RawVal,
-        "inet_aton": _inet_aton,
-        "inet_ntoa": _inet_ntoa,
-        "nothing": _nothing,
+        "dotted": _DOTTED,
+        "octets": _OCTETS,
         "new": _new,
+        "now": _now,
         "pack": layout.pack,
-        "unpack": layout.unpack_from,
+        "packed": _packed,
+        "unpack": reading.unpack_from,
         "tail": tail,
         **{f"names_{n}": getattr(f, "names", None) for n, f in enumerate(fixed)},
         **{f"any2i_{n}": f.any2i for n, f in enumerate(fields)},
@@ -475,10 +516,15 @@ def _compile(cls: Any) -> Compiled | None:
     return Compiled(
         size=layout.size,
         dissect=scope["dissect"],
+        cut=scope["cut"],
         build=scope["build"],
         fill=scope["fill"],
         takes_rest=tail is not None,
-        watches=any(isinstance(field, FlagsField) for field in fixed),
+        watched=tuple(
+            field
+            for field in fields
+            if isinstance(field, FlagsField) or hasattr(field, "walk")
+        ),
         source=source,
     )
 
@@ -500,6 +546,11 @@ class _Unit(NamedTuple):
     """The fields with their places in `fields_desc`."""
     bits: int
     """Width, where the unit consists of bits; 0 for a field on its own."""
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it is an IPv4 address, shown as text."""
+        return type(self.fields[0][1]) is IPField
 
     def shifts(self) -> Iterable[tuple[int, Any, int]]:
         """Give place, field and distance from the least significant bit."""
@@ -571,19 +622,24 @@ def _prepare_class(cls: Any) -> None:
     cls.name = cls.__name__ if cls._name is None else cls._name
 
 
-def _generate_dissect(units: list[_Unit], tail: Any, size: int) -> list[str]:
-    """Write `dissect(data, start, stop)`."""
+def _generate_dissect(
+    units: list[_Unit], tail: Any, size: int, *, whole: bool
+) -> list[str]:
+    """Write `dissect(data)`, or `cut(data, start, stop)`."""
     names = [f"u{number}" for number in range(len(units))]
-    lines = [
-        "def dissect(data, start=0, stop=None):",
-        "    if stop is None: stop = len(data)",
-        f"    {', '.join(names)}, = unpack(data, start)",
+    read_into = [
+        ", ".join(_octets(value)) if unit.is_address else value
+        for unit, value in zip(units, names, strict=True)
     ]
-    shown, watched = [], []
+    lines = [
+        "def dissect(data):" if whole else "def cut(data, start, stop):",
+        f"    {', '.join(read_into)}, = unpack(data{'' if whole else ', start'})",
+    ]
+    shown = []
     for unit, value in zip(units, names, strict=True):
         if not unit.bits:
             ((_number, field),) = unit.fields
-            read = f"inet_ntoa({value})" if type(field) is IPField else value
+            read = _dotted(_octets(value)) if unit.is_address else value
             shown.append(f"{field.name!r}: {read}")
             continue
         if unit.code.endswith("s"):
@@ -594,64 +650,70 @@ def _generate_dissect(units: list[_Unit], tail: Any, size: int) -> list[str]:
                 read = f"{value} >> {shift} & {(1 << field.size) - 1}"
             if isinstance(field, FlagsField):
                 lines += [
-                    f"    v{number} = {read}",
                     f"    f{number} = new(FlagValue)",
-                    f"    set_value(f{number}, v{number})",
+                    f"    set_value(f{number}, {read})",
                     f"    set_names(f{number}, names_{number})",
                     f"    set_multi(f{number}, {isinstance(field.names, list)})",
                 ]
-                watched.append(f"{field.name!r}: v{number}")
                 read = f"f{number}"
             shown.append(f"{field.name!r}: {read}")
+    first = str(size) if whole else f"start + {size}"
     if hasattr(tail, "walk"):
-        lines += _WALK.format(size=size).splitlines()
+        if whole:
+            lines.append("    stop = len(data)")
+        lines += _WALK.format(first=first).splitlines()
         shown.append(f"{tail.name!r}: rest")
-        watched.append(f"{tail.name!r}: kept")
     elif tail is not None:
-        shown.append(f"{tail.name!r}: data[start + {size} : stop]")
-    kept = f"{{{', '.join(watched)}}}" if watched else "nothing"
+        shown.append(f"{tail.name!r}: data[{first}:{'' if whole else 'stop'}]")
+    received = "data" if whole else "data[start:stop]"
     return [
         *lines,
         "    packet = new(cls)",
         "    state = packet.__dict__",
         f"    state['fields'] = {{{', '.join(shown)}}}",
-        f"    state['raw_packet_cache_fields'] = {kept}",
-        "    state['original'] = state['raw_packet_cache'] = data[start:stop]",
-        "    state['explicit'] = 1",
+        f"    state['original'] = {received}",
+        *(["    state['time'] = now()"] if whole else []),
         "    return packet",
         "",
     ]
 
 
+def _octets(value: str) -> list[str]:
+    return [f"{value}{place}" for place in "abcd"]
+
+
+def _dotted(octets: list[str]) -> str:
+    """Write an address from its octets: faster than `inet_ntoa`, without a memory."""
+    *first, last = octets
+    return (
+        "f'" + "".join(f"{{dotted[{one}]}}" for one in first) + f"{{octets[{last}]}}'"
+    )
+
+
 _WALK = """\
     rest = []
-    kept = []
-    at = start + {size}
+    at = {first}
     last = stop - 1
-    while at < stop:
-        if at < last:
-            kind = data[at]
-            end = at + 2 + data[at + 1]
-            if at + least[kind] <= end <= stop:
-                packet = makers[kind](data, at, end)
-                rest.append(packet)
-                kept.append((packet.fields.copy(), None))
+    while at < last:
+        kind = data[at]
+        end = at + 2 + data[at + 1]
+        if at + least[kind] <= end <= stop:
+            rest.append(makers[kind](data, at, end))
+            at = end
+            continue
+        if kind in longs and at + 4 <= stop:
+            size, make = longs[kind]
+            end = at + 4 + (data[at + 2] << 8 | data[at + 3])
+            if at + size <= end <= stop:
+                rest.append(make(data, at, end))
                 at = end
                 continue
-            if kind in longs and at + 4 <= stop:
-                size, make = longs[kind]
-                end = at + 4 + (data[at + 2] << 8 | data[at + 3])
-                if at + size <= end <= stop:
-                    packet = make(data, at, end)
-                    rest.append(packet)
-                    kept.append((packet.fields.copy(), None))
-                    at = end
-                    continue
         packet, at = other(data, at, stop)
         rest.append(packet)
-        kept.append((tail.do_copy(packet.fields), packet.payload.raw_packet_cache))
+    if at == last:
+        rest.append(other(data, at, stop)[0])
 """
-"""The extensions as packets, and what an edit of one is recognised by."""
+"""The extensions as packets; in front of the last byte, each has a length or is odd."""
 
 
 def _generate_build(units: list[_Unit], tail: Any) -> list[str]:
@@ -675,7 +737,7 @@ def _generate_build(units: list[_Unit], tail: Any) -> list[str]:
         ((_number, field),) = unit.fields
         lines.append(f"    {value} = {_read(field.name)}")
         if type(field) is IPField:
-            lines.append(f"    {value} = inet_aton({value})")
+            lines.append(f"    {value} = packed({value})")
         elif hasattr(field, "plus"):
             counted = "len(rest) + " if field.length_of else ""
             lines.append(f"    if {value} is None: {value} = {counted}{field.plus}")
@@ -719,7 +781,10 @@ def _generate_fill(fields: list[Any]) -> list[str]:
     own = ", ".join(f"{f.name!r}: []" for f in fields if isinstance(f.default, list))
     lines = [
         "def fill(packet, given):",
-        f"    packet.__dict__['fields'] = values = {{{own}}}",
+        "    state = packet.__dict__",
+        f"    state['fields'] = values = {{{own}}}",
+        "    state['explicit'] = 0",
+        "    state['raw_packet_cache'] = state['raw_packet_cache_fields'] = None",
         "    count = 0",
     ]
     for number, field in enumerate(fields):
@@ -732,7 +797,7 @@ def _generate_fill(fields: list[Any]) -> list[str]:
         if type(field) is IPField:
             lines += [
                 "        if value.__class__ is str:",
-                "            try: inet_aton(value)",
+                "            try: packed(value)",
                 f"            except OSError: {convert}",
                 f"        elif value.__class__ is not RawVal: {convert}",
             ]

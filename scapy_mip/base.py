@@ -73,6 +73,7 @@ def register_message(cls: type[MIP]) -> type[MIP]:
         raise ValueError(f"{cls.__name__} sets no message_type")
     cls.fixed_size = len(bytes(cls()))
     _CLASSES[int(cls.message_type)] = cls
+    MIP.forget()
     return cls
 
 

@@ -325,7 +325,7 @@ def dissect_extension(data: bytes, start: int, stop: int) -> tuple[Packet, int]:
         end - start == compiled.size
         or (compiled.takes_rest and end - start > compiled.size)
     ):
-        packet = compiled.dissect(data, start, end)
+        packet = compiled.cut(data, start, end)
         return packet, end
     return cls(data[start:end]), end
 

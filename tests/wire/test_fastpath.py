@@ -34,6 +34,7 @@ from scapy_mip.all import (
     ReplyCode,
     RequestFlag,
 )
+from scapy_mip.base import register_message
 from support.strategies import (
     damaged,
     every_class,
@@ -236,7 +237,7 @@ def test_all_extensions_but_a_few_are_compiled():
 
 def test_dissection_gives_the_same_packets():
     rng = random.Random(1)
-    for _time in range(2500):
+    for _time in range(30_000):
         data = random_damage(rng, random_message(rng))
         fast, slow = both(lambda data=data: state(MIP(data)))
         assert fast == slow, data.hex()
@@ -471,6 +472,65 @@ def test_state_set_by_hand_is_heeded(prepare, edited):
     assert fast == slow
 
 
+WITH_FLAGS_INSIDE = bytes(
+    MIPRRQ(
+        flags="D",
+        extensions=[
+            MIPNAI(nai="a@b"),
+            *(
+                random_instance(cls, random.Random(9))
+                for cls in every_class()
+                if any(field.name == "flags" for field in cls.fields_desc)
+            ),
+        ],
+    )
+)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda message: None,
+        lambda message: setattr(message.flags, "S", 1),
+        lambda message: message.extensions.reverse(),
+        lambda message: message.extensions[0].fields.update(nai=b"c@d"),
+        lambda message: [
+            setattr(one, "flags", one.fields["flags"] ^ 1)
+            for one in message.extensions
+            if "flags" in one.fields
+        ],
+        lambda message: setattr(message, "original", b"changed by hand"),
+        lambda message: setattr(message, "raw_packet_cache", b"changed by hand"),
+        lambda message: message.clear_cache(),
+    ],
+)
+def test_edit_is_noticed_whether_or_not_the_cache_was_looked_at(change, asked):
+    """What an edit is recognised by is made only when someone asks for it."""
+
+    def built():
+        message = MIP(WITH_FLAGS_INSIDE)
+        if asked:
+            assert message.raw_packet_cache == WITH_FLAGS_INSIDE
+            assert watched(message).keys() == {"flags", "extensions"}
+        change(message)
+        return bytes(message), bytes(message.copy()), bytes(message)
+
+    fast, slow = both(built)
+    assert fast == slow
+
+
+@pytest.mark.parametrize("name", ["original", "raw_packet_cache"])
+def test_bytes_given_to_a_made_packet_are_not_sent(name):
+    def built():
+        message = MIPRRQ(lifetime=5)
+        setattr(message, name, b"by hand")
+        return bytes(message), message.raw_packet_cache_fields, message.explicit
+
+    fast, slow = both(built)
+    assert fast == slow
+
+
 def test_post_transforms_are_applied():
     def built():
         packet = MIPRRQ(post_transform=lambda data: data[::-1])
@@ -532,6 +592,21 @@ def test_overridden_dispatch_is_asked():
 
     assert type(_MIPChooser(bytes(MIPRRP()))) is MIPRRP
     assert type(_MIPChooser(bytes(MIPRRQ()))) is _MIPChooser
+
+
+def test_class_registered_after_first_use_is_given():
+    data = bytes(MIPRRQ())
+    assert type(MIP(data)) is MIPRRQ
+
+    class _MIPLater(MIPRRQ):
+        pass
+
+    try:
+        register_message(_MIPLater)
+        assert type(MIP(data)) is _MIPLater
+    finally:
+        register_message(MIPRRQ)
+    assert type(MIP(data)) is MIPRRQ
 
 
 def test_unknown_kind_of_field_stays_stock():
@@ -635,6 +710,23 @@ def test_dissected_messages_leave_no_cycles():
             for one in data:
                 MIP(one)
         assert gc.collect() < 50
+    finally:
+        gc.enable()
+
+
+def test_messages_leave_nothing_behind_without_a_collector():
+    data = bytes(MIPRRQ() / MIPNAI(nai="a@b") / MIPMHAE(authenticator=b"x" * 16))
+    MIP(data)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _time in range(1000):
+            message = MIP(data)
+            assert bytes(message) == data
+            assert message.raw_packet_cache_fields
+        del message
+        assert len(gc.get_objects()) - before < 50
     finally:
         gc.enable()
 
