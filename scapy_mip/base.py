@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.layers.inet import UDP
 from scapy.packet import Packet
 
 from scapy_mip._fastpath import FastPacket
 from scapy_mip.const import MessageType, slug
 from scapy_mip.extensions.auth import short_name
-from scapy_mip.extensions.base import MIPExtension, unchain
+from scapy_mip.extensions.base import MIPExtension, fixed_bytes, unchain
 from scapy_mip.fields import TypeField
 from scapy_mip.signing import Associated
 
@@ -29,6 +28,17 @@ class MessageTypeField(TypeField):
 
 
 _CLASSES: dict[int, type[MIP]] = {}
+
+
+def with_udp(text: str) -> tuple[str, list[type[Packet]]]:
+    """Return what `mysummary` gives for a summary that stands for the UDP layer, too.
+
+    Scapy's IP layers are a third of all that a program with messages imports, and an
+    agent that reads from sockets needs none of them.
+    """
+    from scapy.layers.inet import UDP
+
+    return text, [UDP]
 
 
 class MIP(FastPacket):
@@ -61,7 +71,7 @@ class MIP(FastPacket):
         """Name the message."""
         kind = self.type
         known = MESSAGE_NAMES.get(kind) if isinstance(kind, int) else None
-        return f"Mobile IP {known or f'message {kind}'}", [UDP]
+        return with_udp(f"Mobile IP {known or f'message {kind}'}")
 
 
 def register_message(cls: type[MIP]) -> type[MIP]:
@@ -71,7 +81,7 @@ def register_message(cls: type[MIP]) -> type[MIP]:
     """
     if cls.message_type is None:
         raise ValueError(f"{cls.__name__} sets no message_type")
-    cls.fixed_size = len(bytes(cls()))
+    cls.fixed_size = fixed_bytes(cls.fields_desc)
     _CLASSES[int(cls.message_type)] = cls
     MIP.forget()
     return cls

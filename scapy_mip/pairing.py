@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.layers.inet import UDP
 from scapy.packet import Packet
 
-from scapy_mip.base import MIP, MIPMessage
+from scapy_mip.base import MIP, MIPMessage, with_udp
 from scapy_mip.ident import LOW_MASK
 
 
@@ -43,7 +42,7 @@ class Paired(MIP):
 
     def mysummary(self) -> Any:
         """Name the message and say what matters of it."""
-        return f"{self.name} {self.sprintf(self.summary_format)}".rstrip(), [UDP]
+        return with_udp(f"{self.name} {self.sprintf(self.summary_format)}".rstrip())
 
 
 class PairedMessage(Paired, MIPMessage):

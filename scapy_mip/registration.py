@@ -6,10 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from scapy.fields import ByteEnumField, FlagsField, IPField
-from scapy.layers.inet import UDP
 from scapy.packet import Packet
 
-from scapy_mip.base import MessageTypeField, MIPMessage, register_message
+from scapy_mip.base import MessageTypeField, MIPMessage, register_message, with_udp
 from scapy_mip.const import (
     DEFAULT_LIFETIME,
     REPLY_CODES,
@@ -61,13 +60,12 @@ class MIPRegistrationRequest(MIPRegistration):
 
     def mysummary(self) -> Any:
         """Say who wants to be where, for how long."""
-        return (
+        return with_udp(
             self.sprintf(
                 "Mobile IP RRQ %home_address% at %care_of_address% "
                 "HA %home_agent% lifetime %lifetime% flags %flags%"
             )
-            + self.verdicts(),
-            [UDP],
+            + self.verdicts()
         )
 
 
@@ -102,12 +100,11 @@ class MIPRegistrationReply(MIPRegistration):
         """Say what was decided."""
         code = self.code  # or a list of them, or a random one
         meaning = f" ({describe_code(code)})" if isinstance(code, int) else ""
-        return (
+        return with_udp(
             self.sprintf("Mobile IP RRP %home_address% HA %home_agent% ")
             + f"code {code}{meaning} "
             + self.sprintf("lifetime %lifetime%")
-            + self.verdicts(),
-            [UDP],
+            + self.verdicts()
         )
 
 

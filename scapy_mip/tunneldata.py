@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tunnel Data: packets inside UDP, for nodes behind a NAT. RFC 3519 section 3.3."""
+"""Tunnel Data: packets inside UDP, for nodes behind a NAT. RFC 3519 section 3.3.
+
+The layers that may be inside are imported when they are met, see `base.with_udp`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from scapy.fields import ByteEnumField, ShortField
-from scapy.layers.inet import UDP
 
-from scapy_mip.base import MIP, MessageTypeField, register_message
+from scapy_mip.base import MIP, MessageTypeField, register_message, with_udp
 from scapy_mip.const import TUNNEL_DATA_HEADERS, Encapsulation, MessageType
-from scapy_mip.encap import Tunnel
+from scapy_mip.nesting import Tunnel
 
 
 @register_message
@@ -32,4 +34,4 @@ class MIPTunnelData(Tunnel, MIP):
 
     def mysummary(self) -> Any:
         """Name the message and what is inside."""
-        return self.sprintf("Mobile IP Tunnel Data %next_header%"), [UDP]
+        return with_udp(self.sprintf("Mobile IP Tunnel Data %next_header%"))

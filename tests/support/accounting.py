@@ -13,9 +13,9 @@ from scapy_mip import _bindings, auth, const, keys
 from scapy_mip.base import message_classes
 from scapy_mip.discovery import icmp_classes
 from scapy_mip.discovery_extensions import discovery_extension_classes
-from scapy_mip.encap import layer_of
 from scapy_mip.extensions.base import extension_classes, subtype_classes
 from scapy_mip.extensions.vendor import vendor_items
+from scapy_mip.nesting import layer_of
 from support import registry
 
 STRUCTURES = {

@@ -24,7 +24,7 @@ from scapy_mip.all import (
     MIPTunnelData,
 )
 from scapy_mip.const import LONG_FORM_EXTENSIONS
-from scapy_mip.encap import LAYERS_MAX
+from scapy_mip.nesting import LAYERS_MAX
 from support import mutations
 from support.strategies import every_class, random_instance
 
