@@ -8,15 +8,31 @@ import re
 import pytest
 
 from mip_agents import bench
-from mip_agents.bench import cases, measure, rivals
-from mip_agents.bench.cases import CASES, Case, Contest, NotInstalledError
+from mip_agents.bench import cases, measure, memory, rivals, samples
+from mip_agents.bench.case import Case, Contest, Limited, NotInstalledError
+from mip_agents.bench.cases import CASES
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def short():
     """Measure next to nothing."""
-    monkeypatch.setattr(measure, "SLICE_NS", 0)
-    monkeypatch.setattr(cases, "MESSAGES", 70)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "SLICE_NS", 0)
+        patch.setattr(samples, "MESSAGES", 70)
+        patch.setattr(memory, "BINDINGS", 100)
+        yield
+
+
+@pytest.fixture(scope="module")
+def results(short):
+    """Run every case once."""
+    return list(bench.run(rounds=1))
+
+
+@pytest.fixture
+def known(results, monkeypatch):
+    """Let `main` tell what has been measured already."""
+    monkeypatch.setattr(bench, "run", lambda only=(), rounds=1: iter(results))
 
 
 def spin(turns):
@@ -32,26 +48,39 @@ def replace_cases(monkeypatch, *contests):
     monkeypatch.setattr(cases, "CASES", tuple(made))
 
 
-def test_every_case_runs_and_both_sides_agree():
-    results = list(bench.run(rounds=1))
+def test_every_case_runs_and_both_sides_agree(results):
     assert [one.name for one in results] == [case.name for case in CASES]
     for one in results:
         assert one.failed is None
         if one.skipped is None:
-            assert one.ours_us > 0
-            assert one.rival_us > 0
+            if one.rival == "at most":
+                assert one.ratio is None
+                assert one.met == (one.ours <= one.other)
+                continue
+            assert one.ours > 0
+            assert one.other > 0
             assert one.ratio > 0
             assert one.met == (one.ratio >= one.goal)
+            in_us = one.ours, one.other
+            assert (one.ours_us, one.rival_us) == (
+                in_us if one.unit == "us" else (None, None)
+            )
+
+
+def test_dissected_messages_leave_no_byte_behind():
+    trial = memory.growth()
+    assert trial.agree()
+    assert trial.measure(rounds=1, slice_ns=0).ours == 0
 
 
 def test_messages_differ_from_each_other():
-    for kind in (cases.one_extension, cases.five_extensions):
-        made = cases.requests(kind)
+    for kind in (samples.one_extension, samples.five_extensions):
+        made = samples.requests(kind)
         assert len(set(made)) == len(made) >= 64
-    assert {len(data) for data in cases.requests(cases.one_extension)} == {46}
+    assert {len(data) for data in samples.requests(samples.one_extension)} == {46}
 
 
-def test_table_fits_80_columns_and_names_the_versions(capsys):
+def test_table_fits_80_columns_and_names_the_versions(known, capsys):
     assert bench.main(rounds=1) == 0
     text = capsys.readouterr().out
     lines = text.splitlines()
@@ -63,13 +92,14 @@ def test_table_fits_80_columns_and_names_the_versions(capsys):
         assert word in lines[2]
 
 
-def test_json_holds_versions_and_all_cases(capsys):
+def test_json_holds_versions_and_all_cases(known, capsys):
     assert bench.main(json=True, rounds=1) == 0
     told = json.loads(capsys.readouterr().out)
     assert {"python", "scapy", "machine"} <= told["versions"].keys()
     assert told["rounds"] == 1
     assert [one["name"] for one in told["cases"]] == [case.name for case in CASES]
     wanted = {"name", "what", "rival", "goal", "ours_us", "rival_us", "ratio", "met"}
+    wanted |= {"unit", "ours", "other", "skipped", "failed"}
     for one in told["cases"]:
         assert wanted <= one.keys()
 
@@ -127,10 +157,38 @@ def test_figures_that_miss_the_goal_are_no_failure(monkeypatch):
     assert result.met is False
 
 
+def test_figure_above_its_limit_misses_the_goal(monkeypatch, capsys):
+    for figure, met in ((2.0, True), (2.1, False)):
+        trial = Limited(lambda figure=figure: figure, 2.0, lambda: True)
+        replace_cases(monkeypatch, lambda trial=trial: trial)
+        (result,) = bench.run(rounds=1)
+        assert (result.ours, result.other, result.ratio) == (figure, 2.0, None)
+        assert result.met is met
+    assert bench.main(rounds=1) == 0
+    assert capsys.readouterr().out.rstrip().endswith("no")
+
+
+def test_ratio_just_below_a_goal_is_not_rounded_up_to_it():
+    assert [bench._times(one) for one in (0.999, 1.0, 9.99, 14.96, 100.4)] == [
+        "0.99x",
+        "1.00x",
+        "9.9x",
+        "14.9x",
+        "100x",
+    ]
+
+
+def test_missing_program_is_named_and_no_failure(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    (result,) = bench.run(["capture-tshark"], rounds=1)
+    assert result.skipped == "tshark is not installed"
+    assert "tshark" not in bench.versions()
+
+
 def test_ratio_says_how_many_times_faster_ours_is():
     found = measure.compare(spin(10), spin(2000), rounds=5, slice_ns=200_000)
     assert found.ratio > 2
-    assert found.rival_us > found.ours_us > 0
+    assert found.rival > found.ours > 0
 
 
 def test_every_round_runs_both_sides_in_changing_order():

@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json as json_format
+import math
 import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mip_agents.bench.cases import Case
+    from mip_agents.bench.case import Case
 
 __all__ = ["ROUNDS", "Result", "main", "run", "versions"]
 
@@ -32,15 +35,20 @@ class Result:
     rival: str
     goal: float
     ours_us: float | None = None
-    """CPU time of one call, microseconds."""
+    """CPU time of one call, microseconds; None for what has another unit."""
     rival_us: float | None = None
     ratio: float | None = None
-    """How many times faster than the rival."""
+    """How many times less than the rival's figure; None where that is a limit."""
     met: bool | None = None
     skipped: str | None = None
     """Why there are no figures: the rival is missing."""
     failed: str | None = None
     """Why there are no figures: the case crashed."""
+    unit: str = "us"
+    """Of the next two: us, ms, MiB or B (bytes). Less is better for all of them."""
+    ours: float | None = None
+    other: float | None = None
+    """The figure of the rival, or the limit."""
 
 
 def run(
@@ -65,18 +73,15 @@ def run(
 
 def _run_case(case: Case, rounds: int, slice_ns: int | None) -> Result:
     from mip_agents.bench import measure
-    from mip_agents.bench.cases import NotInstalledError
+    from mip_agents.bench.case import NotInstalledError
 
-    result = Result(case.name, case.what, case.rival, case.goal)
+    result = Result(case.name, case.what, case.rival, case.goal, unit=case.unit)
     try:
-        contest = case.prepare()
-        if not contest.agree():
+        trial = case.prepare()
+        if not trial.agree():
             return dataclasses.replace(result, failed="both sides do not agree")
-        found = measure.compare(
-            contest.ours,
-            contest.rival,
-            rounds=rounds,
-            slice_ns=measure.SLICE_NS if slice_ns is None else slice_ns,
+        found = trial.measure(
+            rounds, measure.SLICE_NS if slice_ns is None else slice_ns
         )
     except NotInstalledError as reason:
         return dataclasses.replace(result, skipped=str(reason))
@@ -84,10 +89,16 @@ def _run_case(case: Case, rounds: int, slice_ns: int | None) -> Result:
         return dataclasses.replace(result, failed=f"{type(error).__name__}: {error}")
     return dataclasses.replace(
         result,
-        ours_us=found.ours_us,
-        rival_us=found.rival_us,
+        ours_us=found.ours if case.unit == "us" else None,
+        rival_us=found.rival if case.unit == "us" else None,
+        ours=found.ours,
+        other=found.rival,
         ratio=found.ratio,
-        met=found.ratio >= case.goal,
+        met=(
+            found.ours <= found.rival
+            if found.ratio is None
+            else found.ratio >= case.goal
+        ),
     )
 
 
@@ -99,6 +110,12 @@ def versions() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    program = shutil.which("tshark")
+    if program is not None:
+        told = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, check=False
+        ).stdout.split()
+        found["tshark"] = next((word for word in told if word[0].isdigit()), "unknown")
     return found
 
 
@@ -141,26 +158,40 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-_ROW = "{:<24}  {:<16}  {:>7}  {:>8}  {:>6}  {:>4}  {:<3}"
+_ROW = "{:<23}  {:<16}  {:>8}  {:>8}  {:>5}  {:>5}  {:<3}"
+_UNITS = {"us": "µs", "ms": "ms", "MiB": "MiB", "B": "B"}
 
 
 def _heading(rounds: int) -> str:
     known = versions()
     named = f"Python {known['python']}, Scapy {known['scapy']}, {known['machine']}"
-    head = _ROW.format("case", "rival", "ours µs", "rival µs", "ratio", "goal", "met")
+    head = _ROW.format("case", "rival", "ours", "rival", "ratio", "goal", "met")
     return f"{named}; CPU time, medians of {rounds} rounds\n\n{head}\n{'-' * len(head)}"
 
 
 def _line(result: Result) -> str:
-    if result.ratio is None:
+    if result.ours is None or result.other is None:
         reason = result.skipped or f"failed: {result.failed}"
-        return f"{result.what:<24}  {result.rival:<16}  {reason}"
+        return f"{result.what:<23}  {result.rival:<16}  {reason}"
     return _ROW.format(
         result.what,
         result.rival,
-        f"{result.ours_us:.2f}",
-        f"{result.rival_us:.2f}",
-        f"{result.ratio:.1f}x",
-        f"{result.goal:g}x",
+        _figure(result.ours, result.unit),
+        _figure(result.other, result.unit),
+        "" if result.ratio is None else _times(result.ratio),
+        "" if result.ratio is None else f"{result.goal:g}x",
         "yes" if result.met else "no",
     )
+
+
+def _figure(value: float, unit: str) -> str:
+    """Write a figure with three digits, or what stands in front of the point."""
+    places = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+    return f"{value:.{places}f} {_UNITS[unit]}"
+
+
+def _times(ratio: float) -> str:
+    """Write a ratio so that it cannot look as if it met a goal that it misses."""
+    places = 0 if ratio >= 100 else 1 if ratio >= 2 else 2
+    scale = 10**places
+    return f"{math.floor(ratio * scale) / scale:.{places}f}x"

@@ -24,13 +24,14 @@ SLICE_NS = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two functions cost, measured in the same rounds."""
+    """What two sides cost, measured in the same rounds."""
 
-    ours_us: float
-    """Median CPU time of one call, microseconds."""
-    rival_us: float
-    ratio: float
-    """Median over the rounds of rival / ours: how many times faster ours is."""
+    ours: float
+    """Median over the rounds; for calls the CPU time of one, microseconds."""
+    rival: float
+    ratio: float | None
+    """Median over the rounds of rival / ours: how many times less ours is. None where
+    the rival is a limit."""
 
 
 def compare(
@@ -57,11 +58,34 @@ def compare(
         for _round in range(rounds):
             for function, calls in order.sample(contest, 2):
                 costs[function].append(cpu_ns(function, calls) / calls)
+    return _medians(
+        [cost / 1000 for cost in costs[ours]], [cost / 1000 for cost in costs[rival]]
+    )
+
+
+def compare_figures(
+    ours: Callable[[], float], rival: Callable[[], float], *, rounds: int, seed: int = 0
+) -> Comparison:
+    """Compare the figures that two functions return, such as CPU time of a process.
+
+    :param rounds: each calls both, in changing order.
+    :param seed: of the order within the rounds.
+    """
+    order = random.Random(seed)
+    found: dict[Callable[[], float], list[float]] = {ours: [], rival: []}
+    for _round in range(rounds):
+        for function in order.sample([ours, rival], 2):
+            found[function].append(function())
+    return _medians(found[ours], found[rival])
+
+
+def _medians(ours: list[float], rival: list[float]) -> Comparison:
+    """Pair the figures by round."""
     return Comparison(
-        ours_us=statistics.median(costs[ours]) / 1000,
-        rival_us=statistics.median(costs[rival]) / 1000,
+        ours=statistics.median(ours),
+        rival=statistics.median(rival),
         ratio=statistics.median(
-            slow / fast for fast, slow in zip(costs[ours], costs[rival], strict=True)
+            more / less for less, more in zip(ours, rival, strict=True)
         ),
     )
 

@@ -8,6 +8,7 @@ leaves the extensions unparsed. dpkt's is written as dpkt's layers are.
 
 from __future__ import annotations
 
+import hmac
 import importlib
 import importlib.util
 import struct
@@ -212,3 +213,52 @@ if dpkt is not None:
                 self.extensions.append(cls(rest[start:end]))
                 start = end
             self.data = b""
+
+# A home agent's answer to a request, without objects
+
+_REQUEST = struct.Struct("!BBH4s4s4sQ")
+_REPLY = struct.Struct("!BBH4s4sQ")
+_AUTHENTICATION = struct.Struct("!BBI")
+
+
+def struct_answer(data: bytes, keys: dict[int, bytes]) -> bytes | None:
+    """Verify a request and sign a reply, with no more than `struct` and `hmac`."""
+    _type, _flags, lifetime, home_address, home_agent, _care_of, identification = (
+        _REQUEST.unpack_from(data)
+    )
+    at = _REQUEST.size
+    while data[at] != ExtensionType.MOBILE_HOME_AUTHENTICATION:
+        at += 2 + data[at + 1]
+    _type, length, spi = _AUTHENTICATION.unpack_from(data, at)
+    place = at + _AUTHENTICATION.size
+    valid = hmac.digest(keys[spi], data[:place], "md5")
+    if not hmac.compare_digest(valid, data[place : at + 2 + length]):
+        return None
+    reply = _REPLY.pack(3, 0, lifetime, home_address, home_agent, identification)
+    reply += _AUTHENTICATION.pack(32, 20, spi)
+    return reply + hmac.digest(keys[spi], reply, "md5")
+
+
+def textbook_answer(data: bytes, keys: dict[int, bytes]) -> bytes | None:
+    """Do the same with the textbook layers."""
+    request: Any = TextbookRequest(data)
+    at = _REQUEST.size
+    for extension in request.extensions:
+        if extension.type == ExtensionType.MOBILE_HOME_AUTHENTICATION:
+            break
+        at += len(extension)
+    key = keys[extension.spi]
+    valid = hmac.digest(key, data[: at + _AUTHENTICATION.size], "md5")
+    if not hmac.compare_digest(valid, extension.authenticator):
+        return None
+    reply = bytes(
+        TextbookReply(
+            code=0,
+            lifetime=request.lifetime,
+            home_address=request.home_address,
+            home_agent=request.home_agent,
+            identification=request.identification,
+            extensions=[TextbookAuthentication(spi=extension.spi, length=20)],
+        )
+    )
+    return reply + hmac.digest(key, reply, "md5")
