@@ -347,6 +347,34 @@ def _build(packet: Packet, compiled: Compiled) -> bytes:
     return built
 
 
+def make_built(cls: Any, fields: dict[str, Any]) -> tuple[Any, bytes] | None:
+    """Return a packet of numbers and texts, and its bytes; None where Scapy must do it.
+
+    Anything else may give another value each time, or be shared with someone.
+    """
+    compiled: Compiled | None = cls.compiled()
+    if compiled is None:
+        return None
+    for value in fields.values():
+        if not isinstance(value, (int, str)):
+            return None
+    packet = _new(cls)
+    if compiled.fill(packet, fields) != len(fields):
+        return None
+    try:
+        return packet, compiled.build(packet)
+    except (struct.error, TypeError, AttributeError, OSError, ValueError):
+        return None
+
+
+def settle(packet: Packet, data: bytes) -> None:
+    """Let `data` be what a packet came in as; its fields must say the same."""
+    state = packet.__dict__
+    del state["explicit"], state["raw_packet_cache"], state["raw_packet_cache_fields"]
+    state["original"] = data
+    state["time"] = _now()
+
+
 class _WhenAsked:
     """An attribute that a packet gets when someone asks for it."""
 

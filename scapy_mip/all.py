@@ -221,6 +221,7 @@ from scapy_mip.routeopt import (
     MIPHomeTest,
     MIPHomeTestInit,
 )
+from scapy_mip.signed import make_signed
 from scapy_mip.sniffing import MIPSession
 from scapy_mip.tunneldata import MIPTunnelData
 
@@ -393,6 +394,7 @@ __all__ = [
     "flag_letters",
     "home_keygen_token",
     "is_skippable",
+    "make_signed",
     "message_name",
     "mip_had",
     "mip_register",

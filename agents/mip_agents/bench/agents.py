@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 from mip_agents.bench import rivals, samples
 from mip_agents.bench.case import Case, Contest
@@ -12,8 +13,10 @@ from scapy_mip.auth import SecurityAssociation, verify
 from scapy_mip.base import MIP
 from scapy_mip.extensions.auth import MIPMHAE
 from scapy_mip.registration import MIPRRP
+from scapy_mip.signed import make_signed
 
 KEYS = {256: bytes(range(16))}
+_REPEATED = {"lifetime", "home_address", "home_agent", "identification"}
 ASSOCIATIONS = {spi: SecurityAssociation(spi, key) for spi, key in KEYS.items()}
 
 
@@ -29,16 +32,15 @@ def answer(data: bytes) -> bytes | None:
     if not verify(association, data, offset):
         return None
     fields = request.fields
-    return bytes(
-        MIPRRP(
-            code=0,
-            lifetime=fields["lifetime"],
-            home_address=fields["home_address"],
-            home_agent=fields["home_agent"],
-            identification=fields["identification"],
-            extensions=[MIPMHAE(association=association)],
-        )
-    )
+    return make_signed(
+        MIPRRP,
+        [(MIPMHAE, association)],
+        code=0,
+        lifetime=fields["lifetime"],
+        home_address=fields["home_address"],
+        home_agent=fields["home_agent"],
+        identification=fields["identification"],
+    ).original
 
 
 def answering(
@@ -62,7 +64,42 @@ def answering(
     )
 
 
+def replying() -> Contest:
+    """Let both make signed replies to the same requests."""
+    replies = [
+        {name: value for name, value in MIP(data).fields.items() if name in _REPEATED}
+        for data in samples.requests(samples.signed)
+    ]
+    next_of_ours = itertools.cycle(replies).__next__
+    next_of_rival = itertools.cycle(replies).__next__
+
+    def ours(fields: dict[str, Any]) -> MIPRRP:
+        return make_signed(MIPRRP, [(MIPMHAE, ASSOCIATIONS[256])], **fields)
+
+    def rival(fields: dict[str, Any]) -> bytes:
+        return rivals.textbook_reply(KEYS, 256, **fields)
+
+    def agree() -> bool:
+        return all(
+            ours(fields).original == bytes(ours(fields)) == rival(fields)
+            for fields in replies[:100]
+        )
+
+    return Contest(
+        ours=lambda: ours(next_of_ours()),
+        rival=lambda: rival(next_of_rival()),
+        agree=agree,
+    )
+
+
 CASES = (
+    Case(
+        name="reply",
+        what="make a signed reply",
+        rival="textbook layer",
+        goal=25,
+        prepare=replying,
+    ),
     Case(
         name="answer",
         what="verify, sign the reply",

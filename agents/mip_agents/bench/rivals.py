@@ -251,14 +251,18 @@ def textbook_answer(data: bytes, keys: dict[int, bytes]) -> bytes | None:
     valid = hmac.digest(key, data[: at + _AUTHENTICATION.size], "md5")
     if not hmac.compare_digest(valid, extension.authenticator):
         return None
-    reply = bytes(
-        TextbookReply(
-            code=0,
-            lifetime=request.lifetime,
-            home_address=request.home_address,
-            home_agent=request.home_agent,
-            identification=request.identification,
-            extensions=[TextbookAuthentication(spi=extension.spi, length=20)],
-        )
+    return textbook_reply(
+        keys,
+        extension.spi,
+        lifetime=request.lifetime,
+        home_address=request.home_address,
+        home_agent=request.home_agent,
+        identification=request.identification,
     )
-    return reply + hmac.digest(key, reply, "md5")
+
+
+def textbook_reply(keys: dict[int, bytes], spi: int, **fields: Any) -> bytes:
+    """Build a reply with the textbook layers, and sign its bytes."""
+    extension = TextbookAuthentication(spi=spi, length=20)
+    reply = bytes(TextbookReply(code=0, extensions=[extension], **fields))
+    return reply + hmac.digest(keys[spi], reply, "md5")

@@ -32,6 +32,7 @@ from scapy_mip.registration import (
     MIPRegistrationReply,
     MIPRegistrationRequest,
 )
+from scapy_mip.signed import Signature, make_signed
 
 _PLAIN = {MIPExtension, MIPLongExtension}
 """What an extension is shown as when no class knows it."""
@@ -208,17 +209,16 @@ def build_request(
     mobile_home: SecurityAssociation,
 ) -> bytes:
     """Make a request that ends with a mobile-home authentication extension."""
-    return bytes(
-        MIPRegistrationRequest(
-            flags=flags,
-            lifetime=lifetime,
-            home_address=home_address,
-            home_agent=home_agent,
-            care_of_address=care_of_address,
-            identification=identification,
-            extensions=[MIPMobileHomeAuthentication(association=mobile_home)],
-        )
-    )
+    return make_signed(
+        MIPRegistrationRequest,
+        [(MIPMobileHomeAuthentication, mobile_home)],
+        flags=flags,
+        lifetime=lifetime,
+        home_address=home_address,
+        home_agent=home_agent,
+        care_of_address=care_of_address,
+        identification=identification,
+    ).original
 
 
 def build_reply(
@@ -238,22 +238,25 @@ def build_reply(
     Each part is left out where it is None (HA-27 gives the order). The NAI is the
     node's, the GRE key the foreign agent's.
     """
-    extensions: list[MIPExtension] = []
-    if nai is not None:
-        extensions.append(MIPMobileNodeNAI(nai=nai))
+    fields = {
+        "code": code,
+        "lifetime": lifetime,
+        "home_address": home_address,
+        "home_agent": home_agent,
+        "identification": identification,
+    }
+    signatures: list[Signature] = []
     if mobile_home is not None:
-        extensions.append(MIPMobileHomeAuthentication(association=mobile_home))
-    if gre_key is not None:
-        extensions.append(MIPGREKey(key_identifier=gre_key))
+        signatures.append((MIPMobileHomeAuthentication, mobile_home))
     if foreign_home is not None:
-        extensions.append(MIPForeignHomeAuthentication(association=foreign_home))
-    return bytes(
-        MIPRegistrationReply(
-            code=code,
-            lifetime=lifetime,
-            home_address=home_address,
-            home_agent=home_agent,
-            identification=identification,
-            extensions=extensions,
-        )
-    )
+        signatures.append((MIPForeignHomeAuthentication, foreign_home))
+    if nai is None and gre_key is None:
+        return make_signed(MIPRegistrationReply, signatures, **fields).original
+    extensions: list[MIPExtension] = [
+        kind(association=association) for kind, association in signatures
+    ]
+    if gre_key is not None:
+        extensions.insert(mobile_home is not None, MIPGREKey(key_identifier=gre_key))
+    if nai is not None:
+        extensions.insert(0, MIPMobileNodeNAI(nai=nai))
+    return bytes(MIPRegistrationReply(**fields, extensions=extensions))

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Messages that are signed as they are made: what an agent sends.
+
+Building a message signs its bytes, and leaves the packet unsigned. Here the packet gets
+its authenticators and its bytes in one go, three times as fast, and is then like one
+that was received: `original` holds the bytes, and an edit is noticed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from scapy_mip._fastpath import make_built, settle
+from scapy_mip.auth import SecurityAssociation, sign
+from scapy_mip.base import MIPMessage
+from scapy_mip.extensions.auth import MIPAuthentication
+
+Message = TypeVar("Message", bound=MIPMessage)
+Signature = tuple[type[MIPAuthentication], SecurityAssociation]
+
+
+def make_signed(
+    cls: type[Message], signatures: Iterable[Signature], **fields: Any
+) -> Message:
+    """Make a message that ends with these authentication extensions, in this order.
+
+    Each covers what precedes it. RFC 5944 section 3.5.1. An edit afterwards does not
+    sign again: set the authenticators to None for that.
+
+    :param signatures: the class of each extension and the association to sign with.
+    :param fields: of the message; `extensions` stand in front of the signatures.
+    :raises AttributeError: a name that is no field.
+    """
+    made = make_built(cls, fields)
+    if made is None:
+        message = cls(**fields)
+        signing = [kind(association=known) for kind, known in signatures]
+        message.extensions = [*message.extensions, *signing]
+        settled: Message = cls(bytes(message))
+        return settled
+    packet: Message = made[0]
+    data = made[1]
+    extensions = packet.fields["extensions"]
+    for kind, association in signatures:
+        start = len(data)
+        data += _header(kind, association.spi, association.size)
+        data += sign(association, data)
+        compiled = kind.compiled()
+        extensions.append(
+            kind(data[start:])
+            if compiled is None
+            else compiled.cut(data, start, len(data))
+        )
+    settle(packet, data)
+    return packet
+
+
+@functools.lru_cache(1024)
+def _header(kind: type[MIPAuthentication], spi: int, size: int) -> bytes:
+    """Return an extension up to and including its SPI."""
+    return bytes(kind(spi=spi, authenticator=bytes(size)))[:-size]
