@@ -347,16 +347,19 @@ def _build(packet: Packet, compiled: Compiled) -> bytes:
     return built
 
 
+_PLAIN: Final = {int, str}
+
+
 def make_built(cls: Any, fields: dict[str, Any]) -> tuple[Any, bytes] | None:
     """Return a packet of numbers and texts, and its bytes; None where Scapy must do it.
 
     Anything else may give another value each time, or be shared with someone.
     """
-    compiled: Compiled | None = cls.compiled()
-    if compiled is None:
+    compiled: Compiled | None = cls._compiled or cls.compiled()
+    if compiled is None or not ENABLED:
         return None
     for value in fields.values():
-        if not isinstance(value, (int, str)):
+        if value.__class__ not in _PLAIN and not isinstance(value, (int, str)):
             return None
     packet = _new(cls)
     if compiled.fill(packet, fields) != len(fields):

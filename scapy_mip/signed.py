@@ -47,12 +47,11 @@ def make_signed(
         start = len(data)
         data += _header(kind, association.spi, association.size)
         data += sign(association, data)
-        compiled = kind.compiled()
-        extensions.append(
-            kind(data[start:])
-            if compiled is None
-            else compiled.cut(data, start, len(data))
-        )
+        compiled = kind._compiled or kind.compiled()
+        if compiled is not None:
+            extensions.append(compiled.cut(data, start, len(data)))
+        else:
+            extensions.append(kind(data[start:]))
     settle(packet, data)
     return packet
 

@@ -238,7 +238,7 @@ def build_reply(
     Each part is left out where it is None (HA-27 gives the order). The NAI is the
     node's, the GRE key the foreign agent's.
     """
-    fields = {
+    fields: dict[str, Any] = {
         "code": code,
         "lifetime": lifetime,
         "home_address": home_address,
