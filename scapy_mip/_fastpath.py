@@ -119,6 +119,11 @@ class Compiled(NamedTuple):
     """The bytes of a packet without payload; raises on what it does not know."""
     fill: Callable[[Packet, dict[str, Any]], int]
     """Give a packet the values of its fields; return how many of them were fields."""
+    head: Callable[[dict[str, Any]], bytes]
+    """The bytes of the fixed fields with these values: numbers and, for addresses,
+    text. Raises `struct.error`, `TypeError` or `OSError` on anything else."""
+    names: frozenset[str]
+    """Of the fixed fields."""
     takes_rest: bool
     """Whether the last field takes all bytes behind the fixed ones."""
     watched: tuple[Any, ...]
@@ -347,35 +352,16 @@ def _build(packet: Packet, compiled: Compiled) -> bytes:
     return built
 
 
-_PLAIN: Final = {int, str}
+def as_received(cls: Any, data: bytes) -> Any:
+    """Return a packet of a compiled class that came in as `data`.
 
-
-def make_built(cls: Any, fields: dict[str, Any]) -> tuple[Any, bytes] | None:
-    """Return a packet of numbers and texts, and its bytes; None where Scapy must do it.
-
-    Anything else may give another value each time, or be shared with someone.
+    Its fields are dissected when someone asks for them.
     """
-    compiled: Compiled | None = cls._compiled or cls.compiled()
-    if compiled is None or not ENABLED:
-        return None
-    for value in fields.values():
-        if value.__class__ not in _PLAIN and not isinstance(value, (int, str)):
-            return None
     packet = _new(cls)
-    if compiled.fill(packet, fields) != len(fields):
-        return None
-    try:
-        return packet, compiled.build(packet)
-    except (struct.error, TypeError, AttributeError, OSError, ValueError):
-        return None
-
-
-def settle(packet: Packet, data: bytes) -> None:
-    """Let `data` be what a packet came in as; its fields must say the same."""
     state = packet.__dict__
-    del state["explicit"], state["raw_packet_cache"], state["raw_packet_cache_fields"]
     state["original"] = data
     state["time"] = _now()
+    return packet
 
 
 class _WhenAsked:
@@ -389,6 +375,12 @@ class _WhenAsked:
         if packet is None:
             return self
         return packet.__dict__.setdefault(self._name, self._make(packet))
+
+
+def _fields(packet: Any) -> dict[str, Any]:
+    """Return the fields of a packet that was made by `as_received`."""
+    found: dict[str, Any] = type(packet)._compiled.dissect(packet.original).fields
+    return found
 
 
 def _as_received(packet: Any) -> Mapping[str, Any]:
@@ -418,6 +410,7 @@ if ENABLED:
         setattr(FastPacket, _slot, getattr(_stock, _slot))
     FastPacket.explicit = 1
     for _slot, _make in {
+        "fields": _fields,
         "post_transforms": lambda _packet: [],
         "raw_packet_cache": lambda packet: packet.original,
         "raw_packet_cache_fields": _as_received,
@@ -513,6 +506,7 @@ def _compile(cls: Any) -> Compiled | None:
             *_generate_dissect(units, tail, layout.size, whole=False),
             *_generate_build(units, tail),
             *_generate_fill(fields),
+            *_generate_head(units),
         ]
     )
     scope: dict[str, Any] = {
@@ -550,6 +544,8 @@ def _compile(cls: Any) -> Compiled | None:
         cut=scope["cut"],
         build=scope["build"],
         fill=scope["fill"],
+        head=scope["head"],
+        names=frozenset(field.name for field in fixed),
         takes_rest=tail is not None,
         watched=tuple(
             field
@@ -837,6 +833,43 @@ def _generate_fill(fields: list[Any]) -> list[str]:
             lines.append(f"        if value.__class__ is not RawVal{usual}: {convert}")
         lines.append(f"        values[{field.name!r}] = value")
     return [*lines, "    return count", ""]
+
+
+def _generate_head(units: list[_Unit]) -> list[str]:
+    """Write `head(given)`."""
+    packed = []
+    for unit in units:
+        if unit.bits:
+            parts = [
+                f"({_given(field)} & {(1 << field.size) - 1}) << {shift}"
+                for _number, field, shift in unit.shifts()
+            ]
+            value = " | ".join(parts)
+            if len(parts) == 1:
+                value = _given(unit.fields[0][1])  # too large a value is refused
+            if unit.code.endswith("s"):
+                value = f"({value}).to_bytes({unit.bits // 8}, 'big')"
+        else:
+            value = _given(unit.fields[0][1])
+            if unit.is_address:
+                value = f"packed({value})"
+        packed.append(value)
+    return [
+        "def head(given):",
+        "    get = given.get",
+        f"    return pack({', '.join(packed)})",
+        "",
+    ]
+
+
+def _given(field: Any) -> str:
+    """Write how a value is found, or the default."""
+    default = field.default
+    if isinstance(default, FlagValue):
+        default = default.value
+    elif isinstance(default, int):
+        default = int(default)  # not the name that an enumeration shows
+    return f"get({field.name!r}, {default!r})"
 
 
 def _keeps_int(field: Any) -> bool:

