@@ -20,7 +20,7 @@ import struct
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from scapy.base_classes import Packet_metaclass
 from scapy.fields import (
@@ -98,6 +98,7 @@ _DOTTED = [f"{octet}." for octet in range(256)]
 _no_payload = NoPayload()
 _nothing: Final[Mapping[str, Any]] = types.MappingProxyType({})
 _new: Any = object.__new__
+_set_state: Any = Packet.__dict__["__dict__"].__set__
 _now = time.time
 _set = object.__setattr__
 
@@ -183,8 +184,8 @@ class FastMeta(Packet_metaclass):
             compiled = cls._compiled if cls._known else cls.compiled()
             if compiled is not None:
                 packet = _new(cls)
+                _set_state(packet, {"time": _now()})
                 if compiled.fill(packet, kwargs) == len(kwargs):
-                    packet.__dict__["time"] = _now()
                     return packet
                 return type.__call__(cls, **kwargs)
         if _pkt is not None:
@@ -268,6 +269,17 @@ class FastPacket(Packet, metaclass=FastMeta):
         :param size: bytes of the fixed fields.
         """
         return False
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Give the packet a dictionary of its own.
+
+        Otherwise Python shares the names in it among all packets of the class, with
+        room in each new one for every name that one of them ever had: if Scapy's path
+        makes a packet first, with its twenty slots, all others take a third longer.
+        """
+        packet: Self = _new(cls)
+        _set_state(packet, {})
+        return packet
 
     def __init__(
         self,
@@ -358,9 +370,7 @@ def as_received(cls: Any, data: bytes) -> Any:
     Its fields are dissected when someone asks for them.
     """
     packet = _new(cls)
-    state = packet.__dict__
-    state["original"] = data
-    state["time"] = _now()
+    _set_state(packet, {"original": data, "time": _now()})
     return packet
 
 
@@ -523,6 +533,7 @@ def _compile(cls: Any) -> Compiled | None:
         "new": _new,
         "now": _now,
         "pack": layout.pack,
+        "set_state": _set_state,
         "packed": _packed,
         "unpack": reading.unpack_from,
         "tail": tail,
@@ -696,10 +707,11 @@ def _generate_dissect(
     return [
         *lines,
         "    packet = new(cls)",
-        "    state = packet.__dict__",
-        f"    state['fields'] = {{{', '.join(shown)}}}",
-        f"    state['original'] = {received}",
-        *(["    state['time'] = now()"] if whole else []),
+        "    set_state(packet, {",
+        f"        'fields': {{{', '.join(shown)}}},",
+        f"        'original': {received},",
+        *(["        'time': now(),"] if whole else []),
+        "    })",
         "    return packet",
         "",
     ]

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from scapy_mip._fastpath import as_received
+from scapy_mip import _fastpath
 from scapy_mip.auth import SecurityAssociation, sign
 from scapy_mip.base import MIPMessage
 from scapy_mip.extensions.auth import MIPAuthentication
@@ -34,8 +34,8 @@ def make_signed(
     :param fields: of the message; `extensions` stand in front of the signatures.
     :raises AttributeError: a name that is no field.
     """
-    compiled = cls.compiled()
-    if compiled is None or not fields.keys() <= compiled.names:
+    compiled = _fastpath.ENABLED and (cls._compiled or cls.compiled())
+    if not compiled or not compiled.names.issuperset(fields):
         return _built(cls, signatures, fields)
     try:
         data = compiled.head(fields)
@@ -44,7 +44,7 @@ def make_signed(
     for kind, association in signatures:
         data += _header(kind, association.spi, association.size)
         data += sign(association, data)
-    made: Message = as_received(cls, data)
+    made: Message = _fastpath.as_received(cls, data)
     return made
 
 

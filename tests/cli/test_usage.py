@@ -41,7 +41,7 @@ def test_help_names_every_quirk():
 def test_help_names_every_command():
     done = mip("--help")
     for command in COMMANDS:
-        assert re.search(rf"│ {command} ", done.stdout)
+        assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
 
 
 def test_nothing_at_all_shows_the_help():
