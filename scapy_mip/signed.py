@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from scapy_mip import _fastpath
-from scapy_mip.auth import SecurityAssociation, sign
+from scapy_mip.auth import SecurityAssociation
 from scapy_mip.base import MIPMessage
 from scapy_mip.extensions.auth import MIPAuthentication
 
@@ -43,7 +43,7 @@ def make_signed(
         return _built(cls, signatures, fields)
     for kind, association in signatures:
         data += _header(kind, association.spi, association.size)
-        data += sign(association, data)
+        data += association.authenticator_of(data)
     made: Message = _fastpath.as_received(cls, data)
     return made
 

@@ -18,6 +18,7 @@ from scapy_mip.signed import make_signed
 KEYS = {256: bytes(range(16))}
 _REPEATED = {"lifetime", "home_address", "home_agent", "identification"}
 ASSOCIATIONS = {spi: SecurityAssociation(spi, key) for spi, key in KEYS.items()}
+SIGNATURES = [(MIPMHAE, ASSOCIATIONS[256])]
 
 
 def answer(data: bytes) -> bytes | None:
@@ -74,7 +75,7 @@ def replying() -> Contest:
     next_of_rival = itertools.cycle(replies).__next__
 
     def ours(fields: dict[str, Any]) -> MIPRRP:
-        return make_signed(MIPRRP, [(MIPMHAE, ASSOCIATIONS[256])], **fields)
+        return make_signed(MIPRRP, SIGNATURES, **fields)
 
     def rival(fields: dict[str, Any]) -> bytes:
         return rivals.textbook_reply(KEYS, 256, **fields)
