@@ -228,7 +228,13 @@ def flag_letters(flags: int) -> str:
     >>> flag_letters(0x2A)
     'DGT'
     """
-    return "".join(flag.name or "" for flag in RequestFlag if flags & flag)
+    return _LETTERS[flags & 0xFF]
+
+
+_LETTERS = [
+    "".join(flag.name or "" for flag in RequestFlag if number & flag)
+    for number in range(0x100)
+]
 
 
 class Encapsulation(NamedInt):

@@ -17,44 +17,57 @@ from scapy_mip import _fastpath
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.base import MIPMessage
 from scapy_mip.extensions.auth import MIPAuthentication
+from scapy_mip.extensions.base import MIPExtension
 
 Message = TypeVar("Message", bound=MIPMessage)
-Signature = tuple[type[MIPAuthentication], SecurityAssociation]
+Part = MIPExtension | tuple[type[MIPAuthentication], SecurityAssociation]
+"""An extension, or what to make an authentication extension of."""
 
 
-def make_signed(
-    cls: type[Message], signatures: Iterable[Signature], **fields: Any
-) -> Message:
-    """Make a message that ends with these authentication extensions, in this order.
+def make_signed(cls: type[Message], parts: Iterable[Part], **fields: Any) -> Message:
+    """Make a message that ends with these extensions, in this order.
 
-    Each covers what precedes it. RFC 5944 section 3.5.1. An edit afterwards does not
-    sign again: set the authenticators to None for that.
+    Each authentication extension covers what precedes it. RFC 5944 section 3.5.1. An
+    edit afterwards does not sign again: set the authenticators to None for that.
 
-    :param signatures: the class of each extension and the association to sign with.
-    :param fields: of the message; `extensions` stand in front of the signatures.
+    >>> from scapy_mip.all import MIPMHAE, MIPNAI, MIPRRP
+    >>> shared = SecurityAssociation(256, "1234567812345678")
+    >>> reply = make_signed(MIPRRP, [MIPNAI(nai="a@b"), (MIPMHAE, shared)], code=0)
+    >>> len(reply.original), reply.extensions[1].spi
+    (47, 256)
+
+    :param parts: extensions; for one that signs, its class and the association.
+    :param fields: of the message.
     :raises AttributeError: a name that is no field.
     """
     compiled = _fastpath.ENABLED and (cls._compiled or cls.compiled())
     if not compiled or not compiled.names.issuperset(fields):
-        return _built(cls, signatures, fields)
+        return _built(cls, parts, fields)
     try:
         data = compiled.head(fields)
     except (struct.error, TypeError, OSError):
-        return _built(cls, signatures, fields)
-    for kind, association in signatures:
-        data += _header(kind, association.spi, association.size)
-        data += association.authenticator_of(data)
+        return _built(cls, parts, fields)
+    for part in parts:
+        if isinstance(part, tuple):
+            kind, association = part
+            data += _header(kind, association.spi, association.size)
+            data += association.authenticator_of(data)
+        else:
+            data += part.build_after(data)
     made: Message = _fastpath.as_received(cls, data)
     return made
 
 
 def _built(
-    cls: type[Message], signatures: Iterable[Signature], fields: dict[str, Any]
+    cls: type[Message], parts: Iterable[Part], fields: dict[str, Any]
 ) -> Message:
     """Do it the usual way: build, and dissect what was built."""
     message = cls(**fields)
-    signing = [kind(association=known) for kind, known in signatures]
-    message.extensions = [*message.extensions, *signing]
+    behind = [
+        part[0](association=part[1]) if isinstance(part, tuple) else part
+        for part in parts
+    ]
+    message.extensions = [*message.extensions, *behind]
     made: Message = cls(bytes(message))
     return made
 

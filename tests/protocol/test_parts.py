@@ -6,6 +6,8 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+import tracemalloc
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
@@ -13,13 +15,15 @@ from hypothesis import strategies as st
 
 from mip_agents.protocol.attempts import STATES, refresh_after
 from mip_agents.protocol.backoff import Backoff, for_denials, for_replies
-from mip_agents.protocol.bindings import NEVER, Binding, BindingTable, expiry
-from mip_agents.protocol.changes import PHASES, Phase
+from mip_agents.protocol.bindings import NEVER, TICKS, Binding, BindingTable, expiry
+from mip_agents.protocol.changes import PHASES, Ledger, Phase
+from mip_agents.protocol.effects import IdentificationRecord
 from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.fsm import Machine, Transitions
 from mip_agents.protocol.limits import RateLimiter, TokenBucket
 from mip_agents.protocol.replay import Freshness, Timestamps, judge, resynchronisation
-from support.agents import counting_bytes
+from support.agents import FA, HOME, A, B, counting_bytes, home_agent
 from support.scenario import instant
 
 NOW = instant(100.0).ntp
@@ -219,13 +223,14 @@ def test_the_end_of_a_binding_keeps_nothing_of_the_moment():
     assert sys.getrefcount(now) == before
 
 
-_HOSTS = ["a", "b", "c"]
+_HOSTS = [HOME, "10.1.1.11", "10.1.1.12"]
+_PLACES = [A, B, FA]
+_TIMES = st.integers(0, 99 * TICKS).map(lambda ticks: ticks / TICKS)
 _STEPS = st.one_of(
     st.tuples(
-        st.sampled_from(_HOSTS),
-        st.dictionaries(st.sampled_from("xyz"), st.floats(0, 99)),
+        st.sampled_from(_HOSTS), st.dictionaries(st.sampled_from(_PLACES), _TIMES)
     ),
-    st.floats(0, 99),
+    _TIMES,
 )
 
 
@@ -257,14 +262,59 @@ def test_the_table_finds_every_expiry_and_nothing_else(steps):
 def test_many_refreshes_leave_no_heap_behind():
     table = BindingTable()
     for step in range(10_000):
-        table.replace("a", (binding("x", 1000.0 - step % 500),))
-        table.replace("a", (binding("x", 2000.0 + step),))
+        table.replace(HOME, (binding(A, 1000.0 - step % 500),))
+        table.replace(HOME, (binding(A, 2000.0 + step),))
     assert len(table._heap) < 200
+
+
+def test_a_binding_ends_no_later_than_was_granted_and_no_tick_earlier():
+    """HA-22."""
+    for mono in (0.0, 1.0 / 3, 12345.6789):
+        end = expiry(600, instant(mono))
+        assert mono + 600 - 1 / TICKS < end <= mono + 600
+
+
+def test_what_is_kept_of_a_binding_is_all_of_it():
+    kept = (
+        Binding(A, B, 0xFF, 65535, NEVER, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFF),
+        Binding(B, FA, 0, 1, 5.5, 0, 256, None, 7),
+        Binding(FA, A, 0, 1, 5.5, 0, 256, 0xFFFFFFFF, None),
+        Binding(HOME, A, 0, 1, 5.5, 0, 256, 0, 0),
+    )
+    table = BindingTable()
+    table.replace(HOME, kept)
+    table.get("10.1.1.99")
+    assert table.get(HOME) == kept
+    assert list(table) == [(HOME, binding) for binding in kept]
+
+
+def test_a_binding_and_its_identification_cost_at_most_320_bytes():
+    """Keys, heap and the dictionaries' own memory included."""
+    guard = ReplayGuard(counting_bytes(), tolerance=7)
+    ledger = Ledger(home_agent().policy, guard)
+
+    def enter(numbers):
+        for number in numbers:
+            home_address = str(ip_address(0x0A000000 + number))
+            care_of_address = str(ip_address(0x0B000000 + number))
+            identification = NOW + number
+            kept = Binding(care_of_address, A, 0, 600, number / 4, identification, 256)
+            guard.accept(IdentificationRecord(home_address, identification))
+            ledger.table.replace(home_address, (kept,))
+
+    enter(range(1000))
+    tracemalloc.start()
+    try:
+        enter(range(1000, 51000))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / 50000 <= 320
 
 
 def test_a_binding_that_never_ends_has_no_entry():
     table = BindingTable()
-    table.replace("a", (binding("x", NEVER),))
+    table.replace(HOME, (binding(A, NEVER),))
     assert table.next_expiry() is None
-    table.replace("a", (binding("x", 5.0),))
+    table.replace(HOME, (binding(A, 5.0),))
     assert table.next_expiry() == 5.0

@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What becomes of bytes that nobody sends in good faith."""
 
+from ipaddress import IPv4Address
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mip_agents.protocol import view
-from mip_agents.protocol.view import MAX_EXTENSIONS, Malformed, Reply, Request, parse
-from scapy_mip.all import MIPRRP, MIPRRQ
+from mip_agents.protocol.view import (
+    MAX_EXTENSIONS,
+    Malformed,
+    Reply,
+    Request,
+    build_reply,
+    parse,
+)
+from scapy_mip.all import MIPFHAE, MIPMHAE, MIPNAI, MIPRRP, MIPRRQ, MIPGREKey
+from scapy_mip.auth import Algorithm, SecurityAssociation
 
 
 @pytest.mark.parametrize(("message", "kind"), [(MIPRRQ(), Request), (MIPRRP(), Reply)])
@@ -22,3 +34,48 @@ def test_extensions_are_counted_before_they_are_built(
     assert isinstance(found, Malformed)
     assert found.rule == "COM-03"
     assert built == []
+
+
+_ADDRESSES = st.integers(0, 0xFFFFFFFF).map(lambda n: str(IPv4Address(n)))
+_ASSOCIATIONS = st.builds(
+    SecurityAssociation,
+    st.integers(256, 0xFFFFFFFF),
+    st.binary(min_size=1),
+    st.sampled_from(list(Algorithm)),
+)
+_FIXED = {
+    "lifetime": st.integers(0, 0xFFFF),
+    "home_address": _ADDRESSES,
+    "home_agent": _ADDRESSES,
+    "identification": st.integers(0, 0xFFFFFFFFFFFFFFFF),
+}
+
+
+@given(
+    st.fixed_dictionaries(_FIXED | {"code": st.integers(0, 255)}),
+    st.none() | _ASSOCIATIONS,
+    st.none() | _ASSOCIATIONS,
+    st.none() | st.sampled_from(["mn@example.org", "@example.org"]),
+    st.none() | st.integers(0, 0xFFFFFFFF),
+)
+def test_a_reply_is_what_the_layers_would_build(
+    fields, mobile_home, foreign_home, nai, gre_key
+):
+    """HA-27; replies are packed without layers, for speed."""
+    extensions = []
+    if nai is not None:
+        extensions.append(MIPNAI(nai=nai))
+    if mobile_home is not None:
+        extensions.append(MIPMHAE(association=mobile_home))
+    if gre_key is not None:
+        extensions.append(MIPGREKey(key_identifier=gre_key))
+    if foreign_home is not None:
+        extensions.append(MIPFHAE(association=foreign_home))
+    built = build_reply(
+        **fields,
+        mobile_home=mobile_home,
+        foreign_home=foreign_home,
+        nai=nai,
+        gre_key=gre_key,
+    )
+    assert built == bytes(MIPRRP(**fields, extensions=extensions))

@@ -35,6 +35,11 @@ class Answers:
     def __init__(self, policy: HomeAgentPolicy, guard: ReplayGuard) -> None:
         self._policy = policy
         self._guard = guard
+        self._usual_code = (
+            ReplyCode.ACCEPTED
+            if policy.max_bindings_per_node > 1
+            else ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS
+        )
         # Anyone can provoke 131; what takes a valid authenticator to provoke has a
         # limit of its own, which strangers cannot use up.
         self._failures = RateLimiter(rate=1, burst=3, total=100)
@@ -42,10 +47,9 @@ class Answers:
 
     def accepting_code(self, asked: Asked) -> ReplyCode:
         """Code 0, or 1 without simultaneous bindings (HA-18, C-5)."""
-        only_0 = has_quirk(asked.credentials.mobile_home, NodeQuirk.CODE_0_ONLY)
-        if only_0 or self._policy.max_bindings_per_node > 1:
+        if has_quirk(asked.credentials.mobile_home, NodeQuirk.CODE_0_ONLY):
             return ReplyCode.ACCEPTED
-        return ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS
+        return self._usual_code
 
     def accept(self, asked: Asked, lifetime: int, bindings: Bindings) -> Send:
         """Make the reply that grants a request.

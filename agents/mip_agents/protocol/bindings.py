@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The home agent's mobility bindings and when they end. RFC 5944 section 3.8.1 (HA-02).
 
-A home address may have several bindings (S). They are small tuples, there may be many.
+A home address may have several bindings (S).
 """
 
 from __future__ import annotations
 
 import heapq
+import math
+import struct
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from scapy.utils import inet_aton, inet_ntoa
 
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import BindingRecord
@@ -19,12 +23,17 @@ from scapy_mip.ident import difference, seconds
 NEVER = float("inf")
 """End of a binding with infinite lifetime (COM-16)."""
 
+TICKS = 1024
+"""Parts of a second to which the ends of bindings are rounded. It is a power of two: so
+nothing is lost between the time that is asked for and the time that has come."""
+
 _NTP_SECOND = 1 << 32
 # Plain integers: operations on enumerated flags take ten times as long.
 _M, _G, _T = RequestFlag.M.value, RequestFlag.G.value, RequestFlag.T.value
 _B, _D = RequestFlag.B.value, RequestFlag.D.value
 _FORM_FLAGS = _M | _G | _T
 _DELIVERY_FLAGS = _B | _D
+_IPIP, _GRE, _MINIMAL = Encapsulation.IPIP, Encapsulation.GRE, Encapsulation.MINIMAL
 
 
 class Binding(NamedTuple):
@@ -38,7 +47,7 @@ class Binding(NamedTuple):
     lifetime: int
     """Granted seconds; 65535 is infinite."""
     expires: float
-    """Monotonic second of its end; `NEVER` for an infinite lifetime."""
+    """Monotonic second of its end, whole `TICKS`; `NEVER` for an infinite lifetime."""
     identification: int
     spi: int
     send_key: int | None = None
@@ -52,7 +61,12 @@ Bindings = tuple[Binding, ...]
 
 def expiry(lifetime: int, now: Instant) -> float:
     """Return the monotonic second at which a binding granted now ends."""
-    return NEVER if lifetime == LIFETIME_INFINITE else now.mono + lifetime
+    return NEVER if lifetime == LIFETIME_INFINITE else _ticked(now.mono + lifetime)
+
+
+def _ticked(moment: float) -> float:
+    """Round down to a tick, so that ends can be ordered as whole numbers."""
+    return math.floor(moment * TICKS) / TICKS
 
 
 def record(
@@ -87,7 +101,7 @@ def restore(kept: BindingRecord, now: Instant) -> Binding | None:
         remaining = min(difference(kept.expires, now.ntp), seconds(kept.lifetime))
         if remaining <= 0:
             return None
-        expires = now.mono + remaining / _NTP_SECOND
+        expires = _ticked(now.mono + remaining / _NTP_SECOND)
     return Binding(
         care_of_address=kept.care_of_address,
         source=kept.source,
@@ -112,16 +126,12 @@ def choose_encapsulation(
     :param with_key: a foreign agent asks for GRE, whatever the flags say (TUN-08).
     """
     if with_key:
-        return Encapsulation.GRE if Encapsulation.GRE in allowed else None
-    wanted = [
-        form
-        for flag, form in (
-            (_G, Encapsulation.GRE),
-            (_M, Encapsulation.MINIMAL),
-        )
-        if flags & flag
-    ] or [Encapsulation.IPIP]
-    return next((form for form in wanted if form in allowed), None)
+        return _GRE if _GRE in allowed else None
+    if not flags & (_G | _M):
+        return _IPIP if _IPIP in allowed else None
+    if flags & _G and _GRE in allowed:
+        return _GRE
+    return _MINIMAL if flags & _M and _MINIMAL in allowed else None
 
 
 def form_of(
@@ -132,6 +142,11 @@ def form_of(
     return choose_encapsulation(binding.flags, allowed, with_key=keyed)
 
 
+def has_care_of_address(bindings: Bindings, care_of_address: str) -> bool:
+    """Return whether one of the bindings is for a care-of address."""
+    return care_of_address in [binding.care_of_address for binding in bindings]
+
+
 def same_tunnel(
     one: Bindings, other: Bindings, *, broadcasts: frozenset[Category]
 ) -> bool:
@@ -139,13 +154,17 @@ def same_tunnel(
 
     :param broadcasts: what may be passed on; with none of it, B and D mean nothing.
     """
+    if len(one) != len(other):
+        return False
     counting = _FORM_FLAGS | (_DELIVERY_FLAGS if broadcasts else 0)
-    return len(one) == len(other) and all(
-        a.care_of_address == b.care_of_address
-        and not (a.flags ^ b.flags) & counting
-        and (a.send_key, a.receive_key) == (b.send_key, b.receive_key)
-        for a, b in zip(one, other, strict=True)
-    )
+    for a, b in zip(one, other, strict=True):
+        if a.care_of_address != b.care_of_address:
+            return False
+        if (a.flags ^ b.flags) & counting:
+            return False
+        if a.send_key != b.send_key or a.receive_key != b.receive_key:
+            return False
+    return True
 
 
 def tunnel_of(
@@ -199,26 +218,41 @@ def _deliveries(
             yield Delivery(binding.care_of_address, nested, wanted)
 
 
+_PACKED = struct.Struct("!4s4sBHdQIBII")
+"""A `Binding`, its fields in their order; before the keys, which of them there are."""
+_END = struct.calcsize("!4s4sBH")
+_DOUBLE = struct.Struct("!d")
+"""The field `expires`, and where it is."""
+_NO_KEYS = (0, 0, 0)
+_HAS_SEND_KEY, _HAS_RECEIVE_KEY = 1, 2
+
+
 class BindingTable:
     """Bindings by home address, with one structure for all their ends.
 
-    The heap is corrected lazily: a refresh leaves the entry where it is, and when that
-    comes up, it is put back for the new end. So there is about one entry for each
-    binding and no scan, however many there are.
+    There may be a hundred thousand, so they are kept packed: a fifth of the memory,
+    and nothing in it that the garbage collector would walk through.
+
+    The heap has a number for each node: when the first of its bindings ends, in ticks,
+    and the home address in the lowest 32 bits. It is corrected lazily: a refresh leaves
+    the entry where it is, and when that comes up, it is put back for the new end. So
+    there is about one entry for each node and no scan, however many there are.
     """
 
     def __init__(self) -> None:
-        self._nodes: dict[str, Bindings] = {}
-        self._heap: list[tuple[float, str, str]] = []
+        self._nodes: dict[str, bytes] = {}
+        self._heap: list[int] = []
         self._reported: set[str] = set()
         self._count = 0
+        # One request asks several times.
+        self._latest: tuple[str, Bindings] = ("", ())
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[tuple[str, Binding]]:
-        for home_address, bindings in self._nodes.items():
-            for binding in bindings:
+        for home_address, packed in self._nodes.items():
+            for binding in _unpack(packed):
                 yield home_address, binding
 
     @property
@@ -228,47 +262,47 @@ class BindingTable:
 
     def get(self, home_address: str) -> Bindings:
         """Return the bindings of a home address, the oldest first."""
-        return self._nodes.get(home_address, ())
+        if self._latest[0] != home_address:
+            packed = self._nodes.get(home_address, b"")
+            self._latest = home_address, _unpack(packed)
+        return self._latest[1]
 
     def replace(self, home_address: str, bindings: Bindings) -> None:
         """Put `bindings` in place of all that a home address had."""
-        old = self._nodes.get(home_address, ())
-        self._count += len(bindings) - len(old)
+        old = self._nodes.get(home_address, b"")
+        self._count += len(bindings) - len(old) // _PACKED.size
+        self._latest = home_address, bindings
         if bindings:
-            self._nodes[home_address] = bindings
+            self._nodes[home_address] = b"".join(map(_pack, bindings))
         else:
             self._nodes.pop(home_address, None)
-        covered = (
-            {}
-            if home_address in self._reported
-            else {binding.care_of_address: binding.expires for binding in old}
-        )
-        self._reported.discard(home_address)
-        for binding in bindings:
-            # An entry that comes up too early is put back; one that comes up too
-            # late would let the binding outlive its lifetime.
-            if binding.expires < covered.get(binding.care_of_address, NEVER):
-                self._push(home_address, binding)
-        if len(self._heap) > 2 * self._count + 64:
+        covered = _first_end(old)
+        if home_address in self._reported:
+            covered = NEVER
+            self._reported.remove(home_address)
+        # An entry that comes up too early is put back; one that comes up too late
+        # would let a binding outlive its lifetime.
+        end = min([binding.expires for binding in bindings], default=NEVER)
+        if end < covered:
+            self._push(home_address, end)
+        if len(self._heap) > 2 * len(self._nodes) + 64:
             self._rebuild()
 
-    def _push(self, home_address: str, binding: Binding) -> None:
-        if binding.expires != NEVER:
-            entry = (binding.expires, home_address, binding.care_of_address)
-            heapq.heappush(self._heap, entry)
+    def _push(self, home_address: str, end: float) -> None:
+        heapq.heappush(self._heap, _entry(home_address, end))
 
     def _rebuild(self) -> None:
         # Lifetimes that shrink leave entries behind; this bounds their number.
-        self._heap = [
-            (binding.expires, home_address, binding.care_of_address)
-            for home_address, binding in self
-            if binding.expires != NEVER
-        ]
+        ends = (
+            (home_address, _first_end(packed))
+            for home_address, packed in self._nodes.items()
+        )
+        self._heap = [_entry(*node) for node in ends if node[1] != NEVER]
         heapq.heapify(self._heap)
 
     def next_expiry(self) -> float | None:
         """Return the second at which `overdue` may have something, if at all."""
-        return self._heap[0][0] if self._heap else None
+        return (self._heap[0] >> 32) / TICKS if self._heap else None
 
     def overdue(self, now: float) -> Iterable[str]:
         """Return the home addresses with a binding whose time is over, each once.
@@ -276,18 +310,54 @@ class BindingTable:
         Each is reported until it is replaced only once; `lapsed` says which it is.
         """
         found: dict[str, None] = {}
-        while self._heap and self._heap[0][0] <= now:
-            _, home_address, care_of_address = heapq.heappop(self._heap)
-            for binding in self.get(home_address):
-                if binding.care_of_address != care_of_address:
-                    continue
-                if binding.expires > now:
-                    self._push(home_address, binding)
-                else:
-                    found[home_address] = None
-                    self._reported.add(home_address)
+        come = now * TICKS
+        while self._heap and self._heap[0] >> 32 <= come:
+            number = heapq.heappop(self._heap) & 0xFFFFFFFF
+            home_address = inet_ntoa(number.to_bytes(4, "big"))
+            end = _first_end(self._nodes.get(home_address, b""))
+            if end <= now:
+                found[home_address] = None
+                self._reported.add(home_address)
+            elif end != NEVER:
+                self._push(home_address, end)
         return found
 
     def lapsed(self, home_address: str, now: float) -> Bindings:
         """Return the bindings of a home address whose time is over."""
         return tuple(b for b in self.get(home_address) if b.expires <= now)
+
+
+def _pack(binding: Binding) -> bytes:
+    care_of_address, source, *numbers, send_key, receive_key = binding
+    keys = _NO_KEYS
+    if send_key is not None or receive_key is not None:
+        present = _HAS_SEND_KEY if send_key is not None else 0
+        present |= _HAS_RECEIVE_KEY if receive_key is not None else 0
+        keys = present, send_key or 0, receive_key or 0
+    return _PACKED.pack(inet_aton(care_of_address), inet_aton(source), *numbers, *keys)
+
+
+def _unpack(packed: bytes) -> Bindings:
+    if len(packed) == _PACKED.size:  # as nearly always
+        return (_binding(*_PACKED.unpack(packed)),)
+    return tuple([_binding(*fields) for fields in _PACKED.iter_unpack(packed)])
+
+
+def _binding(care_of_address: bytes, source: bytes, *rest: Any) -> Binding:
+    *numbers, present, send_key, receive_key = rest
+    keys = (
+        send_key if present & _HAS_SEND_KEY else None,
+        receive_key if present & _HAS_RECEIVE_KEY else None,
+    )
+    fields = (inet_ntoa(care_of_address), inet_ntoa(source), *numbers, *keys)
+    return Binding._make(fields)
+
+
+def _first_end(packed: bytes) -> float:
+    """Return when the first of a node's bindings ends; `NEVER` where none does."""
+    ends = range(_END, len(packed), _PACKED.size)
+    return min([_DOUBLE.unpack_from(packed, end)[0] for end in ends], default=NEVER)
+
+
+def _entry(home_address: str, end: float) -> int:
+    return math.ceil(end * TICKS) << 32 | int.from_bytes(inet_aton(home_address), "big")

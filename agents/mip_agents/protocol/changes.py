@@ -8,19 +8,20 @@ both have answered well does it enter the table. If one fails, the other is take
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeVar
 
 from mip_agents.protocol import effects
 from mip_agents.protocol.bindings import (
     Bindings,
     BindingTable,
+    has_care_of_address,
     record,
     same_tunnel,
     tunnel_of,
 )
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import (
-    BindingRecord,
     DroppedBinding,
     Effect,
     InstallTunnel,
@@ -29,8 +30,10 @@ from mip_agents.protocol.effects import (
     RemoveTunnel,
 )
 from mip_agents.protocol.freshness import Proof, ReplayGuard
-from mip_agents.protocol.fsm import Machine, Transitions
+from mip_agents.protocol.fsm import Transitions
 from mip_agents.protocol.policy import HomeAgentPolicy
+
+_T = TypeVar("_T")
 
 RETRY_S = 10.0
 """Seconds until a journal or data plane that failed is asked again."""
@@ -74,12 +77,21 @@ class BindingChange:
     """What the journal holds now."""
     carried: Bindings
     """What the data plane has now."""
-    outstanding: set[int] = field(default_factory=set)
-    """Tokens that are not answered yet."""
+    outstanding: int = 0
+    """How many answers are still to come."""
     journal_token: int | None = None
     error: str | None = None
     """The first failure."""
-    phase: Machine[Phase] = field(default_factory=lambda: Machine(PHASES))
+    _phase: Phase = Phase.APPLYING
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands; setting it raises MipError if `PHASES` does not allow it."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, new: Phase) -> None:
+        self._phase = PHASES.step(self._phase, new)
 
     @property
     def is_first(self) -> bool:
@@ -171,8 +183,8 @@ class Ledger:
         if home_address is None:
             return None, []
         change = self._changes[home_address]
-        change.outstanding.discard(token)
-        taking_back = change.phase.state is Phase.TAKING_BACK
+        change.outstanding -= 1
+        taking_back = change.phase is Phase.TAKING_BACK
         if error is not None:
             change.error = change.error or error
         elif token == change.journal_token:
@@ -188,7 +200,7 @@ class Ledger:
         if change.error is not None and change.reversible and not taking_back:
             undo = self._take_back(change, now)
             if undo:
-                change.phase.state = Phase.TAKING_BACK
+                change.phase = Phase.TAKING_BACK
                 return None, undo
         self._finish(change, now)
         return change, []
@@ -200,23 +212,19 @@ class Ledger:
 
     def _finish(self, change: BindingChange, now: Instant) -> None:
         home_address = change.home_address
-        change.phase.state = Phase.DONE
+        change.phase = Phase.DONE
         del self._changes[home_address]
         if change.error is None and change.reversible:
-            self.table.replace(home_address, change.after)
-        bindings = self.table.get(home_address)
-        for held, actual, same in (
-            (self._recorded, change.recorded, change.recorded == bindings),
-            (self._carried, change.carried, self._same(change.carried, bindings)),
-        ):
-            if same:
-                held.pop(home_address, None)
-            else:
-                held[home_address] = actual
-        if home_address in self._recorded or home_address in self._carried:
-            self._retries[home_address] = now.mono + RETRY_S
+            bindings = change.after
+            self.table.replace(home_address, bindings)
         else:
-            self._retries.pop(home_address, None)
+            bindings = self.table.get(home_address)
+        as_recorded = change.recorded == bindings
+        as_carried = self._same(change.carried, bindings)
+        _hold(self._recorded, home_address, None if as_recorded else change.recorded)
+        _hold(self._carried, home_address, None if as_carried else change.carried)
+        retry = None if as_recorded and as_carried else now.mono + RETRY_S
+        _hold(self._retries, home_address, retry)
 
     def next_timer(self) -> float | None:
         """Return the second at which `due` may have something."""
@@ -240,25 +248,23 @@ class Ledger:
     def _ask(self, change: BindingChange) -> int:
         token = self._token()
         self._tokens[token] = change.home_address
-        change.outstanding.add(token)
+        change.outstanding += 1
         return token
 
     def _journal(
         self, change: BindingChange, wanted: Bindings, now: Instant
     ) -> list[Effect]:
         home_address, home_agent = change.home_address, self._policy.address
-        kept = {binding.care_of_address for binding in wanted}
         changes: list[effects.Change] = [
             DroppedBinding(home_address, binding.care_of_address)
             for binding in change.recorded
-            if binding.care_of_address not in kept
+            if not has_care_of_address(wanted, binding.care_of_address)
         ]
-        records: list[BindingRecord] = [
+        changes += [
             record(home_address, home_agent, binding, now)
             for binding in wanted
             if binding not in change.recorded
         ]
-        changes += records
         if change.proof is not None:
             changes.append(change.proof)
         if change.lease is not None:
@@ -287,3 +293,11 @@ class Ledger:
 
     def _same(self, one: Bindings, other: Bindings) -> bool:
         return same_tunnel(one, other, broadcasts=self._policy.broadcasts)
+
+
+def _hold(held: dict[str, _T], home_address: str, content: _T | None) -> None:
+    """Note something about a home address; None: nothing any more."""
+    if content is not None:
+        held[home_address] = content
+    elif held:
+        held.pop(home_address, None)

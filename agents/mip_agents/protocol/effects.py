@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.values import record, value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Send:
     """Send a datagram once the journal entries before it are durable."""
 
@@ -29,7 +30,7 @@ class Send:
     """IP TTL; None: the system's default."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class BindingRecord:
     """A mobility binding as the journal keeps it (HA-02)."""
 
@@ -52,7 +53,7 @@ class BindingRecord:
     """GRE key of the packets that we get."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class IdentificationRecord:
     """The newest Identification accepted from a node: nothing older is taken (HA-30).
 
@@ -99,7 +100,7 @@ Change = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Journal:
     """Make the changes durable, all or none; answered by `JournalWritten`."""
 
@@ -153,7 +154,7 @@ class Severity(enum.IntEnum):
     ERROR = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Noted:
     """Something worth a log line, a counter and a control event, all three from here.
 

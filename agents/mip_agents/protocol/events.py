@@ -17,9 +17,10 @@ from mip_agents.protocol.effects import (
     NonceRecord,
 )
 from mip_agents.protocol.links import InterfaceState
+from mip_agents.protocol.values import record, value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Received:
     """A datagram arrived on UDP port 434."""
 
@@ -38,7 +39,7 @@ class TimerFired:
     """The moment that `next_timer()` named has come."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JournalWritten:
     """The changes of a `Journal` effect are durable."""
 

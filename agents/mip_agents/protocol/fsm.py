@@ -31,6 +31,16 @@ class Transitions(Generic[S]):
         """Return whether `new` may follow `old`."""
         return new in self.table[old]
 
+    def step(self, old: S, new: S) -> S:
+        """Return the new state.
+
+        :raises MipError: the table does not declare the transition. That is a fault of
+            the program, never of a peer.
+        """
+        if not self.allows(old, new):
+            raise MipError(f"undeclared transition {old.name} -> {new.name}")
+        return new
+
     def to_dot(self, name: str) -> str:
         """Draw the table in the language of Graphviz."""
         lines = [f"digraph {name} {{", f'  "{self.initial.name}" [peripheries=2];']
@@ -53,15 +63,9 @@ class Machine(Generic[S]):
 
     @property
     def state(self) -> S:
-        """The present state.
-
-        Setting it raises MipError where the table does not declare the transition:
-        that is a fault of the program, never of a peer.
-        """
+        """The present state; see `Transitions.step` for setting it."""
         return self._state
 
     @state.setter
     def state(self, new: S) -> None:
-        if not self.transitions.allows(self._state, new):
-            raise MipError(f"undeclared transition {self._state.name} -> {new.name}")
-        self._state = new
+        self._state = self.transitions.step(self._state, new)

@@ -20,6 +20,7 @@ from mip_agents.protocol.bindings import (
     Binding,
     Bindings,
     form_of,
+    has_care_of_address,
     restore,
 )
 from mip_agents.protocol.changes import BindingChange, Ledger
@@ -343,10 +344,13 @@ class HomeAgentEngine:
         if change.is_last and asked.received.source == home_address:
             # Proxy ARP ended with the tunnel, and the node is on this link (ARP-05).
             effects.append(GiveBackAddress(home_address, asked.received.interface))
+        severity = Severity.INFO
         if request.lifetime == LIFETIME_DEREGISTER:
             event, rule = "deregistration_accepted", "HA-19"
-        elif any(b.care_of_address == request.care_of_address for b in change.before):
+        elif has_care_of_address(change.before, request.care_of_address):
             event, rule = "registration_refreshed", "HA-21"
+            # Nothing changes, and most registrations are of this kind.
+            severity = Severity.DEBUG
         else:
             event, rule = "registration_accepted", "HA-18"
         fields = describe(asked.received, request)
@@ -354,7 +358,8 @@ class HomeAgentEngine:
             "lifetime": lifetime,
             "code": int(self._answers.accepting_code(asked)),
         }
-        return [*effects, Noted(event=event, rule=rule, fields=fields)]
+        noted = Noted(event=event, severity=severity, rule=rule, fields=fields)
+        return [*effects, noted]
 
     def _attend(self, now: Instant) -> list[Effect]:
         """Drop expired bindings; nothing is sent for them (HA-03, HA-23)."""

@@ -13,6 +13,8 @@ from mip_agents.protocol.tunnel import Category
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import REPLAY_TOLERANCE_DEFAULT, Encapsulation
 
+LIMITED_BROADCAST = "255.255.255.255"
+
 
 class ReverseTunnel(enum.StrEnum):
     """How a home agent treats the T flag. RFC 3024 section 4.3."""
@@ -50,6 +52,20 @@ class HomeAgentPolicy:
     empty the B flag is ignored (HA-04)."""
     strict: bool = False
     """Deny requests with reserved bits set instead of ignoring the bits (C-1)."""
+    hosts: range = field(init=False, repr=False, compare=False)
+    """The addresses of hosts in `home_network`, as numbers; every request asks."""
+    broadcast_addresses: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The addresses that all hosts of the home network hear."""
+
+    def __post_init__(self) -> None:
+        network = self.home_network
+        first, last = int(network.network_address), int(network.broadcast_address)
+        broadcasts = {LIMITED_BROADCAST}
+        if network.prefixlen < 31:
+            broadcasts.add(str(network.broadcast_address))
+            first, last = first + 1, last - 1
+        object.__setattr__(self, "hosts", range(first, last + 1))
+        object.__setattr__(self, "broadcast_addresses", frozenset(broadcasts))
 
     def association(self, node: str, spi: int) -> SecurityAssociation | None:
         """Return what we share with a node, an NAI or a home address, under an SPI."""
@@ -57,6 +73,13 @@ class HomeAgentPolicy:
             named = self.named_nodes.find(node, spi)
             return None if named is None else named.association
         return self.mobile_nodes.find(node, spi)
+
+    def any_association(self, node: str) -> SecurityAssociation | None:
+        """Return what to sign with where a node names no SPI that we know."""
+        if "@" in node:
+            named = self.named_nodes.any_of(node)
+            return None if named is None else named.association
+        return self.mobile_nodes.any_of(node)
 
     def quirks(self) -> list[str]:
         """Return for which nodes exceptions are made, and which."""
@@ -66,13 +89,6 @@ class HomeAgentPolicy:
             if isinstance(association, NodeAssociation)
             for quirk in association.quirks
         )
-
-    def any_association(self, node: str) -> SecurityAssociation | None:
-        """Return what to sign with where a node names no SPI that we know."""
-        if "@" in node:
-            named = self.named_nodes.any_of(node)
-            return None if named is None else named.association
-        return self.mobile_nodes.any_of(node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,15 @@ agent's authentication, and then whether the request can be granted.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+
+from scapy.utils import inet_aton
 
 from mip_agents.protocol.bindings import Bindings, choose_encapsulation
 from mip_agents.protocol.events import Received
 from mip_agents.protocol.policy import HomeAgentPolicy, ReverseTunnel
+from mip_agents.protocol.values import value
 from mip_agents.protocol.view import Request
 from scapy_mip.auth import SecurityAssociation, verify
 from scapy_mip.const import (
@@ -22,8 +25,6 @@ from scapy_mip.const import (
     ReplyCode,
     RequestFlag,
 )
-
-LIMITED_BROADCAST = "255.255.255.255"
 
 # Plain integers: operations on enumerated flags take ten times as long.
 _S, _D, _T = RequestFlag.S.value, RequestFlag.D.value, RequestFlag.T.value
@@ -55,7 +56,7 @@ class Denied:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credentials:
     """Who vouches for a request, and the associations for its reply."""
 
@@ -69,7 +70,7 @@ class Credentials:
     foreign_present: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """A request whose sender is known, with what it takes to answer it."""
 
@@ -88,6 +89,7 @@ class Asked:
         return "@" in self.node
 
 
+@functools.lru_cache(4096)
 def is_unicast(address: str) -> bool:
     """Return whether a dotted string can be one host's address on a network.
 
@@ -139,6 +141,8 @@ def _credentials(
     node: str,
     mobile_home: SecurityAssociation,
 ) -> Credentials:
+    if policy.foreign_agents.is_empty and len(request.authentications) == 1:
+        return Credentials(node, mobile_home, None, False, False)
     foreign = [a for a in request.authentications if a.type == _FOREIGN_HOME]
     found = None
     if len(foreign) == 1:
@@ -158,8 +162,7 @@ def check_foreign_agent(
     credentials: Credentials,
 ) -> Denied | Dropped | None:
     """Judge the foreign agent's authentication (HA-10 to HA-12)."""
-    shared = policy.foreign_agents.serves(received.source)
-    if not shared:
+    if not policy.foreign_agents.serves(received.source):
         if credentials.foreign_present:
             return Dropped("HA-11", "no security association with the foreign agent")
         return None
@@ -196,22 +199,13 @@ def check_destination(
 
 def is_broadcast(policy: HomeAgentPolicy, address: str) -> bool:
     """Return whether a datagram to `address` reached all hosts of the home network."""
-    network = policy.home_network
-    return address == LIMITED_BROADCAST or (
-        network.prefixlen < 31 and address == str(network.broadcast_address)
-    )
+    return address in policy.broadcast_addresses
 
 
 def serves(policy: HomeAgentPolicy, home_address: str) -> bool:
     """Return whether an address can be the home address of a node (HA-16)."""
-    network = policy.home_network
-    address = IPv4Address(home_address)
-    if home_address == policy.address or address not in network:
-        return False
-    return network.prefixlen > 30 or address not in (
-        network.network_address,
-        network.broadcast_address,
-    )
+    number = int.from_bytes(inet_aton(home_address), "big")
+    return number in policy.hosts and home_address != policy.address
 
 
 def check_service(

@@ -111,6 +111,11 @@ class SecurityTable:
         self._prefixes.append((network, {association.spi: association}))
         self._prefixes.sort(key=lambda entry: -entry[0].prefixlen)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no association with anyone."""
+        return not self._exact and not self._prefixes
+
     def find(self, peer: str, spi: int) -> SecurityAssociation | None:
         """Return the association with `peer` (a dotted string) under `spi`."""
         found = self._exact.get((peer, spi))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mip_agents.protocol.values import value
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import ExtensionType, MessageType
 from scapy_mip.extensions.auth import (
@@ -32,7 +33,7 @@ from scapy_mip.registration import (
     MIPRegistrationReply,
     MIPRegistrationRequest,
 )
-from scapy_mip.signed import Signature, make_signed
+from scapy_mip.signed import Part, make_signed
 
 _PLAIN = {MIPExtension, MIPLongExtension}
 """What an extension is shown as when no class knows it."""
@@ -70,7 +71,7 @@ class Malformed:
     """One phrase for the log."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Authentication:
     """One authentication extension of a received message."""
 
@@ -81,7 +82,7 @@ class Authentication:
     """Where the extension starts in the message: its coverage follows from it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """A Registration Request. RFC 5944 section 3.3."""
 
@@ -238,25 +239,21 @@ def build_reply(
     Each part is left out where it is None (HA-27 gives the order). The NAI is the
     node's, the GRE key the foreign agent's.
     """
-    fields: dict[str, Any] = {
-        "code": code,
-        "lifetime": lifetime,
-        "home_address": home_address,
-        "home_agent": home_agent,
-        "identification": identification,
-    }
-    signatures: list[Signature] = []
-    if mobile_home is not None:
-        signatures.append((MIPMobileHomeAuthentication, mobile_home))
-    if foreign_home is not None:
-        signatures.append((MIPForeignHomeAuthentication, foreign_home))
-    if nai is None and gre_key is None:
-        return make_signed(MIPRegistrationReply, signatures, **fields).original
-    extensions: list[MIPExtension] = [
-        kind(association=association) for kind, association in signatures
-    ]
-    if gre_key is not None:
-        extensions.insert(mobile_home is not None, MIPGREKey(key_identifier=gre_key))
+    parts: list[Part] = []
     if nai is not None:
-        extensions.insert(0, MIPMobileNodeNAI(nai=nai))
-    return bytes(MIPRegistrationReply(**fields, extensions=extensions))
+        parts.append(MIPMobileNodeNAI(nai=nai))
+    if mobile_home is not None:
+        parts.append((MIPMobileHomeAuthentication, mobile_home))
+    if gre_key is not None:
+        parts.append(MIPGREKey(key_identifier=gre_key))
+    if foreign_home is not None:
+        parts.append((MIPForeignHomeAuthentication, foreign_home))
+    return make_signed(
+        MIPRegistrationReply,
+        parts,
+        code=code,
+        lifetime=lifetime,
+        home_address=home_address,
+        home_agent=home_agent,
+        identification=identification,
+    ).original

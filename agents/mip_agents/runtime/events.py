@@ -8,14 +8,13 @@ the watchers, so that the three never disagree.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from mip_agents.protocol.effects import Noted, Severity
+from mip_agents.protocol.values import value
 
 _RING = 256
 """Events kept for watchers that come later."""
@@ -23,7 +22,7 @@ _QUEUE = 1024
 """Events that a slow watcher may be behind; then its oldest are lost."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stamped:
     """Something noted, with its number and its time of day."""
 
@@ -78,8 +77,10 @@ class Notes:
         for sink in self.sinks:
             # A log that cannot be written, say a closed pipe, must not stop an agent,
             # and there is nowhere left to report it.
-            with contextlib.suppress(Exception):
+            try:  # noqa: SIM105 - for every registration several times
                 sink(stamped)
+            except Exception:  # noqa: BLE001
+                pass
 
 
 class Broadcast:
