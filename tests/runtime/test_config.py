@@ -410,6 +410,89 @@ def test_an_error_in_the_nodes_file_names_that_file(write):
     assert all(line.startswith(f"{nodes}: ") for line in caught.value.problems)
 
 
+LINES = f"""\
+# served since 2026
+spi,home_address,key_hex,algorithm,key_text,replay
+
+256,10.1.1.10,{KEY_HEX},,,timestamp
+300, 10.1.1.64/26 ,,hmac-sha1,"a, ""b"" c",
+"""
+
+
+def with_lines(write, lines):
+    nodes = write(lines, "nodes.csv")
+    return nodes, write(HA.replace("# here", 'mobile_nodes_file = "nodes.csv"'))
+
+
+def test_nodes_may_be_lines_of_a_file(write):
+    _, path = with_lines(write, LINES)
+    policy = load_config(path).policy
+    assert isinstance(policy, HomeAgentPolicy)
+    key = "1234567812345678"
+    assert policy.mobile_nodes.find("10.1.1.10", 256) == SecurityAssociation(256, key)
+    found = policy.mobile_nodes.find("10.1.1.99", 300)
+    assert found == SecurityAssociation(300, 'a, "b" c', "hmac-sha1")
+
+
+def test_nodes_with_names_may_be_lines_of_a_file(write):
+    lines = f"""\
+nai,spi,key_hex,replay,quirks,address_pool
+mn@example.org,256,{KEY_HEX},nonce,any_clock code_0_only,10.1.1.30 10.1.1.32/31
+"""
+    policy = load_config(with_lines(write, lines)[1]).policy
+    assert isinstance(policy, HomeAgentPolicy)
+    named = policy.named_nodes.find("mn@example.org", 256)
+    assert named is not None
+    assert list(named.pool) == ["10.1.1.30", "10.1.1.32", "10.1.1.33"]
+    association = named.association
+    assert isinstance(association, NodeAssociation)
+    assert association.replay is ReplayStyle.NONCE
+    assert association.quirks == set(NodeQuirk)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("spi,", "spy,", "2: the first line names a column that there is not; did you"),
+        ("replay\n", "spi\n", "2: names a column twice"),
+        (",timestamp", ",timestamp,", "4: has more values than columns; allowed: 6"),
+        (",timestamp", ",sometimes", "4: replay: not one of the known values"),
+        ("256,10", "twelve,10", "4: spi: wrong type; allowed: a whole number"),
+        ("256,10", "12,10", "4: spi: out of range"),
+        (KEY_HEX, SECRET, "4: key_hex: not hexadecimal"),
+        (KEY_HEX, "", "4: key_hex: give exactly one of"),
+        ("10.1.1.10,", "10.1.1.300,", "4: home_address: not an IPv4 address"),
+        ("10.1.1.10,", "10.1.2.10,", "4: home_address: not in home_agent.home_network"),
+        ("10.1.1.10,", "10.1.1.20,", "4: home_address: is the home agent's own"),
+        (" 10.1.1.64/26 ", "", "5: home_address: is missing; allowed:"),
+        ('c"', "c", "5: quotes do not match"),
+        ("300, 10.1.1.64/26 ,,hmac-sha1", "256,10.1.1.10,,", "5: spi: 10.1.1.10 has"),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_line_names_file_and_line_and_shows_no_key(write, old, new, says):
+    nodes, path = with_lines(write, LINES.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.problems[0].startswith(f"{nodes}:{says}")
+    assert len(caught.value.problems) == 1
+    assert SECRET not in str(caught.value)
+    assert KEY_HEX not in str(caught.value)
+
+
+def test_lines_without_a_header_show_no_key(write):
+    _, path = with_lines(write, f"10.1.1.10,256,hmac-md5,{KEY_HEX}\n")
+    with pytest.raises(ConfigError, match="the first line names a column") as caught:
+        load_config(path)
+    assert KEY_HEX not in str(caught.value)
+
+
+def test_lines_that_others_may_read_draw_a_warning(write):
+    nodes, path = with_lines(write, LINES)
+    nodes.chmod(0o644)
+    (warning,) = load_config(path).warnings
+    assert warning.startswith(f"{nodes}: holds keys")
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o666])
 def test_keys_that_others_may_read_draw_a_warning(write, mode):
     path = write(HA, mode=mode)

@@ -7,10 +7,15 @@ allowed. Values are never repeated in errors: a key may stand in the wrong place
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from socket import inet_aton
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -24,6 +29,7 @@ from mip_agents.protocol.security import NodeAssociation, ReplayStyle, SecurityT
 from mip_agents.runtime import models
 from mip_agents.runtime.explain import explain, nearest, path_of
 from mip_agents.runtime.keys import key_path, readable_by_others
+from mip_agents.runtime.nodesfile import NodesFileError, read_rows
 from mip_agents.runtime.options import AgentConfig, AgentOptions
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import Encapsulation
@@ -32,6 +38,7 @@ ROLES = {"home_agent": "ha", "mobile_node": "mn"}
 """Top-level table of each role that this version runs, and its subcommand."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_ENTRY = re.compile(r"mobile_node\[(\d+)\]\.")
 _TOML_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -49,6 +56,26 @@ def load_config(path: Path, role: str | None = None) -> AgentConfig:
     :param role: `home_agent` or `mobile_node`, where only one of them will do.
     :raises ConfigError: with every problem that was found.
     """
+    with _no_collector():
+        return _load(path, role)
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Keep the garbage collector away while very many objects are made that all stay.
+
+    It would look through them again and again, which takes as long as the rest.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load(path: Path, role: str | None) -> AgentConfig:
     document = _read_toml(path)
     kind = _role(path, document)
     if role is not None and kind != role:
@@ -90,30 +117,28 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
     file = _validate(path, models.HomeAgentFile, document)
     table = file.home_agent
     folder = path.parent
-    sources = [(path, file.mobile_node)]
+    sources = [_Nodes(path, file.mobile_node)]
     if table.mobile_nodes_file is not None:
-        more = folder / table.mobile_nodes_file
-        nodes = _validate(more, models.MobileNodesFile, _read_toml(more))
-        sources.append((more, nodes.mobile_node))
-    if not any(entries for _, entries in sources):
+        sources.append(_read_nodes(folder / table.mobile_nodes_file))
+    if not any(source.entries for source in sources):
         raise ConfigError(
             f"{path}: mobile_node: at least one [[mobile_node]] or "
             "home_agent.mobile_nodes_file is needed"
         )
     home_network = IPv4Network(table.home_network)
     nodes_table, named = SecurityTable(), NamedNodes()
-    for source, entries in sources:
-        for index, entry in enumerate(entries):
-            place = f"mobile_node[{index}]"
+    for source in sources:
+        for index, entry in enumerate(source.entries):
+            place = source.place(index)
             if entry.nai is None:
-                _serve_address(nodes_table, source, place, entry, table)
+                peer = _served_address(place, entry, home_network, table.address)
+                _add(nodes_table, place, peer, _node(source.path, place, entry))
             else:
-                _serve_name(named, source, place, entry, table)
+                _serve_name(named, source.path, place, entry, table)
     foreign = SecurityTable()
     for index, agent in enumerate(file.foreign_agent):
-        place = f"foreign_agent[{index}]"
-        network = IPv4Network(agent.address)
-        _add(foreign, path, place, network, _association(path, place, agent))
+        place = f"{path}: foreign_agent[{index}]."
+        _add(foreign, place, agent.address, _association(path, place, agent))
     return AgentConfig(
         policy=HomeAgentPolicy(
             address=table.address,
@@ -131,40 +156,63 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
             strict=table.strict,
         ),
         options=_options(path, table, Path(table.state_dir)),
-        warnings=_exposed([*sources, (path, file.foreign_agent)]),
+        warnings=_exposed(
+            [*((one.path, one.entries) for one in sources), (path, file.foreign_agent)]
+        ),
     )
 
 
-def _serve_address(
-    nodes: SecurityTable,
-    source: Path,
-    place: str,
-    entry: models.ServedNode,
-    table: models.HomeAgentTable,
-) -> None:
-    """Add a node, or all of a prefix, that is known by its home address."""
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """Served nodes and where they stand."""
+
+    path: Path
+    entries: Sequence[models.ServedNode]
+    lines: Sequence[int] | None = None
+    """The line of each, in a file of lines."""
+
+    def place(self, index: int) -> str:
+        """Return what an error about a key of an entry begins with."""
+        if self.lines is None:
+            return f"{self.path}: mobile_node[{index}]."
+        return f"{self.path}:{self.lines[index]}: "
+
+
+def _served_address(
+    place: str, entry: models.ServedNode, home_network: IPv4Network, own_address: str
+) -> str:
+    """Return the home address of a node, or the prefix of many, that is served."""
+    peer = entry.home_address
     if entry.address_pool is not None:
         raise ConfigError(
-            f"{source}: {place}.address_pool: is for nodes with a name; "
-            "allowed: with nai"
+            f"{place}address_pool: is for nodes with a name; allowed: with nai"
         )
-    if entry.home_address is None:
+    if peer is None:
         raise ConfigError(
-            f"{source}: {place}.home_address: is missing; "
+            f"{place}home_address: is missing; "
             "allowed: an address, a prefix, or nai in its place"
         )
-    peer = IPv4Network(entry.home_address)
-    if not peer.subnet_of(IPv4Network(table.home_network)):
+    if not (
+        IPv4Network(peer).subnet_of(home_network)
+        if "/" in peer
+        else _is_in(peer, home_network)
+    ):
         raise ConfigError(
-            f"{source}: {place}.home_address: not in home_agent.home_network; "
-            f"allowed: addresses and prefixes in {table.home_network}"
+            f"{place}home_address: not in home_agent.home_network; "
+            f"allowed: addresses and prefixes in {home_network}"
         )
-    if peer == IPv4Network(table.address):
+    if peer in (own_address, f"{own_address}/32"):
         raise ConfigError(
-            f"{source}: {place}.home_address: is the home agent's own address; "
+            f"{place}home_address: is the home agent's own address; "
             "allowed: any other of the home network"
         )
-    _add(nodes, source, place, peer, _node(source, place, entry))
+    return peer
+
+
+def _is_in(address: str, network: IPv4Network) -> bool:
+    """Return whether an address is of a network; fast, for very many."""
+    number = int.from_bytes(inet_aton(address), "big")
+    return not (number ^ int(network.network_address)) & int(network.netmask)
 
 
 def _serve_name(
@@ -179,27 +227,54 @@ def _serve_name(
     given = [entry.home_address] if entry.home_address else entry.address_pool
     if entry.home_address and entry.address_pool:
         raise ConfigError(
-            f"{source}: {place}.address_pool: home_address says it already; "
-            "allowed: one of them"
+            f"{place}address_pool: home_address says it already; allowed: one of them"
         )
     pool = AddressPool.parse(given or table.address_pool or ())
     if not pool.size:
         raise ConfigError(
-            f"{source}: {place}.address_pool: is missing; "
+            f"{place}address_pool: is missing; "
             "allowed: here, in [home_agent], or home_address in its place"
         )
     if not pool.within(IPv4Network(table.home_network)):
         key = "home_address" if entry.home_address else "address_pool"
         raise ConfigError(
-            f"{source}: {place}.{key}: not in home_agent.home_network; "
+            f"{place}{key}: not in home_agent.home_network; "
             f"allowed: addresses in {table.home_network}"
         )
     try:
         named.add(entry.nai, NamedNode(_node(source, place, entry), pool))
     except ValueError as error:
         raise ConfigError(
-            f"{source}: {place}.spi: {error}; allowed: one key for each SPI of a name"
+            f"{place}spi: {error}; allowed: one key for each SPI of a name"
         ) from None
+
+
+def _read_nodes(path: Path) -> _Nodes:
+    """Read a file of served nodes: lines in a file `*.csv`, tables in any other."""
+    if path.suffix.lower() != ".csv":
+        document = _read_toml(path)
+        return _Nodes(
+            path, _validate(path, models.MobileNodesFile, document).mobile_node
+        )
+    try:
+        rows, lines = read_rows(_read(path), list(models.ServedNode.model_fields))
+    except NodesFileError as error:
+        raise ConfigError(f"{path}:{error.line}: {error}") from None
+    try:
+        file = models.MobileNodesFile.model_validate({"mobile_node": rows})
+    except ValidationError as error:
+        problems = explain(error, models.MobileNodesFile)
+    else:
+        return _Nodes(path, file.mobile_node, lines)
+    raise ConfigError(*(_at_line(path, problem, lines) for problem in problems))
+
+
+def _at_line(path: Path, problem: str, lines: Sequence[int]) -> str:
+    """Say in which line it is, instead of in which entry."""
+    found = _ENTRY.match(problem)
+    if found is None:
+        return f"{path}: {problem}"
+    return f"{path}:{lines[int(found[1])]}: {problem[found.end() :]}"
 
 
 def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:
@@ -223,7 +298,7 @@ def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:
         policy=MobileNodePolicy(
             home_address=table.home_address,
             home_agent=table.home_agent,
-            security=_association(path, "mobile_node", table),
+            security=_association(path, f"{path}: mobile_node.", table),
             home_network=network,
             lifetime=table.lifetime,
             reverse_tunnel=table.reverse_tunnel,
@@ -272,21 +347,17 @@ def _key(path: Path, place: str, entry: models.SecurityKeys) -> bytes:
     try:
         return entry.key(path.parent)
     except ValueError as error:
-        raise ConfigError(f"{path}: {place}.{entry.key_name()}: {error}") from None
+        raise ConfigError(f"{place}{entry.key_name()}: {error}") from None
 
 
 def _add(
-    table: SecurityTable,
-    path: Path,
-    place: str,
-    peer: IPv4Network,
-    association: SecurityAssociation,
+    table: SecurityTable, place: str, peer: str, association: SecurityAssociation
 ) -> None:
     try:
         table.add(peer, association)
     except ValueError as error:
         raise ConfigError(
-            f"{path}: {place}.spi: {error}; allowed: one key for each SPI of a peer"
+            f"{place}spi: {error}; allowed: one key for each SPI of a peer"
         ) from None
 
 
@@ -314,15 +385,20 @@ def _validate(path: Path, model: type[_Model], document: dict[str, Any]) -> _Mod
     raise ConfigError(*(f"{path}: {problem}" for problem in problems))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return path.read_bytes().decode()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path}: byte {error.start} is not UTF-8; allowed: TOML in UTF-8"
+            f"{path}: byte {error.start} is not UTF-8; allowed: text in UTF-8"
         ) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_read(path))
     except tomllib.TOMLDecodeError as error:
         text = str(error)
         place = _TOML_PLACE.search(text)
