@@ -30,6 +30,8 @@ from mip_agents.protocol.events import (
     TunnelReady,
 )
 from mip_agents.protocol.tunnel import Form, Tunnel
+from mip_agents.protocol.view import build_request
+from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import Encapsulation
 from support.agents import (
     FA,
@@ -39,10 +41,12 @@ from support.agents import (
     HOME,
     KEY,
     MHAE,
+    WRONG,
     A,
     B,
     asks,
     home_agent,
+    received,
 )
 from support.scenario import (
     EPOCH,
@@ -728,3 +732,32 @@ def test_a_durable_identification_is_used_up_even_by_a_failure():
     running = scenario(home_agent()) >> request << like(Journal) << like(InstallTunnel)
     running >> JOURNAL_WRITTEN >> TUNNEL_FAILED << like(Journal) >> JOURNAL_WRITTEN
     assert running << sends(code=130) >> request << sends(code=133)
+
+
+def ask(running: Scenario, source: str, key: SecurityAssociation) -> list[str]:
+    """Have a request come from `source`; return the kinds of what it leads to."""
+    now = running.now
+    data = build_request(
+        flags=0x22,
+        lifetime=600,
+        home_address=HOME,
+        home_agent=HA,
+        care_of_address=source,
+        identification=now.ntp + 1,
+        mobile_home=key,
+    )
+    found = running.engine.handle(received(data, source), now)
+    return [getattr(effect, "event", type(effect).__name__) for effect in found]
+
+
+def test_who_fails_too_often_is_heard_no_more_but_for_a_known_node():
+    """HA-07: an authenticator costs work, and a source is easily forged."""
+    running = registered() << noted("registration_accepted")
+    assert running
+    for source in (A, B):
+        kinds = [ask(running, source, WRONG) for _ in range(101)]
+        assert all("registration_denied" in kind for kind in kinds[:100])
+        if source == B:
+            assert kinds[100] == ["message_dropped"]
+    assert ask(running, B, KEY) == ["message_dropped"]
+    assert "Journal" in ask(running, A, KEY)

@@ -5,10 +5,13 @@ import asyncio
 import io
 import json
 import logging
+from functools import partial
 
 from mip_agents.dataplane.api import Counters
 from mip_agents.protocol.effects import Noted, Severity
-from mip_agents.runtime.events import Broadcast, Notes
+from mip_agents.runtime import floods
+from mip_agents.runtime.events import Broadcast, Notes, Stamped
+from mip_agents.runtime.floods import PASSED, FloodGuard
 from mip_agents.runtime.log import LogSink, adopt_libraries
 from mip_agents.runtime.metrics import EventCounters, exposition, family
 from mip_agents.runtime.options import LogFormat, LogLevel
@@ -130,6 +133,67 @@ def test_counters_count_by_event_and_code():
         ({"event": "registration_denied", "code": 131}, 1),
         ({"event": "registration_denied", "code": 133}, 2),
     ]
+
+
+def test_refusals_are_counted_by_rule_and_reason_and_their_kinds_are_bounded():
+    counters = EventCounters()
+    notes = Notes(counters)
+    refuse = partial(Noted, event="message_dropped", rule="COM-03")
+    for reason in ("cut short", "cut short", *map(str, range(500))):
+        notes.note(refuse(fields={"reason": reason}))
+    notes.note(refuse(fields={"reason": "cut short"}))
+    samples = list(counters.refusals())
+    labels = {"event": "message_dropped", "rule": "COM-03", "reason": "cut short"}
+    assert (labels, 3) in samples
+    assert sum(count for _, count in samples) == 503
+    assert len(samples) < 250
+
+
+def guarded(events):
+    """Let events, each a name and its second, pass a guard; return what came out."""
+    seen = []
+    guard = FloodGuard(lambda stamped: seen.append(stamped.noted))
+    for number, (name, second) in enumerate(events):
+        loud = Severity.INFO if name.startswith("agent") else Severity.WARNING
+        noted = Noted(event=name, severity=loud, rule="HA-07")
+        guard(Stamped(number, 1000.0 + second, noted))
+    return seen
+
+
+def test_a_flood_of_one_kind_is_a_number_and_others_pass():
+    flood = [("bad", 0.001 * n) for n in range(1000)]
+    seen = guarded([*flood, ("other", 1.5), ("agent_started", 2), ("bad", 11)])
+    names = [noted.event for noted in seen]
+    assert names == ["bad"] * PASSED + [
+        "other",
+        "agent_started",
+        "log_held_back",
+        "bad",
+    ]
+    (held,) = [noted for noted in seen if noted.event == "log_held_back"]
+    assert (held.rule, held.fields) == ("HA-07", {"of": "bad", "count": 1000 - PASSED})
+
+
+def test_the_last_number_comes_before_the_end_of_the_agent():
+    seen = guarded([*([("bad", 0.0)] * 50), ("agent_stopping", 1)])
+    assert [noted.event for noted in seen[-2:]] == ["log_held_back", "agent_stopping"]
+
+
+def test_a_number_comes_by_itself_when_the_flood_is_over(monkeypatch):
+    monkeypatch.setattr(floods, "WINDOW_S", 0.05)
+
+    async def body():
+        came = asyncio.Event()
+        guard = FloodGuard(
+            lambda stamped: came.set() if stamped.noted.event == "log_held_back" else 0
+        )
+        for number in range(PASSED + 1):
+            noted = Noted(event="bad", severity=Severity.WARNING)
+            guard(Stamped(number, 1000.0, noted))
+        assert not came.is_set()
+        await asyncio.wait_for(came.wait(), 10)
+
+    asyncio.run(body())
 
 
 def test_labels_are_escaped():

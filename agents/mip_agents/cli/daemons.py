@@ -94,11 +94,12 @@ def _run(file: Path, role: str, log_format: LogFormat, log_level: LogLevel) -> N
     from mip_agents.protocol.effects import Noted, Severity
     from mip_agents.runtime import log
     from mip_agents.runtime.agent import Agent
+    from mip_agents.runtime.floods import FloodGuard
 
     config = _load(file, role)
 
     async def body() -> None:
-        sink = log.LogSink(log_format, log_level)
+        sink = FloodGuard(log.LogSink(log_format, log_level))
         agent = Agent(config.policy, config.options, sinks=[sink])
         log.adopt_libraries(agent.notes)
         asyncio.get_running_loop().set_exception_handler(

@@ -70,7 +70,7 @@ class Answers:
     ) -> list[Effect]:
         """Give the answer of a granted request again; nothing is extended (HA-22)."""
         if not self._denials.allow(_key(asked), now.mono):
-            return [_held_back(asked)]
+            return [_held_back(asked, "HA-22")]
         reply = self.accept(asked, lifetime, bindings)
         return [reply, repeated(asked, "answered before")]
 
@@ -91,7 +91,7 @@ class Answers:
         forged = forged and not asked.credentials.foreign_valid
         limiter = self._failures if forged else self._denials
         if not limiter.allow(_key(asked), now.mono):
-            return [noted, _held_back(asked)]
+            return [noted, _held_back(asked, denied.rule)]
         identification = self._guard.denying(asked, code, now)
         lifetime = min(request.lifetime, self._policy.max_lifetime)
         return [self._reply(asked, code, lifetime, identification), noted]
@@ -175,10 +175,11 @@ def repeated(asked: Asked, reason: str) -> Noted:
     )
 
 
-def _held_back(asked: Asked) -> Noted:
+def _held_back(asked: Asked, rule: str) -> Noted:
     return Noted(
         event="reply_held_back",
         severity=Severity.DEBUG,
+        rule=rule,
         fields=describe(asked.received, asked.request) | {"reason": "rate limit"},
     )
 

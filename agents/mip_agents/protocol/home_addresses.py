@@ -51,10 +51,17 @@ class HomeAddresses:
             return name
         return self.node_of(request.home_address)
 
+    def known_address(self, node: str, request: Request) -> str:
+        """Return the address in a request, or what the node has where none is."""
+        home_address = request.home_address
+        if home_address == NO_ADDRESS and "@" in node:
+            return self._leases.address_of(node) or NO_ADDRESS
+        return home_address
+
     def recall(self, asked: Asked) -> Asked:
         """Fill in the address of a node that has one already and left it out."""
-        known = self._leases.address_of(asked.node) if asked.is_named else None
-        if known is None or asked.request.home_address != NO_ADDRESS:
+        known = self.known_address(asked.node, asked.request)
+        if known == asked.request.home_address:
             return asked
         return _with_address(asked, known)
 

@@ -54,6 +54,7 @@ from mip_agents.protocol.events import (
 from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.grants import granted_before, granted_bindings
 from mip_agents.protocol.home_addresses import HomeAddresses
+from mip_agents.protocol.limits import RateLimiter
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.replay import Freshness
 from mip_agents.protocol.request_checks import (
@@ -68,7 +69,7 @@ from mip_agents.protocol.request_checks import (
     serves,
 )
 from mip_agents.protocol.security import ReplayStyle, replay_style
-from mip_agents.protocol.view import Malformed, Reply, parse
+from mip_agents.protocol.view import Malformed, Reply, Request, parse
 from scapy_mip.const import LIFETIME_DEREGISTER, ReplyCode, flag_letters
 
 MAX_WAITING = 4
@@ -111,6 +112,9 @@ class HomeAgentEngine:
         self._waiting: dict[str, deque[Job]] = {}
         self._answers = Answers(policy, self._guard)
         self._quirks = policy.quirks()
+        # Failed authentications by source. A source is easily forged, so that nodes
+        # with a binding from there are asked in spite of it.
+        self._strangers = RateLimiter(rate=50, burst=100, total=2000)
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Take in one event; return what is to be done, in order."""
@@ -200,14 +204,28 @@ class HomeAgentEngine:
         if not is_unicast(received.source) or not received.source_port:
             return [dropped(received, "HA-25", "no address to answer to", message)]
         node = self._addresses.identify(message)
+        if self._is_pest(node, received, message, now):
+            reason = "too many failed authentications from there"
+            return [dropped(received, "HA-07", reason, message)]
         judged = authenticate(self.policy, received, message, node)
         if isinstance(judged, Dropped):
             return [dropped(received, judged.rule, judged.reason, message)]
         credentials, denied = judged
         asked = Asked(received, message, credentials)
         if denied is not None:
+            self._strangers.allow(received.source, now.mono)
             return self._answers.deny(asked, denied, now)
         return self._submit(node, asked, now)
+
+    def _is_pest(
+        self, node: str, received: Received, request: Request, now: Instant
+    ) -> bool:
+        """Return whether a request deserves no look at its authenticator."""
+        if self._strangers.would_allow(received.source, now.mono):
+            return False
+        home_address = self._addresses.known_address(node, request)
+        known = self._ledger.table.get(home_address)
+        return all(binding.source != received.source for binding in known)
 
     def _is_busy(self, home_address: str) -> bool:
         """Return whether an address has a binding now, or is about to."""

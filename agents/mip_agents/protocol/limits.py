@@ -64,6 +64,13 @@ class RateLimiter:
         self._all = TokenBucket(total, total)
         self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
 
+    def would_allow(self, key: Hashable, now: float) -> bool:
+        """Return whether the event may happen now, without counting it."""
+        bucket = self._buckets.get(key)
+        if bucket is not None and bucket.ready_at(now) > now:
+            return False
+        return self._all.ready_at(now) <= now
+
     def allow(self, key: Hashable, now: float) -> bool:
         """Return whether the event may happen now, and count it if so."""
         bucket = self._buckets.get(key)

@@ -57,6 +57,11 @@ MAX_EXTENSIONS = 64
 
 _GRE_KEY_SIZE = 8
 
+_FOR_AGENTS = (
+    MessageType.REGISTRATION_REQUEST.value,
+    MessageType.REGISTRATION_REPLY.value,
+)
+
 _LEAST_FIXED = 20
 """Bytes in front of the extensions of a reply; a request has four more."""
 
@@ -139,12 +144,13 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     extension that runs over the end and an unknown extension below 128 (COM-01) are
     `Malformed`; unknown extensions from 128 on are skipped (COM-02). Never raises.
     """
+    if not data or data[0] not in _FOR_AGENTS:
+        return _not_for_us(data)
     if _has_too_many_extensions(data):
         return Malformed("COM-03", f"more than {MAX_EXTENSIONS} extensions")
     packet: Any = MIP(data)
     if not isinstance(packet, MIPRegistration):
-        name = message_name(data[0]) if data else "empty datagram"
-        return Malformed("COM-03", f"{name}: cut short, or not for this agent")
+        return _not_for_us(data)
     types: list[int] = []
     authentications: list[Authentication] = []
     nai: str | None = None
@@ -197,6 +203,11 @@ def parse(data: bytes) -> Request | Reply | Malformed:
         extension_types=tuple(types),
         authentications=tuple(authentications),
     )
+
+
+def _not_for_us(data: bytes) -> Malformed:
+    name = message_name(data[0]) if data else "empty datagram"
+    return Malformed("COM-03", f"{name}: cut short, or not for this agent")
 
 
 def build_request(

@@ -14,21 +14,34 @@ from mip_agents.runtime.events import Stamped
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
+_REASONS = 200
+"""Reasons that are told apart; some name a byte, and strangers choose which."""
+
 Labels = Mapping[str, str | int]
 Sample = tuple[Labels, int | float]
 
 
 class EventCounters:
-    """Counts events by name and, where there is one, reply code; a sink of `Notes`."""
+    """Counts events by name and, where there is one, reply code; a sink of `Notes`.
+
+    Those with a rule and a reason, refusals all of them, are counted by these, too.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, int | str | None], int] = {}
+        self._refusals: dict[tuple[str, str, str], int] = {}
 
     def __call__(self, stamped: Stamped) -> None:
         """Count one event."""
         noted = stamped.noted
         key = (noted.event, noted.fields.get("code"))
         self._counts[key] = self._counts.get(key, 0) + 1
+        reason = noted.fields.get("reason")
+        if noted.rule is not None and reason is not None:
+            refusal = (noted.event, noted.rule, str(reason))
+            if refusal not in self._refusals and len(self._refusals) >= _REASONS:
+                refusal = (noted.event, noted.rule, "other")
+            self._refusals[refusal] = self._refusals.get(refusal, 0) + 1
 
     def totals(self) -> dict[str, int]:
         """Return how often each event was noted."""
@@ -36,6 +49,11 @@ class EventCounters:
         for (event, _), count in sorted(self._counts.items(), key=lambda kv: kv[0][0]):
             totals[event] = totals.get(event, 0) + count
         return totals
+
+    def refusals(self) -> Iterable[Sample]:
+        """Yield one sample per event, rule and reason."""
+        for (event, rule, reason), count in sorted(self._refusals.items()):
+            yield {"event": event, "rule": rule, "reason": reason}, count
 
     def samples(self) -> Iterable[Sample]:
         """Yield one sample per event and code."""
@@ -99,6 +117,12 @@ def exposition(
                 "counter",
                 "Events by name and reply code.",
                 events.samples(),
+            ),
+            family(
+                "mip_refused_messages_total",
+                "counter",
+                "Messages dropped, denied or not answered, by rule and reason.",
+                events.refusals(),
             ),
             *(
                 family(f"mip_{name}", "gauge", "State of the engine.", [({}, value)])

@@ -165,7 +165,12 @@ class UdpServer:
     def _refuse(self, source: str) -> None:
         fields = {"reason": f"longer than {_LARGEST} bytes", "source": source}
         self._notes.note(
-            Noted(event="message_dropped", severity=Severity.WARNING, fields=fields)
+            Noted(
+                event="message_dropped",
+                severity=Severity.WARNING,
+                rule="COM-03",
+                fields=fields,
+            )
         )
 
     def _arrival(
