@@ -360,6 +360,27 @@ def test_denials_of_one_name_do_not_silence_those_of_another():
     assert running >> asks(OTHER, ahead_s=60) << sends(code=133)
 
 
+def test_a_bound_node_that_leaves_its_address_out_is_heard_amid_forgeries():
+    """HA-07: as the others that have a binding from where the forgeries come."""
+    running = granted(scenario(agent()), asks(), FIRST)
+    assert running << noted("registration_accepted")
+    forged = build_request(
+        flags=0x22,
+        lifetime=600,
+        home_address=HOME,
+        home_agent=HA,
+        care_of_address=A,
+        identification=1,
+        mobile_home=SecurityAssociation(256, b"another key"),
+    )
+    handle, now = running.engine.handle, running.now
+    for _ in range(100):
+        handle(received(forged, A), now)
+    (unheard,) = handle(received(forged, A), now)
+    assert unheard.event == "message_dropped"
+    assert running >> Wait(2) >> asks() << like(Journal)
+
+
 def test_clearing_goes_by_the_address():
     running = granted(scenario(agent()), asks(), FIRST)
     running >> ClearRequested(7, FIRST) << like(Journal) << like(RemoveTunnel)

@@ -20,6 +20,7 @@ from mip_agents.protocol.security import SecurityTable
 from mip_agents.runtime.agent import Agent
 from mip_agents.runtime.client import AgentClient
 from mip_agents.runtime.options import AgentOptions
+from mip_agents.runtime.schema import SCHEMA
 from mip_agents.runtime.store import MemoryStore
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import ReplyCode
@@ -369,6 +370,11 @@ def test_the_control_socket_of_a_real_agent(tmp_path):
             status = client.status()
             assert status["bindings"] == 1
             (binding,) = client.bindings()
+            described = {route["path"]: route for route in SCHEMA["routes"]}
+            entry = described["/v1/bindings"]["answer"]["items"]
+            assert binding.keys() == set(entry["required"])
+            status = described["/v1/status"]["answer"]
+            assert client.status().keys() >= status["properties"].keys()
             assert binding["home_address"] == HOME_ADDRESS
             assert 'mip_events_total{event="registration_accepted",code="0"} 1' in (
                 client.metrics()

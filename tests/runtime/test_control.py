@@ -21,6 +21,7 @@ from mip_agents.runtime.client import (
 )
 from mip_agents.runtime.control import make_app
 from mip_agents.runtime.events import Broadcast, Notes
+from mip_agents.runtime.schema import SCHEMA
 from mip_agents.runtime.unixserver import ControlServer
 
 
@@ -32,13 +33,15 @@ class FakeAgent:
         self.broadcast = Broadcast()
         self.notes = Notes(self.broadcast)
         self.asked = []
+        self.pages = [[{"home_address": "10.1.1.10"}]]
         self.answer = Finished(token=1, code=0, fields={"lifetime": 600})
 
     def status(self):
         return {"role": self.role, "uptime": 1.5}
 
-    def bindings(self):
-        return [{"home_address": "10.1.1.10"}]
+    def binding_pages(self):
+        yield []
+        yield from self.pages
 
     def metrics(self):
         return "mip_info 1\n"
@@ -115,6 +118,37 @@ def test_a_home_agent_answers_what_it_has(tmp_path):
         assert client.metrics() == "mip_info 1\n"
         assert client.clear("10.1.1.10") == {"lifetime": 600, "code": 0}
         assert agent.asked == [("clear", "10.1.1.10")]
+
+    run(tmp_path, "home_agent", test)
+
+
+@pytest.mark.parametrize("role", ["home_agent", "mobile_node"])
+def test_the_schema_names_every_route_and_who_has_it(tmp_path, role):
+    served = make_app(FakeAgent(role)).routes
+    routes = {(route.path, method) for route in served for method in route.methods}
+    named = {(route["path"], route["method"]) for route in SCHEMA["routes"]}
+    assert named == routes - {(path, "HEAD") for path, _ in routes}
+
+    def test(client, agent):
+        assert client._call("GET", "/v1/schema") == SCHEMA
+        for route in SCHEMA["routes"]:
+            if route["method"] == "GET" and route["path"] != "/v1/events":
+                allowed = route["role"] in (None, role)
+                try:
+                    client._send("GET", route["path"])
+                except AgentRefusedError as error:
+                    assert (allowed, error.status) == (False, 404)
+                else:
+                    assert allowed
+
+    run(tmp_path, role, test)
+
+
+@pytest.mark.parametrize("pages", [[], [[1, 2], [], [3]], [[1]]])
+def test_bindings_in_pages_are_one_list(tmp_path, pages):
+    def test(client, agent):
+        agent.pages = pages
+        assert client.bindings() == [one for page in pages for one in page]
 
     run(tmp_path, "home_agent", test)
 

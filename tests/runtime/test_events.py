@@ -230,6 +230,21 @@ def test_the_exposition_has_every_family_once_and_ends_with_a_line_end():
         assert line in lines
 
 
+def test_of_very_many_tunnels_only_the_sums_are_metrics():
+    traffic = {str(number): Counters(1, 2, 3, 4) for number in range(1001)}
+    text = exposition(
+        info={},
+        uptime_s=0,
+        events=EventCounters(),
+        drops={},
+        traffic=traffic,
+        gauges={},
+    )
+    assert "home_address" not in text
+    assert 'mip_traffic_packets{direction="sent"} 1001' in text
+    assert 'mip_traffic_bytes{direction="received"} 4004' in text
+
+
 def watching(body):
     async def run():
         async with asyncio.timeout(10):

@@ -260,6 +260,10 @@ class BindingTable:
         """How many home addresses have a binding."""
         return len(self._nodes)
 
+    def home_addresses(self) -> list[str]:
+        """Return the home addresses that have a binding now."""
+        return list(self._nodes)
+
     def get(self, home_address: str) -> Bindings:
         """Return the bindings of a home address, the oldest first."""
         if self._latest[0] != home_address:

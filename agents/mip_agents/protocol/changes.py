@@ -119,6 +119,7 @@ class Ledger:
         self._recorded: dict[str, Bindings] = {}
         self._carried: dict[str, Bindings] = {}
         self._retries: dict[str, float] = {}
+        """Entered at the end, and all wait as long: so they are in order."""
 
     @property
     def under_way(self) -> int:
@@ -223,22 +224,27 @@ class Ledger:
         as_carried = self._same(change.carried, bindings)
         _hold(self._recorded, home_address, None if as_recorded else change.recorded)
         _hold(self._carried, home_address, None if as_carried else change.carried)
-        retry = None if as_recorded and as_carried else now.mono + RETRY_S
-        _hold(self._retries, home_address, retry)
+        self._retries.pop(home_address, None)
+        if not (as_recorded and as_carried):
+            self._retries[home_address] = now.mono + RETRY_S
 
     def next_timer(self) -> float | None:
         """Return the second at which `due` may have something."""
         expiry = self.table.next_expiry()
-        times = [*self._retries.values(), *([] if expiry is None else [expiry])]
-        return min(times, default=None)
+        retry = next(iter(self._retries.values()), None)
+        if expiry is None or retry is None:
+            return retry if expiry is None else expiry
+        return min(expiry, retry)
 
     def due(self, now: Instant) -> list[str]:
         """Return the home addresses that need attention, each once."""
         found = dict.fromkeys(self.table.overdue(now.mono))
-        for home_address, moment in list(self._retries.items()):
-            if moment <= now.mono:
-                del self._retries[home_address]
-                found[home_address] = None
+        while self._retries:
+            home_address, moment = next(iter(self._retries.items()))
+            if moment > now.mono:
+                break
+            del self._retries[home_address]
+            found[home_address] = None
         return list(found)
 
     def _token(self) -> int:

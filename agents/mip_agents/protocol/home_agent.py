@@ -10,7 +10,7 @@ still be taken back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -165,15 +165,24 @@ class HomeAgentEngine:
             "quirks": self._quirks,
         }
 
-    def bindings(self, now: Instant) -> list[dict[str, Any]]:
+    def home_addresses(self) -> list[str]:
+        """Return the home addresses that have a binding now."""
+        return self._ledger.table.home_addresses()
+
+    def bindings(
+        self, now: Instant, home_addresses: Iterable[str] | None = None
+    ) -> list[dict[str, Any]]:
         """Return each active binding as JSON-able values, named as in the registry.
 
         `nai` is None for nodes that are known by their home address. `remaining` is in
         seconds, None for an infinite lifetime.
+        :param home_addresses: whose bindings; None: everyone's.
         """
-        policy = self.policy
+        policy, table = self.policy, self._ledger.table
+        wanted = self.home_addresses() if home_addresses is None else home_addresses
         found = []
-        for home_address, binding in self._ledger.table:
+        entries = ((home, binding) for home in wanted for binding in table.get(home))
+        for home_address, binding in entries:
             if binding.expires <= now.mono:
                 continue
             form = form_of(binding, policy.encapsulations)

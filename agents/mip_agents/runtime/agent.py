@@ -16,7 +16,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,7 @@ from mip_agents.runtime.assembly import (
     open_store,
     watch_links,
 )
+from mip_agents.runtime.collector import resting_collector
 from mip_agents.runtime.control import make_app
 from mip_agents.runtime.driver import Driver
 from mip_agents.runtime.events import Broadcast, Notes, Sink
@@ -57,6 +58,8 @@ _FAREWELL_S = 1.0
 """How long a mobile node waits for the answer to its deregistration at the end."""
 _SETTLE_S = 3.0
 _LINKS_RETRY_S = 1.0
+_PAGE = 200
+"""Home addresses whose bindings are shown in one go: some milliseconds."""
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -156,8 +159,9 @@ class Agent:
             )
             stack.callback(setattr, self, "_driver", None)
             self._driver = await stack.enter_async_context(driver)
-            driver.post(store.load())
-            await driver.settle()
+            with resting_collector():
+                driver.post(store.load())
+                await driver.settle()
             await self._start_links(driver)
             self._net.start(lambda batch: driver.post(*batch))
             sync = TimeSync(self.clock, self.options.ntp_servers, self.notes)
@@ -299,20 +303,37 @@ class Agent:
             rest["ntp_offset_ns"] = self.clock.offset_ns
         if self.role == MOBILE_NODE:
             rest["traffic"] = {
-                address: asdict(counters)
+                address: counters.as_json()
                 for address, counters in self._traffic().items()
             }
         return own | self._engine.status(self.clock.now()) | own | rest
 
     def bindings(self) -> list[dict[str, Any]]:
         """Return a home agent's bindings, each with the traffic of its tunnel."""
-        if not isinstance(self._engine, HomeAgentEngine):
+        return [binding for page in self.binding_pages() for binding in page]
+
+    def binding_pages(self) -> Iterator[list[dict[str, Any]]]:
+        """Return the same some hundred at a time, each as it is when it is asked for.
+
+        Who does other work between them keeps a hundred thousand from being in its way.
+        """
+        engine = self._engine
+        if not isinstance(engine, HomeAgentEngine):
             raise MipError("only a home agent has bindings")
-        bindings = self._engine.bindings(self.clock.now())
+        home_addresses = engine.home_addresses()
+        return (
+            self._page(engine, home_addresses[start : start + _PAGE])
+            for start in range(0, len(home_addresses), _PAGE)
+        )
+
+    def _page(
+        self, engine: HomeAgentEngine, home_addresses: Iterable[str]
+    ) -> list[dict[str, Any]]:
+        bindings = engine.bindings(self.clock.now(), home_addresses)
         if self._dataplane is not None:
             for binding in bindings:
                 counters = self._dataplane.counters(binding["home_address"])
-                binding |= asdict(counters)
+                binding |= counters.as_json()
         return bindings
 
     def _traffic(self) -> dict[str, Counters]:

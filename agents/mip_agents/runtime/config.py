@@ -7,11 +7,9 @@ allowed. Values are never repeated in errors: a key may stand in the wrong place
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -27,6 +25,7 @@ from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import NodeAssociation, ReplayStyle, SecurityTable
 from mip_agents.runtime import models
+from mip_agents.runtime.collector import resting_collector
 from mip_agents.runtime.explain import explain, nearest, path_of
 from mip_agents.runtime.keys import key_path, readable_by_others
 from mip_agents.runtime.nodesfile import NodesFileError, read_rows
@@ -56,23 +55,8 @@ def load_config(path: Path, role: str | None = None) -> AgentConfig:
     :param role: `home_agent` or `mobile_node`, where only one of them will do.
     :raises ConfigError: with every problem that was found.
     """
-    with _no_collector():
+    with resting_collector():
         return _load(path, role)
-
-
-@contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """Keep the garbage collector away while very many objects are made that all stay.
-
-    It would look through them again and again, which takes as long as the rest.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _load(path: Path, role: str | None) -> AgentConfig:

@@ -2,13 +2,15 @@
 """The control interface: HTTP/JSON on a unix socket, so that curl works.
 
 `curl --unix-socket /run/mip/ha.sock http://mip/v1/status`. Who may use it is decided by
-owner, group and mode (0660) of the socket. Errors are `{"error": "..."}`.
+owner, group and mode (0660) of the socket. Errors are `{"error": "..."}`. What there is
+and what it gives stands in `/v1/schema`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from ipaddress import IPv4Address
 from typing import Any, Protocol
 
@@ -22,6 +24,7 @@ from starlette.routing import Route
 from mip_agents.protocol.effects import Finished
 from mip_agents.runtime.events import Broadcast
 from mip_agents.runtime.metrics import CONTENT_TYPE
+from mip_agents.runtime.schema import SCHEMA
 from scapy_mip.const import LIFETIME_INFINITE
 
 _BODY_MAX = 4096
@@ -38,8 +41,8 @@ class Controllable(Protocol):
     def status(self) -> dict[str, Any]:
         """Return everything worth knowing, JSON-able."""
 
-    def bindings(self) -> list[dict[str, Any]]:
-        """Home agent: return its bindings."""
+    def binding_pages(self) -> Iterable[list[dict[str, Any]]]:
+        """Home agent: return its bindings, some at a time."""
 
     def metrics(self) -> str:
         """Return the counters as Prometheus text."""
@@ -64,6 +67,7 @@ def make_app(agent: Controllable) -> Starlette:
     """Build the application of one agent."""
     api = _Api(agent)
     routes: list[tuple[str, str, Handler, str | None]] = [
+        ("GET", "/v1/schema", api.schema, None),
         ("GET", "/v1/status", api.status, None),
         ("GET", "/v1/events", api.events, None),
         ("GET", "/metrics", api.metrics, None),
@@ -105,11 +109,16 @@ class _Api:
     def __init__(self, agent: Controllable) -> None:
         self._agent = agent
 
+    async def schema(self, _: Request) -> Response:
+        return JSONResponse(SCHEMA)
+
     async def status(self, _: Request) -> Response:
         return JSONResponse(self._agent.status())
 
     async def bindings(self, _: Request) -> Response:
-        return JSONResponse(self._agent.bindings())
+        return Streaming(
+            _json_list(self._agent.binding_pages()), media_type="application/json"
+        )
 
     async def metrics(self, _: Request) -> Response:
         return PlainTextResponse(self._agent.metrics(), media_type=CONTENT_TYPE)
@@ -172,6 +181,17 @@ class _Api:
         except ValueError:
             raise HTTPException(400, "home_address: not an IPv4 address") from None
         return _finished(await self._agent.clear(home_address), refused=404)
+
+
+async def _json_list(pages: Iterable[list[Any]]) -> AsyncIterator[str]:
+    """Write pages of values as one list, with the agent at its work between them."""
+    before = "["
+    for page in pages:
+        if page:
+            yield before + json.dumps(page)[1:-1]
+            before = ","
+        await asyncio.sleep(0)
+    yield "[]" if before == "[" else "]"
 
 
 async def _body(request: Request, known: set[str]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _REASONS = 200
 """Reasons that are told apart; some name a byte, and strangers choose which."""
 
+_TUNNELS = 1000
+"""Home addresses that get metrics of their own: more are for the control interface."""
+
 Labels = Mapping[str, str | int]
 Sample = tuple[Labels, int | float]
 
@@ -103,7 +106,8 @@ def exposition(
     """
     packets: list[Sample] = []
     octets: list[Sample] = []
-    for home_address, counters in traffic.items():
+    few = traffic if len(traffic) <= _TUNNELS else {}
+    for home_address, counters in few.items():
         sent = {"home_address": home_address, "direction": "sent"}
         received = {"home_address": home_address, "direction": "received"}
         packets += (sent, counters.sent_packets), (received, counters.received_packets)
@@ -135,6 +139,18 @@ def exposition(
                 (({"reason": reason}, count) for reason, count in drops.items()),
             ),
             family(
+                "mip_traffic_packets",
+                "gauge",
+                "Packets through the tunnels that there are now.",
+                _sums(traffic, "packets"),
+            ),
+            family(
+                "mip_traffic_bytes",
+                "gauge",
+                "Bytes of those packets, without outer headers.",
+                _sums(traffic, "bytes"),
+            ),
+            family(
                 "mip_tunnel_packets_total",
                 "counter",
                 "Packets through the tunnel of a home address.",
@@ -148,3 +164,10 @@ def exposition(
             ),
         )
     )
+
+
+def _sums(traffic: Mapping[str, Counters], unit: str) -> Iterable[Sample]:
+    for direction in ("sent", "received"):
+        name = f"{direction}_{unit}"
+        total = sum(getattr(counters, name) for counters in traffic.values())
+        yield {"direction": direction}, total
