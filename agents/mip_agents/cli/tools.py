@@ -77,6 +77,7 @@ class Subject(enum.StrEnum):
 
     LAYERS = "layers"
     DATAPLANE = "dataplane"
+    HA = "ha"
 
 
 def bench(
@@ -90,15 +91,20 @@ def bench(
     """Run the benchmarks: each is a ratio, measured side by side in one run.
 
     `layers` is about packets and messages. `dataplane` is about what the drivers of the
-    data plane carry, against the plain routed path, and takes some minutes; it needs
-    root, or user namespaces.
+    data plane carry, against the plain routed path, and takes some minutes. `ha` is
+    about registrations at a running home agent, beside servers that do no more than
+    needed, and takes a minute. These two need root, or user namespaces.
 
-    Example: mip bench --json     mip bench dataplane
+    Example: mip bench --json     mip bench dataplane     mip bench ha
     """
     if subject is Subject.DATAPLANE:
         from mip_agents.bench.dataplane import main as measure_dataplane
 
         raise typer.Exit(measure_dataplane(json=json))
+    if subject is Subject.HA:
+        from mip_agents.bench.registrations import main as measure_registrations
+
+        raise typer.Exit(measure_registrations(json=json))
     from mip_agents.bench import main
 
     raise typer.Exit(main(json=json))
