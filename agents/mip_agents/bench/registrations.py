@@ -133,7 +133,7 @@ def _line(result: Result) -> str:
         f"{result.ratio:.2f}",
         f"{result.goal:g}",
         "yes" if result.met else "no",
-    )
+    ).rstrip()
 
 
 def run(rounds: int = ROUNDS, nodes: int = NODES) -> list[Result]:

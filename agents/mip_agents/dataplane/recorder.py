@@ -34,17 +34,23 @@ class RecorderDataplane:
 
     name = "none"
 
-    def __init__(self, *, fail_with: str | None = None) -> None:
-        """`fail_with` makes every `install` fail with this text; set it at any time."""
+    def __init__(self, *, fail_with: str | None = None, forgetful: bool = False):
+        """`fail_with` makes every `install` fail with this text; set it at any time.
+
+        A `forgetful` one keeps no list: that of an agent would grow for ever.
+        """
         self.changes: list[Recorded] = []
         self.fail_with = fail_with
+        self._forgetful = forgetful
+        self._is_open = False
         self._tunnels: dict[str, Tunnel] = {}
         self._counters: dict[str, Counters] = {}
         self._drops = DropCounters()
 
     async def open(self) -> None:
         """See `Dataplane.open`."""
-        self.changes.append(Recorded("open"))
+        self._is_open = True
+        self._record("open")
 
     async def install(self, tunnel: Tunnel) -> None:
         """See `Dataplane.install`."""
@@ -55,23 +61,23 @@ class RecorderDataplane:
         if old == tunnel:
             action = "refresh"
         self._tunnels[tunnel.home_address] = tunnel
-        self.changes.append(Recorded(action, tunnel.home_address, tunnel))
+        self._record(action, tunnel.home_address, tunnel)
 
     async def remove(self, home_address: str) -> None:
         """See `Dataplane.remove`."""
         if self._tunnels.pop(home_address, None) is not None:
-            self.changes.append(Recorded("remove", home_address))
+            self._record("remove", home_address)
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
     ) -> None:
         """See `Dataplane.announce`."""
         detail = " ".join(part for part in (interface, mac) if part)
-        self.changes.append(Recorded("announce", address, detail=detail))
+        self._record("announce", address, detail=detail)
 
     async def give_back(self, address: str, interface: str | None = None) -> None:
         """See `Dataplane.give_back`."""
-        self.changes.append(Recorded("give_back", address, detail=interface or ""))
+        self._record("give_back", address, detail=interface or "")
 
     def tunnels(self) -> Iterable[Tunnel]:
         """See `Dataplane.tunnels`."""
@@ -87,6 +93,17 @@ class RecorderDataplane:
 
     async def close(self) -> None:
         """See `Dataplane.close`."""
-        if self._tunnels or (self.changes and self.changes[-1].action != "close"):
+        if self._is_open:
+            self._is_open = False
             self._tunnels.clear()
-            self.changes.append(Recorded("close"))
+            self._record("close")
+
+    def _record(
+        self,
+        action: str,
+        subject: str = "",
+        tunnel: Tunnel | None = None,
+        detail: str = "",
+    ) -> None:
+        if not self._forgetful:
+            self.changes.append(Recorded(action, subject, tunnel, detail))

@@ -74,7 +74,7 @@ def create(
             return Selection(made, passed_over)
         passed_over.append((candidate, problem))
     if name == "none":
-        return Selection(RecorderDataplane(), passed_over)
+        return Selection(RecorderDataplane(forgetful=True), passed_over)
     reasons = "; ".join(f"{one}: {why}" for one, why in passed_over if one in asked)
     raise DataplaneError(
         f"no data plane works here ({reasons}): run as root, with "

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mip_agents.protocol.tunnel import Tunnel
-from mip_agents.protocol.values import record, value
+from mip_agents.protocol.values import named_value, value
 
 
-@record
+@named_value
 class Send:
     """Send a datagram once the journal entries before it are durable."""
 
@@ -30,7 +30,7 @@ class Send:
     """IP TTL; None: the system's default."""
 
 
-@record
+@named_value
 class BindingRecord:
     """A mobility binding as the journal keeps it (HA-02)."""
 
@@ -154,7 +154,7 @@ class Severity(enum.IntEnum):
     ERROR = 40
 
 
-@record
+@named_value
 class Noted:
     """Something worth a log line, a counter and a control event, all three from here.
 

@@ -17,10 +17,10 @@ from mip_agents.protocol.effects import (
     NonceRecord,
 )
 from mip_agents.protocol.links import InterfaceState
-from mip_agents.protocol.values import record, value
+from mip_agents.protocol.values import named_value, value
 
 
-@record
+@named_value
 class Received:
     """A datagram arrived on UDP port 434."""
 

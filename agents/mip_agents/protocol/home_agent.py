@@ -213,7 +213,7 @@ class HomeAgentEngine:
         if not is_unicast(received.source) or not received.source_port:
             return [dropped(received, "HA-25", "no address to answer to", message)]
         node = self._addresses.identify(message)
-        if self._is_pest(node, received, message, now):
+        if self._fails_too_often(node, received, message, now):
             reason = "too many failed authentications from there"
             return [dropped(received, "HA-07", reason, message)]
         judged = authenticate(self.policy, received, message, node)
@@ -226,7 +226,7 @@ class HomeAgentEngine:
             return self._answers.deny(asked, denied, now)
         return self._submit(node, asked, now)
 
-    def _is_pest(
+    def _fails_too_often(
         self, node: str, received: Received, request: Request, now: Instant
     ) -> bool:
         """Return whether a request deserves no look at its authenticator."""

@@ -23,6 +23,6 @@ def value(cls: type[_T]) -> type[_T]:
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(field,)
 )
-def record(cls: type[_T]) -> type[_T]:
+def named_value(cls: type[_T]) -> type[_T]:
     """Make a value whose fields are given by name."""
     return dataclass(slots=True, unsafe_hash=True, kw_only=True)(cls)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import socket
 import struct
@@ -40,6 +41,18 @@ _INT = struct.Struct("=i")
 # Not in the socket module before Python 3.14; the number is Linux' ABI.
 _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 _ANY = bytes(4)
+
+
+@functools.lru_cache(256)  # nearly all are alike
+def _control(
+    index: int, source: str, ttl: int | None
+) -> tuple[tuple[int, int, bytes], ...]:
+    """Return the ancillary data of a datagram that leaves."""
+    local = socket.inet_aton(source) if source else _ANY
+    control = (socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(index, local, _ANY))
+    if ttl is None:
+        return (control,)
+    return control, (socket.IPPROTO_IP, socket.IP_TTL, _INT.pack(ttl))
 
 
 class UdpServer:
@@ -203,14 +216,11 @@ class UdpServer:
             return True
         try:
             index = socket.if_nametoindex(send.interface) if send.interface else 0
-            local = socket.inet_aton(send.source) if send.source else _ANY
-            control = [
-                (socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(index, local, _ANY))
-            ]
-            if send.ttl is not None:
-                control.append((socket.IPPROTO_IP, socket.IP_TTL, _INT.pack(send.ttl)))
             sock.sendmsg(
-                [send.data], control, 0, (send.destination, send.destination_port)
+                [send.data],
+                _control(index, send.source, send.ttl),
+                0,
+                (send.destination, send.destination_port),
             )
         except BlockingIOError:
             return False
