@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
 TEST_OPTIONS ?=
 
-.PHONY: help demo test test-pythons lint format tables bench clean
+BPF := agents/mip_agents/dataplane/bpf
+
+.PHONY: help demo test test-pythons lint format tables bench bpf clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -36,6 +38,9 @@ tables: $(VENV)/dev.stamp  ## write the generated tables of the README
 
 bench: $(VENV)/dev.stamp  ## measure against the rivals, side by side
 	@$(BIN)/mip bench
+
+bpf:  ## compile the tc programs anew (clang, and the kernel's headers)
+	@tools/bpf.sh $(BPF)/mip_tunnel.c $(BPF)/mip_tunnel.o
 
 clean:  ## remove the virtual environments and caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -318,12 +318,18 @@ def state(node: Node) -> dict[str, str]:
             "ip -4 route show table all",
             "ip rule show",
             "ip neigh show proxy",
+            "tc qdisc show",
+            _FILTERS,
             "ip ntable show name arp_cache | grep -o 'dev .*\\|.*proxy_delay [0-9]*'",
             "cd /proc/sys/net/ipv4; grep -r . conf/*/forwarding conf/*/rp_filter",
         )
     }
     dump["gro"] = node.call(_gro)
     return dump
+
+
+_FILTERS = """for name in $(ip -o link | cut -d: -f2 | cut -d@ -f1); do
+tc filter show dev $name ingress; tc filter show dev $name egress; done"""
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:

@@ -103,23 +103,27 @@ class Rule(Change):
 
     priority: int
     table: int
-    source: str
+    source: str | None = None
     """`0.0.0.0` stands for packets whose source is not chosen yet."""
     destination: str | None = None
     suppress_default: bool = False
     """Take no default route from the table."""
     local: bool = False
     """Only for packets of this host."""
+    mark: tuple[int, int] | None = None
+    """Only for packets whose mark has this value in the bits of this mask."""
 
     def _arguments(self, ledger: Ledger) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "family": 2,
             "priority": self.priority,
             "table": self.table,
-            "src": self.source,
-            "src_len": 32,
             "FRA_PROTOCOL": ledger.mark,
         }
+        if self.source is not None:
+            arguments |= {"src": self.source, "src_len": 32}
+        if self.mark is not None:
+            arguments["fwmark"], arguments["fwmask"] = self.mark
         if self.destination is not None:
             network, _, length = self.destination.partition("/")
             arguments |= {"dst": network, "dst_len": int(length)}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Removal of what a killed predecessor of the same role left in the kernel.
 
-Its interface is known by name, its routes, rules, addresses and proxy neighbours by the
+Its interface and its filters are known by name, its routes, rules, addresses and proxy neighbours by the
 role's protocol number. A lock, which the kernel releases with the process, makes sure
 that the predecessor is dead.
 """
@@ -22,6 +22,7 @@ from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY, ndmsg
 
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.changes import MARKS
+from mip_agents.dataplane.link_filters import remove_filters
 from mip_agents.dataplane.port import PORT_NAMES
 from mip_agents.protocol.tunnel import Role
 
@@ -55,7 +56,7 @@ async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
     Call it under the `lock`.
     """
     mark = MARKS[role]
-    removed = 0
+    removed = await remove_filters(ipr, role)
     # Rules go first: while they stand, packets are led to routes that vanish.
     async for rule in _dump(ipr, "rule"):
         if rule.get_attr("FRA_PROTOCOL") == mark:
@@ -122,6 +123,9 @@ def _rule(rule: Any) -> dict[str, Any]:
         "table": rule.get_attr("FRA_TABLE"),
         "FRA_PROTOCOL": rule.get_attr("FRA_PROTOCOL"),
     }
+    if rule.get_attr("FRA_FWMARK"):
+        arguments["fwmark"] = rule.get_attr("FRA_FWMARK")
+        arguments["fwmask"] = rule.get_attr("FRA_FWMASK")
     for name, key in (("FRA_SRC", "src"), ("FRA_DST", "dst")):
         if rule[f"{key}_len"]:
             arguments |= {key: rule.get_attr(name), f"{key}_len": rule[f"{key}_len"]}

@@ -24,7 +24,8 @@ from mip_agents.protocol.links import InterfaceState
 Snapshot = dict[str, InterfaceState]
 """Interfaces by name, without `lo` and our own ports."""
 
-_GROUPS: Final = 0x1 | 0x10 | 0x40  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE
+LINKS_ONLY: Final = 0x1  # RTMGRP_LINK
+_GROUPS: Final = LINKS_ONLY | 0x10 | 0x40  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE
 _MAIN_TABLE = 254
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
@@ -39,25 +40,36 @@ async def watch() -> AsyncIterator[Snapshot]:
     the next one taken is always the present.
     :raises DataplaneError: where netlink cannot be used.
     """
+    ipr = AsyncIPRoute()
+    try:
+        await ipr.setup_endpoint()
+        last: Snapshot | None = None
+        async for _ in notifications():
+            now = await _look(ipr)
+            if now is not None and now != last:
+                last = now
+                yield dict(now)
+    finally:
+        ipr.close()
+
+
+async def notifications(groups: int = _GROUPS) -> AsyncIterator[None]:
+    """Say at once, and after each change, that it is time to look; until cancelled.
+
+    :raises DataplaneError: where netlink cannot be used.
+    """
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with _subscribe() as sock:
+    with _subscribe(groups) as sock:
         loop.add_reader(sock.fileno(), _drain, sock, changed)
-        ipr = AsyncIPRoute()
         try:
-            await ipr.setup_endpoint()
-            last: Snapshot | None = None
             while True:
                 # Cleared before the look: what happens during it asks for another.
                 changed.clear()
-                now = await _look(ipr)
-                if now is not None and now != last:
-                    last = now
-                    yield dict(now)
+                yield
                 await changed.wait()
         finally:
             loop.remove_reader(sock.fileno())
-            ipr.close()
 
 
 async def follow(callback: Callable[[Snapshot], None]) -> None:
@@ -114,12 +126,12 @@ async def _look(ipr: AsyncIPRoute) -> Snapshot | None:
         raise DataplaneError(f"cannot list interfaces: {error}") from error
 
 
-def _subscribe() -> socket.socket:
+def _subscribe(groups: int) -> socket.socket:
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
     try:
-        sock.bind((0, _GROUPS))
+        sock.bind((0, groups))
     except OSError as error:
         sock.close()
         raise DataplaneError(f"cannot watch interfaces: {error.strerror}") from error

@@ -132,7 +132,7 @@ class VethPort:
         self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         self._socket.bind((far, _ETH_P_IP))
         own = self._socket.getsockname()[4]
-        mac = _mac(name)
+        mac = mac_address(name)
         self._header = mac + own + _ETH_P_IP.to_bytes(2, "big")
 
     def fileno(self) -> int:
@@ -197,6 +197,23 @@ async def _open_tun(ipr: AsyncIPRoute, name: str) -> TunPort:
 
 
 async def _open_veth(ipr: AsyncIPRoute, name: str) -> VethPort:
+    near, _ = await open_pair(ipr, name)
+    try:
+        for end in (name, f"{name}x"):
+            # Checksums and segments must be complete in what the socket reads.
+            set_offloads(end, False)
+        return VethPort(ipr, name, near, f"{name}x")
+    except BaseException:
+        with contextlib.suppress(NetlinkError):
+            await ipr.link("del", index=near)
+        raise
+
+
+async def open_pair(ipr: AsyncIPRoute, name: str) -> tuple[int, int]:
+    """Create the veth pair `name` and return the indexes of its near and far end.
+
+    :raises NetlinkError: as the kernel answers.
+    """
     far = f"{name}x"
     await ipr.link(
         "add", ifname=name, kind="veth", mtu=_MTU, peer={"ifname": far, "mtu": _MTU}
@@ -205,14 +222,10 @@ async def _open_veth(ipr: AsyncIPRoute, name: str) -> VethPort:
     try:
         for end in (name, far):
             _without_ipv6(end)
-            # Checksums and segments must be complete in what the socket reads.
-            for command in _ETHTOOL_OFFLOADS:
-                with contextlib.suppress(OSError):  # not every kernel has each
-                    ethtool(end, command, 0)
             await ipr.link(
                 "set", index=socket.if_nametoindex(end), state="up", arp=False
             )
-        return VethPort(ipr, name, near, far)
+        return near, socket.if_nametoindex(far)
     except BaseException:
         with contextlib.suppress(NetlinkError):
             await ipr.link("del", index=near)
@@ -245,6 +258,13 @@ def ethtool(interface: str, command: int, value: int) -> int:
     return data[1]
 
 
+def set_offloads(interface: str, value: bool) -> None:
+    """Switch what leaves the completion of checksums and segments to a later hand."""
+    for command in _ETHTOOL_OFFLOADS:
+        with contextlib.suppress(OSError):  # not every kernel has each
+            ethtool(interface, command, int(value))
+
+
 def get_gro(interface: str) -> bool:
     """Tell whether received segments are merged on `interface`."""
     return bool(ethtool(interface, _ETHTOOL_GGRO, 0))
@@ -261,7 +281,7 @@ def _without_ipv6(name: str) -> None:
         Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
 
 
-def _mac(name: str) -> bytes:
+def mac_address(name: str) -> bytes:
     """Return the link-layer address of an interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         reply = fcntl.ioctl(sock, _SIOCGIFHWADDR, struct.pack("40s", name.encode()))

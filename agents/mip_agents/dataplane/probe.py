@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from mip_agents.dataplane import bpf
+from mip_agents.dataplane.clsact import clsact_problem
 from mip_agents.dataplane.port import TUN_DEVICE
 
 CAP_NET_ADMIN: Final = 12
@@ -48,3 +50,12 @@ def tun_driver_problem() -> str | None:
     if problem is not None or tun_port_problem() is None:
         return problem
     return veth_port_problem()
+
+
+def ebpf_driver_problem() -> str | None:
+    """Say why the `ebpf` driver cannot work: it needs bpf(2), tc and raw sockets."""
+    return (
+        missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
+        or bpf.problem()
+        or clsact_problem()
+    )

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from mip_agents.dataplane import probe
 from mip_agents.dataplane.api import Dataplane, DataplaneError
+from mip_agents.dataplane.ebpf import EbpfDataplane
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.protocol.tunnel import Role
@@ -25,6 +26,7 @@ class Driver(NamedTuple):
 
 
 DRIVERS: Final[dict[str, Driver]] = {
+    "ebpf": Driver(probe.ebpf_driver_problem, EbpfDataplane),
     "tun": Driver(probe.tun_driver_problem, TunDataplane),
 }
 """By name, the fastest first."""

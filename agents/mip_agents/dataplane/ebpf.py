@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The `ebpf` driver: encapsulation in the kernel by tc programs, one map entry each.
+
+The programs (`bpf/mip_tunnel.c` says what they do) sit on all Ethernet interfaces and
+at the far end of a veth pair, our port. To a home agent, a binding is one map entry:
+installing, replacing or removing it is one system call, whatever their number. That
+takes the place of routes and proxy neighbours for each: the program marks what is for
+a bound address, and for each size of inner packets there is one rule and one route
+that lead marked packets into the port. A mobile node has the routes of all drivers.
+
+A killed agent's programs go on with its last bindings until a successor replaces them:
+a restart interrupts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Final
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
+from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Rule, Setting
+from mip_agents.dataplane.link_filters import (
+    EGRESS,
+    INGRESS,
+    PREFIXES,
+    Filter,
+    LinkFilters,
+    links,
+)
+from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
+from mip_agents.dataplane.pathmtu import PathSizes, bind, no_local_end
+from mip_agents.dataplane.port import (
+    NEXT_HOP,
+    PORT_NAMES,
+    mac_address,
+    open_pair,
+    set_offloads,
+)
+from mip_agents.dataplane.reassembled import Reassembled
+from mip_agents.dataplane.routed import RoutedDataplane
+from mip_agents.dataplane.routes import Entry, no_reverse_path_filter
+from mip_agents.dataplane.tunnel_maps import MARK_MASK, MARK_SHIFT, TunnelMaps
+from mip_agents.protocol.tunnel import Role, Tunnel
+from scapy_mip.const import Encapsulation
+
+FIRST_TABLE: Final = 43400
+"""Routing tables of a home agent: this and the number of the size."""
+
+PRIORITY: Final = 4339
+"""Of the policy rules that lead there."""
+
+MAX_SIZES: Final = MARK_MASK >> MARK_SHIFT
+"""Different sizes of inner packets; 0 is no mark."""
+
+_LARGEST_SEGMENTS = 65000
+"""Octets that the kernel may hand over as one packet: an outer header must fit."""
+
+_NO_MAC = bytes(6)
+_AT_A_TIME = 1000  # tunnels looked at before others get their turn
+
+
+class EbpfDataplane(RoutedDataplane):
+    """Tunnels in the kernel, without tunnel devices."""
+
+    name = "ebpf"
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        address: str | None = None,
+        home_network: IPv4Network | None = None,
+        home_interface: str | None = None,
+        state_file: Path | None = None,
+    ) -> None:
+        """See `RoutedDataplane`."""
+        super().__init__(
+            role,
+            address=address,
+            home_network=home_network,
+            home_interface=home_interface,
+            state_file=state_file,
+        )
+        self._port = (0, 0)
+        self._maps: TunnelMaps | None = None
+        self._reassembled: Reassembled | None = None
+        self._filters: LinkFilters | None = None
+        self._sizes = PathSizes()
+        self._marks: dict[int, int] = {}
+        self._link_mtus: dict[int, int] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._whole: set[str] = set()
+        """Home addresses whose packets must not be put together or half done."""
+        self._care_of: list[str] = []
+        """A mobile node's, since its tunnel was installed."""
+        self._takes_tunnel_data = False
+
+    @property
+    def port_name(self) -> str:
+        """The interface that our routes point to."""
+        return PORT_NAMES[self._role]
+
+    async def _bring_up(self, ipr: AsyncIPRoute) -> list[Change]:
+        """See `RoutedDataplane`."""
+        self._maps = TunnelMaps(self._role)
+        self._stack.callback(self._maps.close)
+        self._port = await self._make_port(ipr)
+        self._stack.push_async_callback(self._remove_port, ipr)
+        self._reassembled = Reassembled(self.port_name, self._path_changed)
+        self._stack.callback(self._reassembled.close)
+        self._stack.callback(self._sizes.close)
+        self._filters = LinkFilters(ipr, self._role)
+        self._stack.push_async_callback(self._filters.close)
+        settings = [
+            no_reverse_path_filter(self.port_name),
+            # Without it no program may ask for a route on behalf of the port.
+            self._sysctl(self.port_name, "forwarding", "1"),
+        ]
+        if self._role is Role.HOME_AGENT:
+            assert self._home_interface is not None  # found at opening
+            settings += [
+                # Packets of this host for a bound address pass the port twice.
+                self._sysctl(self.port_name, "accept_local", "1"),
+                self._sysctl(self._home_interface, "forwarding", "1"),
+            ]
+        return settings
+
+    @staticmethod
+    def _sysctl(interface: str, name: str, value: str) -> Setting:
+        return Setting(kind="sysctl", key=f"conf/{interface}/{name}", value=value)
+
+    async def _make_port(self, ipr: AsyncIPRoute) -> tuple[int, int]:
+        try:
+            pair = await open_pair(ipr, self.port_name)
+            await ipr.link("set", index=pair[0], gso_max_size=_LARGEST_SEGMENTS)
+        except NetlinkError as error:
+            raise DataplaneError(
+                f"no veth pair {self.port_name}: {error}; run with CAP_NET_ADMIN, on a "
+                "kernel that has veth"
+            ) from error
+        return pair
+
+    async def _remove_port(self, ipr: AsyncIPRoute) -> None:
+        with contextlib.suppress(NetlinkError):  # someone else was faster
+            await ipr.link("del", index=self._port[0])
+
+    async def _start(self) -> None:
+        """See `RoutedDataplane`."""
+        filters, maps = self._running()
+        name = PREFIXES[self._role] + "port"
+        program = maps.programs[name.removeprefix("mip_")]
+        await filters.attach(self._port[1], (Filter(INGRESS, name, program),))
+        await self._look_at_links()
+        if self._role is Role.HOME_AGENT:
+            await self._forget_answers()  # to a killed predecessor's host
+            self._stack.push_async_callback(self._forget_answers)
+        self._watch = asyncio.get_running_loop().create_task(self._follow_links())
+        self._stack.push_async_callback(self._stop_following)
+
+    def _running(self) -> tuple[LinkFilters, TunnelMaps]:
+        assert self._filters is not None  # between `open` and `close`
+        assert self._maps is not None
+        return self._filters, self._maps
+
+    # Links come, go and change
+
+    async def _follow_links(self) -> None:
+        async for _ in notifications(LINKS_ONLY):
+            # The next notification, or the next start, tries again.
+            with contextlib.suppress(NetlinkError, DataplaneError):
+                async with self._changing:
+                    await self._look_at_links()
+
+    async def _stop_following(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+
+    async def _look_at_links(self) -> None:
+        """Put the programs on all interfaces, and tell them what they need to know."""
+        filters, maps = self._running()
+        present = await links(self._opened().ipr)
+        wanted = [
+            Filter(parent, name, maps.programs[name.removeprefix("mip_")])
+            for parent, name in (
+                (INGRESS, PREFIXES[self._role] + "link_in"),
+                (EGRESS, PREFIXES[self._role] + "link_out"),
+            )
+            if name.removeprefix("mip_") in maps.programs
+        ]
+        for link in present:
+            await filters.attach(link.ifindex, tuple(wanted))
+        filters.keep_only({link.ifindex for link in present} | {self._port[1]})
+        self._configure({link.ifindex: link.mac for link in present})
+        mtus = {link.ifindex: link.mtu for link in present}
+        if self._link_mtus and mtus != self._link_mtus:
+            self._path_changed()
+        self._link_mtus = mtus
+
+    async def _forget_answers(self) -> None:
+        """Delete the neighbours of this host that have our own link-layer address.
+
+        They are home addresses, for which the program has answered.
+        """
+        ipr = self._opened().ipr
+        own = {link.ifindex: link.mac for link in await links(ipr)}
+        async for entry in await ipr.neigh("dump", family=socket.AF_INET):
+            mac = entry.get_attr("NDA_LLADDR")
+            index = entry["ifindex"]
+            if mac and own.get(index) == bytes.fromhex(mac.replace(":", "")):
+                with contextlib.suppress(NetlinkError):
+                    await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
+
+    def _configure(self, macs: dict[int, bytes]) -> None:
+        network = self._home_network
+        self._running()[1].configure(
+            port=self._port[0],
+            port_mac=mac_address(self.port_name),
+            home_link=self._home_index if self._home_index != LOOPBACK else 0,
+            home_mac=macs.get(self._home_index, _NO_MAC),
+            broadcast=network.broadcast_address if network else None,
+        )
+
+    # A mobile node's tunnel, and what is the same for both
+
+    def _entry(self, tunnel: Tunnel) -> Entry:  # noqa: ARG002  # one for all
+        """See `RoutedDataplane`."""
+        return Entry(self._port[0], NEXT_HOP)
+
+    async def _carry(self, tunnel: Tunnel) -> None:
+        """See `RoutedDataplane`."""
+        ifindex = 0
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                bind(sock, tunnel.interface, tunnel.local)
+                if tunnel.interface is not None:
+                    ifindex = socket.if_nametoindex(tunnel.interface)
+            except OSError as error:
+                raise no_local_end(tunnel.interface, tunnel.local, error) from error
+        # Packets to an earlier care-of address may be under way still.
+        if tunnel.local not in self._care_of:
+            self._running()[1].add_local(tunnel.local)
+            self._care_of.append(tunnel.local)
+        self._running()[1].set_home(tunnel.home_address)
+        self._put(tunnel, ifindex, 0)
+
+    async def _drop(self, home_address: str) -> None:
+        """See `RoutedDataplane`."""
+        self._take_back(home_address)
+        for local in self._care_of:
+            self._running()[1].drop_local(local)
+        self._care_of.clear()
+
+    def _put(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
+        """Carry packets by `tunnel`. :raises DataplaneError: nothing has changed."""
+        home = tunnel.home_address
+        if tunnel.encapsulation is Encapsulation.MINIMAL or tunnel.peer_forms:
+            forms = [form for _, form in tunnel.forms()]
+            if any(form.encapsulation is Encapsulation.MINIMAL for form in forms):
+                self._need_whole_packets(home)
+            if any(form.ports for form in forms) and not self._takes_tunnel_data:
+                assert self._reassembled is not None
+                self._reassembled.take_tunnel_data()
+                self._takes_tunnel_data = True
+        self._running()[1].put(tunnel, ifindex, mark)
+
+    def _take_back(self, home_address: str) -> int:
+        """Carry nothing for it; see `TunnelMaps.drop` for what is returned."""
+        if home_address in self._whole:
+            self._whole.remove(home_address)
+            if not self._whole:
+                set_offloads(self.port_name, True)
+        return self._running()[1].drop(home_address)
+
+    def _need_whole_packets(self, home_address: str) -> None:
+        """Have segments and checksums completed on the way into the port.
+
+        Later hands could not do it behind the header of minimal encapsulation.
+        """
+        if not self._whole:
+            set_offloads(self.port_name, False)
+        self._whole.add(home_address)
+
+    # A home agent's tunnels
+
+    async def install(self, tunnel: Tunnel) -> None:
+        """See `Dataplane.install`."""
+        if self._role is Role.MOBILE_NODE:
+            await super().install(tunnel)
+            return
+        self._opened()
+        if self._tunnels.get(tunnel.home_address) != tunnel:
+            await self._use(tunnel)
+
+    async def _use(self, tunnel: Tunnel) -> None:
+        """Carry packets of a home agent by `tunnel`, which may be in use already."""
+        mtu = self._sizes.mtu(tunnel)
+        mark = self._marks.get(mtu) or await self._make_way(mtu)
+        home = tunnel.home_address
+        old = self._tunnels.get(home)
+        if old is None or old.local != tunnel.local:
+            maps = self._running()[1]
+            maps.add_local(tunnel.local)
+            try:
+                self._put(tunnel, 0, mark)
+            except DataplaneError:
+                maps.drop_local(tunnel.local)
+                raise
+            if old is not None:
+                maps.drop_local(old.local)
+        elif old != tunnel or self._mtus.get(home) != mtu:
+            self._put(tunnel, 0, mark)
+        self._tunnels[home] = tunnel
+        self._mtus[home] = mtu
+
+    async def remove(self, home_address: str) -> None:
+        """See `Dataplane.remove`."""
+        if self._role is Role.MOBILE_NODE:
+            await super().remove(home_address)
+            return
+        ledger = self._opened()
+        self._announcer.cancel(home_address)
+        old = self._tunnels.pop(home_address, None)
+        if old is None:
+            return
+        self._mtus.pop(home_address, None)
+        self._running()[1].drop_local(old.local)
+        asked = self._take_back(home_address)
+        if asked:  # our own answer is among this host's neighbours, wrong from now on
+            with contextlib.suppress(NetlinkError):
+                await ledger.call("neigh", "del", dst=home_address, ifindex=asked)
+
+    async def _make_way(self, mtu: int) -> int:
+        """Make the route into the port for inner packets of `mtu` octets at most.
+
+        Return the mark of the packets that take it. Routes stay until `close`: there
+        are few sizes, and the next tunnel has one of them.
+        :raises DataplaneError: as the kernel answers.
+        """
+        async with self._changing:
+            if mtu in self._marks:
+                return self._marks[mtu]
+            number = len(self._marks) + 1
+            if number > MAX_SIZES:
+                return self._marks[max(self._fitting(mtu), default=min(self._marks))]
+            mark = number << MARK_SHIFT
+            way = Route(
+                destination="0.0.0.0/0",
+                table=FIRST_TABLE + number,
+                ifindex=self._port[0],
+                gateway=NEXT_HOP,
+                mtu=mtu,
+            )
+            rule = Rule(
+                priority=PRIORITY, table=FIRST_TABLE + number, mark=(mark, MARK_MASK)
+            )
+            await self._opened().settle(f"size {mtu}", [way, rule])
+            self._marks[mtu] = mark
+            return mark
+
+    def _fitting(self, mtu: int) -> list[int]:
+        return [size for size in self._marks if size <= mtu]
+
+    async def _check_sizes(self) -> None:
+        """See `RoutedDataplane`."""
+        if self._role is Role.MOBILE_NODE:
+            await super()._check_sizes()
+            return
+        for number, tunnel in enumerate(self.tunnels()):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+            if self._tunnels.get(tunnel.home_address) is tunnel:
+                with contextlib.suppress(DataplaneError):
+                    await self._use(tunnel)
+
+    # What is known of the traffic
+
+    def counters(self, home_address: str) -> Counters:
+        """See `Dataplane.counters`."""
+        return self._maps.counters(home_address) if self._maps else Counters()
+
+    def drops(self) -> DropCounters:
+        """See `Dataplane.drops`."""
+        counted = DropCounters()
+        if self._maps is not None and self._reassembled is not None:
+            counted.reasons.update(self._reassembled.drops.reasons)
+            self._maps.count_drops(counted)
+        return counted
+
+    async def close(self) -> None:
+        """See `Dataplane.close`."""
+        await super().close()
+        self._maps = self._reassembled = self._filters = None
+        self._marks.clear()
+        self._link_mtus.clear()
+        self._whole.clear()
+        self._care_of.clear()
+        self._takes_tunnel_data = False

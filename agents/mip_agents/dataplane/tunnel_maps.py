@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The maps and programs of `bpf/mip_tunnel.c`, with types.
+
+The structures here are those of the C source; their sizes are compared when the object
+is loaded, and the names of the drop reasons by a test.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from ipaddress import IPv4Address
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
+from mip_agents.dataplane.bpf import Map, load_program
+from mip_agents.dataplane.bpf_object import read_object
+from mip_agents.dataplane.outer import Drop
+from mip_agents.protocol.tunnel import Form, Role, Tunnel
+
+OBJECT: Final = Path(__file__).with_name("bpf") / "mip_tunnel.o"
+
+MAX_PEERS: Final = 8
+"""Simultaneous bindings of one home address."""
+
+MARK_SHIFT: Final = 24
+MARK_MASK: Final = 0x3F << MARK_SHIFT
+"""Bits of a packet's mark that say by which route it goes into the port."""
+
+DROPS: Final = (
+    Drop.NOT_IPV4,
+    Drop.TRUNCATED,
+    Drop.BAD_LENGTH,
+    Drop.BAD_CHECKSUM,
+    Drop.UNKNOWN_PROTOCOL,
+    Drop.TTL_ZERO,
+    Drop.TOO_BIG,
+    Drop.EXIT_ADDRESS,
+    Drop.OWN_TUNNEL,
+    Drop.GRE_FLAGS,
+    Drop.GRE_VERSION,
+    Drop.GRE_PROTOCOL,
+    "gre_key",
+    Drop.MINIMAL_CHECKSUM,
+    "no_tunnel",
+    "receive_only",
+    "reverse_no_binding",
+    "reverse_wrong_outer_source",
+    "reverse_wrong_outer_destination",
+    "reverse_wrong_encapsulation",
+    "reverse_not_negotiated",
+    "forward_no_tunnel",
+    "forward_wrong_outer_source",
+    "forward_wrong_encapsulation",
+    "send_emsgsize",
+    "send_enetunreach",
+    "send_enobufs",
+    "port_no_route",
+)
+"""Reasons in the order of `enum drop`."""
+
+_REVERSE = 1
+_SEND_KEY, _RECEIVE_KEY, _UDP = 1, 2, 4
+
+_HEAD = Struct("=4s4sIIBBBx")
+_FORM = Struct("=4sBB2s2sxx4s4s")
+_COUNTERS = Struct("=5Q")
+_CONFIG = Struct("=II4s6s6s")
+_COUNT = Struct("=Q")
+_NOWHERE = bytes(4)
+_NO_PORT = bytes(2)
+_SIZES: Final = {
+    "bindings": _HEAD.size + MAX_PEERS * _FORM.size,
+    "counters": _COUNTERS.size,
+    "locals": 1,
+    "drops": _COUNT.size,
+    "config": _CONFIG.size + len(_NOWHERE),
+}
+
+_PROGRAMS: Final = {
+    Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port"),
+    Role.MOBILE_NODE: ("mn_link_in", "mn_port"),
+}
+
+
+
+class TunnelMaps:
+    """What the programs of one role know."""
+
+    def __init__(self, role: Role) -> None:
+        """Create the maps and load the programs.
+
+        :raises DataplaneError: in one line
+        """
+        self.programs: dict[str, int] = {}
+        """Descriptors by the names in the source."""
+        self._maps: dict[str, Map] = {}
+        try:
+            content = read_object(OBJECT)
+            for name, size in _SIZES.items():
+                definition = content.maps[name]
+                if definition.value_size != size:
+                    raise ValueError(f"{OBJECT}: {name} has another size: `make bpf`")
+                self._maps[name] = Map(name, definition)
+            for name in _PROGRAMS[role]:
+                self.programs[name] = load_program(
+                    name, content.programs[name], self._maps, content.license
+                )
+        except (OSError, ValueError, KeyError) as error:
+            self.close()
+            raise DataplaneError(
+                f'eBPF: {error}; use dataplane = "tun", or run as root'
+            ) from error
+        self._bindings = self._maps["bindings"]
+        self._counters = self._maps["counters"]
+        self._locals: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Release everything; what a filter uses lives as long as the filter."""
+        for descriptor in self.programs.values():
+            os.close(descriptor)
+        self.programs.clear()
+        for one in self._maps.values():
+            one.close()
+        self._maps.clear()
+
+    def configure(
+        self,
+        *,
+        port: int,
+        port_mac: bytes,
+        home_link: int,
+        home_mac: bytes,
+        broadcast: IPv4Address | None,
+    ) -> None:
+        """Tell the programs where they are; see `struct config`."""
+        table = self._maps["config"]
+        _CONFIG.pack_into(
+            table.value,
+            0,
+            port,
+            home_link,
+            broadcast.packed if broadcast else _NOWHERE,
+            port_mac,
+            home_mac,
+        )
+        table.update()
+
+    def set_home(self, home_address: str) -> None:
+        """Tell a mobile node's programs to whom broadcasts and multicasts go."""
+        table = self._maps["config"]
+        table.value[_CONFIG.size :] = socket.inet_aton(home_address)
+        table.update()
+
+    def put(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
+        """Use `tunnel` from now on, in the place of what was there, in one step.
+
+        :param ifindex: where outer packets leave; 0: routing decides
+        :param mark: of packets that are to be routed into the port
+        :raises DataplaneError: nothing has changed then.
+        """
+        peers = len(tunnel.peers)
+        if peers > MAX_PEERS:
+            raise DataplaneError(
+                f"{tunnel.home_address}: {peers} simultaneous bindings; the ebpf "
+                f"driver carries {MAX_PEERS}: lower max_bindings_per_node"
+            )
+        table = self._bindings
+        home = socket.inet_aton(tunnel.home_address)
+        table.key[:] = home
+        _HEAD.pack_into(
+            table.value,
+            0,
+            home,
+            socket.inet_aton(tunnel.local),
+            ifindex,
+            mark,
+            peers,
+            0 if tunnel.receive_only else peers,
+            _REVERSE if tunnel.reverse else 0,
+        )
+        offset = _HEAD.size
+        if not tunnel.peer_forms:
+            encapsulation = int(tunnel.encapsulation)
+            for peer in tunnel.peers:
+                _FORM.pack_into(
+                    table.value, offset, socket.inet_aton(peer), encapsulation,
+                    0, _NO_PORT, _NO_PORT, _NOWHERE, _NOWHERE,
+                )  # fmt: skip
+                offset += _FORM.size
+        else:
+            for peer, form in tunnel.forms():
+                _pack_form(table.value, offset, peer, form)
+                offset += _FORM.size
+        try:
+            table.update()
+        except OSError as error:
+            raise DataplaneError(
+                f"{tunnel.home_address}: {error}; there may be "
+                f"{table.definition.max_entries} bindings"
+            ) from error
+
+    def drop(self, home_address: str) -> int:
+        """Use no tunnel for a home address any more, and forget its counters.
+
+        Return the interface where this host has asked for its link-layer address, and
+        so has our answer among its neighbours; 0 if it has not.
+        """
+        home = socket.inet_aton(home_address)
+        self._bindings.key[:] = home
+        self._bindings.delete()
+        self._counters.key[:] = home
+        if not self._counters.take():
+            return 0
+        return int(_COUNTERS.unpack(self._counters.value)[4])
+
+    def add_local(self, address: str) -> None:
+        """Take tunnel packets for `address`, one user more."""
+        users = self._locals.get(address, 0)
+        if not users:
+            table = self._maps["locals"]
+            table.key[:] = socket.inet_aton(address)
+            table.update()
+        self._locals[address] = users + 1
+
+    def drop_local(self, address: str) -> None:
+        """Take it back; the last user ends it."""
+        users = self._locals.pop(address) - 1
+        if users:
+            self._locals[address] = users
+        else:
+            table = self._maps["locals"]
+            table.key[:] = socket.inet_aton(address)
+            table.delete()
+
+    def counters(self, home_address: str) -> Counters:
+        """Return the traffic of a home address."""
+        if not self._maps:
+            return Counters()
+        self._counters.key[:] = socket.inet_aton(home_address)
+        if not self._counters.lookup():
+            return Counters()
+        return Counters(*_COUNTERS.unpack(self._counters.value)[:4])
+
+    def count_drops(self, into: DropCounters) -> None:
+        """Add what the programs threw away."""
+        table = self._maps.get("drops")
+        if table is None:
+            return
+        for number, reason in enumerate(DROPS):
+            table.key[:] = number.to_bytes(4, "little")
+            table.lookup()
+            count = sum(value for (value,) in _COUNT.iter_unpack(table.value))
+            if count:
+                into.reasons[str(reason)] = into.reasons.get(str(reason), 0) + count
+
+
+def _pack_form(value: memoryview, offset: int, peer: str, form: Form) -> None:
+    flags = 0
+    send_key = receive_key = _NOWHERE
+    ours = theirs = _NO_PORT
+    if form.send_key is not None:
+        flags |= _SEND_KEY
+        send_key = form.send_key.to_bytes(4, "big")
+    if form.receive_key is not None:
+        flags |= _RECEIVE_KEY
+        receive_key = form.receive_key.to_bytes(4, "big")
+    if form.ports is not None:
+        flags |= _UDP
+        ours, theirs = (port.to_bytes(2, "big") for port in form.ports)
+    _FORM.pack_into(
+        value, offset, socket.inet_aton(peer), int(form.encapsulation),
+        flags, ours, theirs, send_key, receive_key,
+    )  # fmt: skip
