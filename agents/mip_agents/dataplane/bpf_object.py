@@ -88,7 +88,9 @@ def _read(data: bytes) -> BpfObject:
     ]
     strings = _content(data, headers[names])
     sections = [
-        _Section(_text(strings, head[0]), head[1], head[2], _content(data, head), head[7])
+        _Section(
+            _text(strings, head[0]), head[1], head[2], _content(data, head), head[7]
+        )
         for head in headers
     ]
     by_name = {section.name: number for number, section in enumerate(sections)}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -35,7 +36,13 @@ from mip_agents.dataplane.link_filters import (
     links,
 )
 from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
-from mip_agents.dataplane.pathmtu import PathSizes, bind, no_local_end
+from mip_agents.dataplane.pathmtu import (
+    ETHERNET_MTU,
+    PathSizes,
+    bind,
+    largest_room,
+    no_local_end,
+)
 from mip_agents.dataplane.port import (
     NEXT_HOP,
     PORT_NAMES,
@@ -63,7 +70,7 @@ _LARGEST_SEGMENTS = 65000
 """Octets that the kernel may hand over as one packet: an outer header must fit."""
 
 _NO_MAC = bytes(6)
-_AT_A_TIME = 1000  # tunnels looked at before others get their turn
+_AT_A_TIME = 100  # tunnels measured before others get their turn
 
 
 class EbpfDataplane(RoutedDataplane):
@@ -95,11 +102,15 @@ class EbpfDataplane(RoutedDataplane):
         self._sizes = PathSizes()
         self._marks: dict[int, int] = {}
         self._link_mtus: dict[int, int] = {}
+        self._link_mtu = ETHERNET_MTU
+        """The smallest: it can be wrong, but rarely too large."""
+        self._unmeasured: dict[str, None] = {}
+        self._measuring: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._whole: set[str] = set()
         """Home addresses whose packets must not be put together or half done."""
-        self._care_of: list[str] = []
-        """A mobile node's, since its tunnel was installed."""
+        self._local: str | None = None
+        """A mobile node's care-of address."""
         self._takes_tunnel_data = False
 
     @property
@@ -145,6 +156,7 @@ class EbpfDataplane(RoutedDataplane):
                 f"no veth pair {self.port_name}: {error}; run with CAP_NET_ADMIN, on a "
                 "kernel that has veth"
             ) from error
+        set_offloads(f"{self.port_name}x", False)
         return pair
 
     async def _remove_port(self, ipr: AsyncIPRoute) -> None:
@@ -162,7 +174,7 @@ class EbpfDataplane(RoutedDataplane):
             await self._forget_answers()  # to a killed predecessor's host
             self._stack.push_async_callback(self._forget_answers)
         self._watch = asyncio.get_running_loop().create_task(self._follow_links())
-        self._stack.push_async_callback(self._stop_following)
+        self._stack.push_async_callback(self._stop_tasks)
 
     def _running(self) -> tuple[LinkFilters, TunnelMaps]:
         assert self._filters is not None  # between `open` and `close`
@@ -178,11 +190,12 @@ class EbpfDataplane(RoutedDataplane):
                 async with self._changing:
                     await self._look_at_links()
 
-    async def _stop_following(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-            self._watch = None
+    async def _stop_tasks(self) -> None:
+        tasks = [task for task in (self._watch, self._measuring) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._watch = self._measuring = None
 
     async def _look_at_links(self) -> None:
         """Put the programs on all interfaces, and tell them what they need to know."""
@@ -204,6 +217,7 @@ class EbpfDataplane(RoutedDataplane):
         if self._link_mtus and mtus != self._link_mtus:
             self._path_changed()
         self._link_mtus = mtus
+        self._link_mtu = min(mtus.values(), default=ETHERNET_MTU)
 
     async def _forget_answers(self) -> None:
         """Delete the neighbours of this host that have our own link-layer address.
@@ -222,7 +236,7 @@ class EbpfDataplane(RoutedDataplane):
     def _configure(self, macs: dict[int, bytes]) -> None:
         network = self._home_network
         self._running()[1].configure(
-            port=self._port[0],
+            port=self._port,
             port_mac=mac_address(self.port_name),
             home_link=self._home_index if self._home_index != LOOPBACK else 0,
             home_mac=macs.get(self._home_index, _NO_MAC),
@@ -245,39 +259,44 @@ class EbpfDataplane(RoutedDataplane):
                     ifindex = socket.if_nametoindex(tunnel.interface)
             except OSError as error:
                 raise no_local_end(tunnel.interface, tunnel.local, error) from error
-        # Packets to an earlier care-of address may be under way still.
-        if tunnel.local not in self._care_of:
-            self._running()[1].add_local(tunnel.local)
-            self._care_of.append(tunnel.local)
         self._running()[1].set_home(tunnel.home_address)
         self._put(tunnel, ifindex, 0)
+        self._set_local(tunnel.local)
 
     async def _drop(self, home_address: str) -> None:
         """See `RoutedDataplane`."""
         self._take_back(home_address)
-        for local in self._care_of:
-            self._running()[1].drop_local(local)
-        self._care_of.clear()
+        self._set_local(None)
+
+    def _set_local(self, local: str | None) -> None:
+        """Note the address at which a mobile node's tunnel packets arrive."""
+        if local is not None:
+            self._running()[1].add_local(local)
+        if self._local is not None:
+            self._running()[1].drop_local(self._local)
+        self._local = local
 
     def _put(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
         """Carry packets by `tunnel`. :raises DataplaneError: nothing has changed."""
         home = tunnel.home_address
-        if tunnel.encapsulation is Encapsulation.MINIMAL or tunnel.peer_forms:
-            forms = [form for _, form in tunnel.forms()]
-            if any(form.encapsulation is Encapsulation.MINIMAL for form in forms):
-                self._need_whole_packets(home)
-            if any(form.ports for form in forms) and not self._takes_tunnel_data:
-                assert self._reassembled is not None
-                self._reassembled.take_tunnel_data()
-                self._takes_tunnel_data = True
+        minimal = tunnel.encapsulation is Encapsulation.MINIMAL
+        if tunnel.peer_forms:
+            minimal = any(
+                form.encapsulation is Encapsulation.MINIMAL
+                for form in tunnel.peer_forms
+            )
+            if any(form.ports for form in tunnel.peer_forms):
+                self._take_tunnel_data()
+        if minimal:
+            self._need_whole_packets(home)
         self._running()[1].put(tunnel, ifindex, mark)
+        if not minimal and home in self._whole:
+            self._need_no_whole_packets(home)
 
     def _take_back(self, home_address: str) -> int:
         """Carry nothing for it; see `TunnelMaps.drop` for what is returned."""
         if home_address in self._whole:
-            self._whole.remove(home_address)
-            if not self._whole:
-                set_offloads(self.port_name, True)
+            self._need_no_whole_packets(home_address)
         return self._running()[1].drop(home_address)
 
     def _need_whole_packets(self, home_address: str) -> None:
@@ -289,6 +308,17 @@ class EbpfDataplane(RoutedDataplane):
             set_offloads(self.port_name, False)
         self._whole.add(home_address)
 
+    def _need_no_whole_packets(self, home_address: str) -> None:
+        self._whole.remove(home_address)
+        if not self._whole:
+            set_offloads(self.port_name, True)
+
+    def _take_tunnel_data(self) -> None:
+        if not self._takes_tunnel_data:
+            assert self._reassembled is not None
+            self._reassembled.take_tunnel_data()
+            self._takes_tunnel_data = True
+
     # A home agent's tunnels
 
     async def install(self, tunnel: Tunnel) -> None:
@@ -297,29 +327,54 @@ class EbpfDataplane(RoutedDataplane):
             await super().install(tunnel)
             return
         self._opened()
-        if self._tunnels.get(tunnel.home_address) != tunnel:
-            await self._use(tunnel)
+        if self._tunnels.get(tunnel.home_address) == tunnel:
+            return
+        # How large packets may be is measured later: it costs as much as all the rest.
+        await self._use(tunnel, self._link_mtu - largest_room(tunnel))
+        self._unmeasured[tunnel.home_address] = None
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.get_running_loop().create_task(self._measure())
 
-    async def _use(self, tunnel: Tunnel) -> None:
-        """Carry packets of a home agent by `tunnel`, which may be in use already."""
-        mtu = self._sizes.mtu(tunnel)
+    async def _use(self, tunnel: Tunnel, mtu: int) -> None:
+        """Carry packets of a home agent by `tunnel`, which may be in use already.
+
+        :param mtu: size of the largest inner packet
+        """
         mark = self._marks.get(mtu) or await self._make_way(mtu)
         home = tunnel.home_address
         old = self._tunnels.get(home)
-        if old is None or old.local != tunnel.local:
-            maps = self._running()[1]
-            maps.add_local(tunnel.local)
-            try:
-                self._put(tunnel, 0, mark)
-            except DataplaneError:
-                maps.drop_local(tunnel.local)
-                raise
-            if old is not None:
-                maps.drop_local(old.local)
-        elif old != tunnel or self._mtus.get(home) != mtu:
+        if old is not None and old.local == tunnel.local:
             self._put(tunnel, 0, mark)
+        else:
+            self._sizes.prepare(tunnel.local)
+            self._put(tunnel, 0, mark)
+            self._running()[1].add_local(tunnel.local)
+            if old is not None:
+                self._running()[1].drop_local(old.local)
         self._tunnels[home] = tunnel
         self._mtus[home] = mtu
+
+    async def _measure(self) -> None:
+        """Look up the path MTU of what was installed since the last time (TUN-04)."""
+        while self._unmeasured:
+            for home in list(itertools.islice(self._unmeasured, _AT_A_TIME)):
+                del self._unmeasured[home]
+                tunnel = self._tunnels.get(home)
+                if tunnel is None:
+                    continue
+                with contextlib.suppress(DataplaneError):  # it goes on as it is
+                    mtu = self._sizes.mtu(tunnel)
+                    if mtu != self._mtus[home]:
+                        await self._use(tunnel, mtu)
+            await asyncio.sleep(0)
+
+    async def _check_sizes(self) -> None:
+        """See `RoutedDataplane`."""
+        if self._role is Role.MOBILE_NODE:
+            await super()._check_sizes()
+        else:
+            self._unmeasured.update(dict.fromkeys(self._tunnels))
+            await self._measure()
 
     async def remove(self, home_address: str) -> None:
         """See `Dataplane.remove`."""
@@ -369,18 +424,6 @@ class EbpfDataplane(RoutedDataplane):
     def _fitting(self, mtu: int) -> list[int]:
         return [size for size in self._marks if size <= mtu]
 
-    async def _check_sizes(self) -> None:
-        """See `RoutedDataplane`."""
-        if self._role is Role.MOBILE_NODE:
-            await super()._check_sizes()
-            return
-        for number, tunnel in enumerate(self.tunnels()):
-            if number % _AT_A_TIME == 0:
-                await asyncio.sleep(0)
-            if self._tunnels.get(tunnel.home_address) is tunnel:
-                with contextlib.suppress(DataplaneError):
-                    await self._use(tunnel)
-
     # What is known of the traffic
 
     def counters(self, home_address: str) -> Counters:
@@ -402,5 +445,6 @@ class EbpfDataplane(RoutedDataplane):
         self._marks.clear()
         self._link_mtus.clear()
         self._whole.clear()
-        self._care_of.clear()
+        self._unmeasured.clear()
+        self._local = None
         self._takes_tunnel_data = False

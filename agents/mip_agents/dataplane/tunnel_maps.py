@@ -66,8 +66,10 @@ _SEND_KEY, _RECEIVE_KEY, _UDP = 1, 2, 4
 
 _HEAD = Struct("=4s4sIIBBBx")
 _FORM = Struct("=4sBB2s2sxx4s4s")
+_PLAIN = Struct("=4s4sIIBBBx4sB15x")
+"""Head, and a form without keys and ports."""
 _COUNTERS = Struct("=5Q")
-_CONFIG = Struct("=II4s6s6s")
+_CONFIG = Struct("=III4s6s6s")
 _COUNT = Struct("=Q")
 _NOWHERE = bytes(4)
 _NO_PORT = bytes(2)
@@ -83,7 +85,6 @@ _PROGRAMS: Final = {
     Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port"),
     Role.MOBILE_NODE: ("mn_link_in", "mn_port"),
 }
-
 
 
 class TunnelMaps:
@@ -129,7 +130,7 @@ class TunnelMaps:
     def configure(
         self,
         *,
-        port: int,
+        port: tuple[int, int],
         port_mac: bytes,
         home_link: int,
         home_mac: bytes,
@@ -140,7 +141,7 @@ class TunnelMaps:
         _CONFIG.pack_into(
             table.value,
             0,
-            port,
+            *port,
             home_link,
             broadcast.packed if broadcast else _NOWHERE,
             port_mac,
@@ -162,6 +163,9 @@ class TunnelMaps:
         :raises DataplaneError: nothing has changed then.
         """
         peers = len(tunnel.peers)
+        if peers == 1 and not tunnel.peer_forms:
+            self._put_plain(tunnel, ifindex, mark)
+            return
         if peers > MAX_PEERS:
             raise DataplaneError(
                 f"{tunnel.home_address}: {peers} simultaneous bindings; the ebpf "
@@ -182,24 +186,37 @@ class TunnelMaps:
             _REVERSE if tunnel.reverse else 0,
         )
         offset = _HEAD.size
-        if not tunnel.peer_forms:
-            encapsulation = int(tunnel.encapsulation)
-            for peer in tunnel.peers:
-                _FORM.pack_into(
-                    table.value, offset, socket.inet_aton(peer), encapsulation,
-                    0, _NO_PORT, _NO_PORT, _NOWHERE, _NOWHERE,
-                )  # fmt: skip
-                offset += _FORM.size
-        else:
-            for peer, form in tunnel.forms():
-                _pack_form(table.value, offset, peer, form)
-                offset += _FORM.size
+        for peer, form in tunnel.forms():
+            _pack_form(table.value, offset, peer, form)
+            offset += _FORM.size
+        self._store(tunnel)
+
+    def _put_plain(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
+        """Do the same for one peer and a plain form, in one go: the usual case."""
+        home = socket.inet_aton(tunnel.home_address)
+        self._bindings.key[:] = home
+        _PLAIN.pack_into(
+            self._bindings.value,
+            0,
+            home,
+            socket.inet_aton(tunnel.local),
+            ifindex,
+            mark,
+            1,
+            0 if tunnel.receive_only else 1,
+            _REVERSE if tunnel.reverse else 0,
+            socket.inet_aton(tunnel.peers[0]),
+            tunnel.encapsulation,
+        )
+        self._store(tunnel)
+
+    def _store(self, tunnel: Tunnel) -> None:
         try:
-            table.update()
+            self._bindings.update()
         except OSError as error:
             raise DataplaneError(
                 f"{tunnel.home_address}: {error}; there may be "
-                f"{table.definition.max_entries} bindings"
+                f"{self._bindings.definition.max_entries} bindings"
             ) from error
 
     def drop(self, home_address: str) -> int:

@@ -99,7 +99,8 @@ struct counters {
 };
 
 struct config {
-	__u32 port; /* interface indexes */
+	__u32 port; /* interface indexes: of the near end, */
+	__u32 far; /* and the far, which sends nothing but whole packets */
 	__u32 home_link;
 	__be32 broadcast; /* of the home network */
 	__u8 port_mac[ETH_ALEN];
@@ -503,7 +504,7 @@ INLINE int encapsulate(struct __sk_buff *skb, const struct config *config, int r
 		fib.ifindex = config->port;
 		fib.ipv4_src = head.local;
 		fib.ipv4_dst = form.peer;
-		fib.tot_len = skb->gso_segs > 1 ? 0 : size + room;
+		fib.tot_len = skb->gso_size ? 0 : size + room;
 		error = fib_lookup(skb, &fib, sizeof(fib), 0);
 		if (error == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 			return drop(SEND_EMSGSIZE);
@@ -767,6 +768,13 @@ INLINE int decapsulate(struct __sk_buff *skb, const struct config *config, int r
 	}
 	if (role == HOME_AGENT)
 		set_mark(skb, p.inner.daddr);
+	if (skb->mark & MARK_MASK && skb->gso_size) {
+		/* From one tunnel into another: merged segments would keep what the kernel
+		 * noted about the first, and are taken apart on this way. */
+		if (store_bytes(skb, 0, config->port_mac, ETH_ALEN, 0))
+			return drop(SEND_ENOBUFS);
+		return redirect(config->far, 0);
+	}
 	return into_port(skb, config);
 }
 
