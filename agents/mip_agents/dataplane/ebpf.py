@@ -69,6 +69,15 @@ MAX_SIZES: Final = MARK_MASK >> MARK_SHIFT
 _LARGEST_SEGMENTS = 65000
 """Octets that the kernel may hand over as one packet: an outer header must fit."""
 
+_ADDRESS = "169.254.43.4"
+"""Of the port: the reverse path filter, also a loose one, drops all that arrives on an
+interface without an address. No packet has it; its scope is this host."""
+
+_SCOPE_HOST = 254
+
+_VIRTUAL_MTU = 1400
+"""Of packets of this host itself to a virtual home network: less than tunnels have."""
+
 _NO_MAC = bytes(6)
 _AT_A_TIME = 100  # tunnels measured before others get their turn
 
@@ -129,7 +138,7 @@ class EbpfDataplane(RoutedDataplane):
         self._stack.callback(self._sizes.close)
         self._filters = LinkFilters(ipr, self._role)
         self._stack.push_async_callback(self._filters.close)
-        settings = [
+        settings: list[Change] = [
             no_reverse_path_filter(self.port_name),
             # Without it no program may ask for a route on behalf of the port.
             self._sysctl(self.port_name, "forwarding", "1"),
@@ -141,6 +150,16 @@ class EbpfDataplane(RoutedDataplane):
                 self._sysctl(self.port_name, "accept_local", "1"),
                 self._sysctl(self._home_interface, "forwarding", "1"),
             ]
+        if self._home_index == LOOPBACK and self._home_network is not None:
+            # Nobody is there but mobile nodes, and this host must find them too.
+            settings.append(
+                Route(
+                    destination=str(self._home_network),
+                    ifindex=self._port[0],
+                    gateway=NEXT_HOP,
+                    mtu=_VIRTUAL_MTU,
+                )
+            )
         return settings
 
     @staticmethod
@@ -151,6 +170,9 @@ class EbpfDataplane(RoutedDataplane):
         try:
             pair = await open_pair(ipr, self.port_name)
             await ipr.link("set", index=pair[0], gso_max_size=_LARGEST_SEGMENTS)
+            await ipr.addr(
+                "add", index=pair[0], address=_ADDRESS, prefixlen=32, scope=_SCOPE_HOST
+            )
         except NetlinkError as error:
             raise DataplaneError(
                 f"no veth pair {self.port_name}: {error}; run with CAP_NET_ADMIN, on a "

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Moves in the `ebpf` driver: none loses a packet, none costs more than one update."""
+
+import pytest
+
+from dataplane.traffic import collect_start, collected, stream_on_thread
+from dataplane.world import (
+    CORRESPONDENT,
+    ETH0,
+    HOME,
+    WLAN0,
+    World,
+    drops,
+    ha_tunnel,
+    install,
+    mn_tunnel,
+    remove,
+)
+from scapy_mip.const import Encapsulation
+from support.netns import isolated
+
+PLACES = [(ETH0, "eth0"), (WLAN0, "wlan0")]
+MOVES = 100
+
+
+@pytest.mark.parametrize("form", list(Encapsulation), ids=lambda form: form.title)
+@isolated
+def test_a_hundred_moves_lose_no_packet(form: Encapsulation) -> None:
+    """HA-33: one packet each ms, and a move each 40 ms."""
+    w = World(driver="ebpf")
+    w.start(form, True)
+    w.mn.call(collect_start, HOME, 7002)
+    count = MOVES * 40
+    sending = w.cn.start(stream_on_thread, HOME, 7002, count, 0.001)
+    for number in range(MOVES):
+        care_of, interface = PLACES[(number + 1) % 2]
+        w.ha_agent.call(install, ha_tunnel(care_of, encapsulation=form))
+        w.mn_agent.call(install, mn_tunnel(care_of, interface, encapsulation=form))
+        w.mn.sh("sleep 0.02")
+    sending()
+    assert w.mn.call(collected, count) == count
+    assert not w.ha_agent.call(drops)
+    assert not w.mn_agent.call(drops)
+
+
+@isolated
+def test_moves_of_others_lose_no_packet() -> None:
+    """Entries are reused at once; a packet never takes that of another node."""
+    w = World(driver="ebpf")
+    w.start(Encapsulation.IPIP, True)
+    w.cn.call(collect_start, CORRESPONDENT, 7003)
+    count = 2000
+    sending = w.mn.start(stream_on_thread, CORRESPONDENT, 7003, count, 0.001)
+    for number in range(40):
+        w.ha_agent.call(churn, number)
+        w.ha_agent.call(install, ha_tunnel(peers=PEERS[number % 2]))
+    sending()
+    assert w.cn.call(collected, count) == count
+    assert not w.ha_agent.call(drops)
+
+
+PEERS = [(ETH0,), (ETH0, WLAN0)]
+
+
+async def churn(round_: int) -> None:
+    for number in range(250):
+        home = f"10.200.{round_}.{number}"
+        await install(ha_tunnel(f"10.1.2.{number}", home_address=home))
+        await install(ha_tunnel(f"10.1.3.{number}", home_address=home))
+        await remove(home)
+
+
+@isolated
+def test_home_agent_makes_no_netlink_call() -> None:
+    """For installing, replacing, refreshing and removing; one size of packets is new
+    once."""
+    w = World(driver="ebpf")
+    ha, mn = w.start_ha(), w.start_mn()
+    assert ha.call(install, ha_tunnel()) == 2  # the first of its size: route and rule
+    assert ha.call(install, ha_tunnel()) == 0
+    assert ha.call(install, ha_tunnel(WLAN0)) == 0
+    assert ha.call(install, ha_tunnel(home_address="10.1.1.11")) == 0
+    assert ha.call(install, ha_tunnel(peers=(ETH0, WLAN0), reverse=False)) == 0
+    assert ha.call(install, ha_tunnel(encapsulation=Encapsulation.GRE)) == 2
+    assert ha.call(install, ha_tunnel(encapsulation=Encapsulation.IPIP)) == 0
+    before = ha.call(calls)
+    ha.call(remove)
+    assert ha.call(calls) == before
+    assert mn.call(install, mn_tunnel()) == 6  # address, route, four rules
+    assert mn.call(install, mn_tunnel()) == 0
+    assert mn.call(install, mn_tunnel(WLAN0, "wlan0")) == 0
+
+
+def calls() -> int:
+    from dataplane.world import driver
+
+    return driver().netlink_calls
