@@ -28,7 +28,7 @@ from dataplane.world import (
     remove,
 )
 from mip_agents.dataplane.api import DataplaneError
-from mip_agents.dataplane.port import ethtool
+from mip_agents.dataplane.port import ethtool, get_gro, set_gro
 from mip_agents.protocol.tunnel import Form, Role
 from scapy_mip.const import MIP_PORT, Encapsulation
 from support.netns import Node, isolated
@@ -255,6 +255,22 @@ def test_two_nodes_exchange_tcp_through_the_home_agent() -> None:
     second.call(install, mn_tunnel(CORRESPONDENT, home_address=other))
     tcp_both_ways(w.mn, w.cn, other, 1 << 20)
     assert not w.ha_agent.call(drops)
+
+
+@pytest.mark.parametrize("form", list(Encapsulation), ids=lambda form: form.title)
+@isolated
+def test_merged_segments_pass(form: Encapsulation) -> None:
+    """Receive offload stays as it is: the kernel takes apart what it has merged."""
+    w = world()
+    for node, name in ((w.ha, "home0"), (w.mn, "eth0"), (w.cn, "eth0")):
+        node.call(set_gro, name, True)
+    w.start(form, True)
+    tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 8 << 20)
+    tcp_both_ways(w.cn, w.mn, HOME, 8 << 20)
+    tcp_both_ways(w.ha, w.mn, HOME, 1 << 20)
+    assert w.ha.call(get_gro, "home0")
+    assert not w.ha_agent.call(drops)
+    assert not w.mn_agent.call(drops)
 
 
 # What nodes do on request

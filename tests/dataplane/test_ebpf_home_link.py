@@ -183,4 +183,3 @@ def answers(address: str, sender: str) -> int:
             heard = Ether(sock.recv(100))
             count += ARP in heard and heard[ARP].op == 2 and heard.dst == mac
         return count
-

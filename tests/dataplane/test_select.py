@@ -8,15 +8,16 @@ import pytest
 from dataplane.world import ha_tunnel
 from mip_agents.dataplane import probe
 from mip_agents.dataplane.api import Dataplane, DataplaneError
+from mip_agents.dataplane.ebpf import EbpfDataplane
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.select import create
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.protocol.tunnel import Role
 
 
-@pytest.mark.parametrize("name", ["tuna", "ebpf", "kernel", ""])
+@pytest.mark.parametrize("name", ["tuna", "kernel", ""])
 def test_unknown_names_are_refused_with_what_is_allowed(name: str) -> None:
-    with pytest.raises(DataplaneError, match="auto, tun, none"):
+    with pytest.raises(DataplaneError, match="auto, ebpf, tun, none"):
         create(name, Role.HOME_AGENT)
 
 
@@ -36,6 +37,7 @@ def test_probes_leave_no_trace() -> None:
         probe.tun_port_problem,
         probe.veth_port_problem,
         probe.tun_driver_problem,
+        probe.ebpf_driver_problem,
     ):
         reason = function()
         assert reason is None or reason
@@ -44,9 +46,10 @@ def test_probes_leave_no_trace() -> None:
 def test_drivers_are_dataplanes() -> None:
     drivers: list[Dataplane] = [
         RecorderDataplane(),
+        EbpfDataplane(Role.HOME_AGENT, address="10.1.1.20"),
         TunDataplane(Role.HOME_AGENT, address="10.1.1.20"),
     ]
-    assert [driver.name for driver in drivers] == ["none", "tun"]
+    assert [driver.name for driver in drivers] == ["none", "ebpf", "tun"]
 
 
 def test_recorder_keeps_the_list_of_changes() -> None:

@@ -40,8 +40,11 @@ def status(answer: Mapping[str, Any]) -> None:
         if name not in _LATER:
             table.add_row(_words(name), escape(_value(name, value)))
     dataplane = answer.get("dataplane", {})
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in dataplane.get("passed_over", {}).items():
+        by_reason.setdefault(reason, []).append(name)
     passed_over = "; ".join(
-        f"{name}: {reason}" for name, reason in dataplane.get("passed_over", {}).items()
+        f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()
     )
     text = str(dataplane.get("name"))
     table.add_row(

@@ -349,20 +349,25 @@ class EbpfDataplane(RoutedDataplane):
             await super().install(tunnel)
             return
         self._opened()
-        if self._tunnels.get(tunnel.home_address) == tunnel:
+        home = tunnel.home_address
+        old = self._tunnels.get(home)
+        # What differs in most moves is compared first, as all of it takes its time.
+        if old is not None and old.peers == tunnel.peers and old == tunnel:
             return
         # How large packets may be is measured later: it costs as much as all the rest.
-        await self._use(tunnel, self._link_mtu - largest_room(tunnel))
-        self._unmeasured[tunnel.home_address] = None
+        mtu = self._link_mtu - largest_room(tunnel)
+        mark = self._marks.get(mtu) or await self._make_way(mtu)
+        self._use(tunnel, mtu, mark)
+        self._unmeasured[home] = None
         if self._measuring is None or self._measuring.done():
             self._measuring = asyncio.get_running_loop().create_task(self._measure())
 
-    async def _use(self, tunnel: Tunnel, mtu: int) -> None:
+    def _use(self, tunnel: Tunnel, mtu: int, mark: int) -> None:
         """Carry packets of a home agent by `tunnel`, which may be in use already.
 
         :param mtu: size of the largest inner packet
+        :param mark: of the way for this size
         """
-        mark = self._marks.get(mtu) or await self._make_way(mtu)
         home = tunnel.home_address
         old = self._tunnels.get(home)
         if old is not None and old.local == tunnel.local:
@@ -386,8 +391,11 @@ class EbpfDataplane(RoutedDataplane):
                     continue
                 with contextlib.suppress(DataplaneError):  # it goes on as it is
                     mtu = self._sizes.mtu(tunnel)
-                    if mtu != self._mtus[home]:
-                        await self._use(tunnel, mtu)
+                    if mtu == self._mtus[home]:
+                        continue
+                    mark = self._marks.get(mtu) or await self._make_way(mtu)
+                    if self._tunnels.get(home) is tunnel:
+                        self._use(tunnel, mtu, mark)
             await asyncio.sleep(0)
 
     async def _check_sizes(self) -> None:

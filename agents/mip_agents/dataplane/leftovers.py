@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Removal of what a killed predecessor of the same role left in the kernel.
 
-Its interface and its filters are known by name, its routes, rules, addresses and proxy neighbours by the
-role's protocol number. A lock, which the kernel releases with the process, makes sure
-that the predecessor is dead.
+Its interface and its filters are known by name, its routes, rules, addresses and proxy
+neighbours by the role's protocol number. A lock, which the kernel releases with the
+process, makes sure that the predecessor is dead.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ PREFIXES: Final = {Role.HOME_AGENT: "mip_ha_", Role.MOBILE_NODE: "mip_mn_"}
 _HANDLE = 1
 _ALL_PROTOCOLS = 3
 _TYPE_ETHERNET = 1
-_PORTS_OF_SWITCHES = ("bridge", "bond", "team")
-"""Kinds of interfaces whose lower ones we leave alone: packets arrive from the upper."""
+_UPPER_KINDS = ("bridge", "bond", "team")
+"""Kinds of interfaces from which packets arrive: those below are left alone."""
 
 
 class Link(NamedTuple):
@@ -129,7 +129,7 @@ async def links(ipr: AsyncIPRoute) -> list[Link]:
         ):
             continue
         info = link.get_attr("IFLA_LINKINFO")
-        if info and info.get_attr("IFLA_INFO_SLAVE_KIND") in _PORTS_OF_SWITCHES:
+        if info and info.get_attr("IFLA_INFO_SLAVE_KIND") in _UPPER_KINDS:
             continue
         mac = bytes.fromhex(link.get_attr("IFLA_ADDRESS").replace(":", ""))
         found.append(Link(link["index"], name, mac, link.get_attr("IFLA_MTU")))
