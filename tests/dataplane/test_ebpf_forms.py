@@ -184,6 +184,36 @@ def test_other_messages_of_the_port_pass() -> None:
 
 
 @isolated
+def test_path_mtu_of_tunnel_data_is_learnt_from_routers() -> None:
+    """TUN-04: ICMP errors about UDP are for us if they are about our port."""
+    ours, theirs = both(Form(Encapsulation.IPIP, ports=(MIP_PORT, MIP_PORT)))
+    w = world()
+    w.start_ha().call(install, ha_tunnel(**ours))
+    w.start_mn().call(install, mn_tunnel(**theirs))
+    w.rt.sh("ip link set to_eth0 mtu 1300")
+    w.mn.sh("ip link set eth0 mtu 1300")
+    w.ha.call(say, CORRESPONDENT, b"nobody listens there")
+    for _ in range(3):  # the first is lost on the way and teaches the home agent
+        w.cn.sh(f"ping -c1 -W1 -M do -s 1400 {HOME} || true")
+    assert "mtu 1268" in w.cn.sh(f"ip route get {HOME}")
+    assert w.ha_agent.call(driver_drops) == {"icmp_3_4": 1}
+    w.cn.sh(f"ping -c1 -W3 -M dont -s 1400 {HOME}")
+    w.cn.sh(f"ping -c1 -W3 -M do -s 1240 {HOME}")
+
+
+@isolated
+def test_fragmented_tunnel_data_is_reassembled() -> None:
+    ours, theirs = both(Form(Encapsulation.IPIP, ports=(MIP_PORT, MIP_PORT)))
+    w = world()
+    w.rt.sh("ip link set to_eth0 mtu 600")
+    w.mn.sh("ip link set eth0 mtu 600")
+    w.start_ha().call(install, ha_tunnel(**ours))
+    w.start_mn().call(install, mn_tunnel(**theirs))
+    w.cn.sh(f"ping -c1 -W3 -M dont -s 1200 {HOME}")
+    assert not w.mn_agent.call(drops)
+
+
+@isolated
 def test_own_tunnel_data_is_not_tunnelled_again() -> None:
     """TUN-02: two nodes, each at the other's home address."""
     w = world()
@@ -274,6 +304,10 @@ def test_merged_segments_pass(form: Encapsulation) -> None:
 
 
 # What nodes do on request
+
+
+def driver_drops() -> dict[str, int]:
+    return dict(driver().drops().reasons)
 
 
 def peers_of(home_address: str) -> tuple[str, ...]:

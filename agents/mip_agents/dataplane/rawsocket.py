@@ -35,17 +35,23 @@ def open_receiver(
     return sock
 
 
-def read_errors(sock: socket.socket, drops: DropCounters) -> bool:
+def read_errors(
+    sock: socket.socket, drops: DropCounters, begin: bytes = b""
+) -> bool:
     """Empty the error queue, where ICMP errors about our tunnel packets arrive.
 
     Tell whether a router has reported a smaller path MTU (TUN-04).
+    :param begin: how our packets begin behind the IP header, where the protocol is not
+        that of tunnels alone
     """
     shrunk = False
     with contextlib.suppress(OSError):
         while True:
-            _, ancillary, _, _ = sock.recvmsg(0, 512, _MSG_ERRQUEUE)
-            for _level, _type, data in ancillary:
-                number, origin, kind, code = struct.unpack_from("=IBBB", data)
+            data, ancillary, _, _ = sock.recvmsg(len(begin), 512, _MSG_ERRQUEUE)
+            if data != begin:
+                continue
+            for _level, _type, report in ancillary:
+                number, origin, kind, code = struct.unpack_from("=IBBB", report)
                 if origin == _SO_EE_ORIGIN_ICMP:
                     drops.count(f"icmp_{kind}_{code}")
                     shrunk |= number == errno.EMSGSIZE

@@ -30,6 +30,9 @@ _ETH_P_IP = 0x0800
 _HEADER: Final = bytes(12) + _ETH_P_IP.to_bytes(2, "big")
 """No address: by this the program knows where a packet comes from."""
 
+_UDP_BEGIN: Final = MIP_PORT.to_bytes(2, "big")
+"""Source port of our tunnel data."""
+
 _GRE_CHECKSUM = 0x80
 _SO_ATTACH_FILTER = 26
 
@@ -102,7 +105,8 @@ class Reassembled:
             self.drops.count("port_enobufs")
 
     def _errors(self, sock: socket.socket) -> None:
-        if read_errors(sock, self.drops):
+        begin = _UDP_BEGIN if sock.proto == socket.IPPROTO_UDP else b""
+        if read_errors(sock, self.drops, begin):
             self._on_path_change()
 
 
