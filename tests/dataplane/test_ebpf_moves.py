@@ -16,6 +16,7 @@ from dataplane.world import (
     mn_tunnel,
     remove,
 )
+from mip_agents.dataplane.ways import MAX_SIZES
 from scapy_mip.const import Encapsulation
 from support.netns import isolated
 
@@ -89,6 +90,21 @@ def test_home_agent_makes_no_netlink_call() -> None:
     assert mn.call(install, mn_tunnel()) == 6  # address, route, four rules
     assert mn.call(install, mn_tunnel()) == 0
     assert mn.call(install, mn_tunnel(WLAN0, "wlan0")) == 0
+
+
+@isolated
+def test_more_sizes_than_marks_share_the_smaller() -> None:
+    w = World(driver="ebpf")
+    marks = w.start_ha().call(marks_of, [*range(600, 1300, 10), 1300, 500])
+    assert len(set(marks)) == MAX_SIZES
+    assert marks[70] == marks[MAX_SIZES - 1]
+    assert marks[71] == marks[0]
+
+
+async def marks_of(sizes: list[int]) -> list[int]:
+    from dataplane.world import driver
+
+    return [await driver()._make_way(size) for size in sizes]
 
 
 def calls() -> int:

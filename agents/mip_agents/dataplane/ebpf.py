@@ -20,13 +20,12 @@ import itertools
 import socket
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Final
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Rule, Setting
+from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Setting
 from mip_agents.dataplane.link_filters import (
     EGRESS,
     INGRESS,
@@ -36,6 +35,7 @@ from mip_agents.dataplane.link_filters import (
     links,
 )
 from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
+from mip_agents.dataplane.marks import Marks
 from mip_agents.dataplane.pathmtu import (
     ETHERNET_MTU,
     PathSizes,
@@ -52,19 +52,10 @@ from mip_agents.dataplane.port import (
 )
 from mip_agents.dataplane.reassembled import Reassembled
 from mip_agents.dataplane.routed import RoutedDataplane
-from mip_agents.dataplane.routes import Entry, no_reverse_path_filter
-from mip_agents.dataplane.tunnel_maps import MARK_MASK, MARK_SHIFT, TunnelMaps
+from mip_agents.dataplane.routes import Entry, forget_own, no_reverse_path_filter
+from mip_agents.dataplane.tunnel_maps import TunnelMaps
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
-
-FIRST_TABLE: Final = 43400
-"""Routing tables of a home agent: this and the number of the size."""
-
-PRIORITY: Final = 4339
-"""Of the policy rules that lead there."""
-
-MAX_SIZES: Final = MARK_MASK >> MARK_SHIFT
-"""Different sizes of inner packets; 0 is no mark."""
 
 _LARGEST_SEGMENTS = 65000
 """Octets that the kernel may hand over as one packet: an outer header must fit."""
@@ -109,7 +100,7 @@ class EbpfDataplane(RoutedDataplane):
         self._reassembled: Reassembled | None = None
         self._filters: LinkFilters | None = None
         self._sizes = PathSizes()
-        self._marks: dict[int, int] = {}
+        self._marks: Marks
         self._link_mtus: dict[int, int] = {}
         self._link_mtu = ETHERNET_MTU
         """The smallest: it can be wrong, but rarely too large."""
@@ -188,6 +179,7 @@ class EbpfDataplane(RoutedDataplane):
     async def _start(self) -> None:
         """See `RoutedDataplane`."""
         filters, maps = self._running()
+        self._marks = Marks(self._opened(), Entry(self._port[0], NEXT_HOP))
         name = PREFIXES[self._role] + "port"
         program = maps.programs[name.removeprefix("mip_")]
         await filters.attach(self._port[1], (Filter(INGRESS, name, program),))
@@ -242,18 +234,10 @@ class EbpfDataplane(RoutedDataplane):
         self._link_mtu = min(mtus.values(), default=ETHERNET_MTU)
 
     async def _forget_answers(self) -> None:
-        """Delete the neighbours of this host that have our own link-layer address.
-
-        They are home addresses, for which the program has answered.
-        """
+        """Have this host ask again who has the home addresses."""
         ipr = self._opened().ipr
         own = {link.ifindex: link.mac for link in await links(ipr)}
-        async for entry in await ipr.neigh("dump", family=socket.AF_INET):
-            mac = entry.get_attr("NDA_LLADDR")
-            index = entry["ifindex"]
-            if mac and own.get(index) == bytes.fromhex(mac.replace(":", "")):
-                with contextlib.suppress(NetlinkError):
-                    await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
+        await forget_own(ipr, own)
 
     def _configure(self, macs: dict[int, bytes]) -> None:
         network = self._home_network
@@ -356,11 +340,15 @@ class EbpfDataplane(RoutedDataplane):
             return
         # How large packets may be is measured later: it costs as much as all the rest.
         mtu = self._link_mtu - largest_room(tunnel)
-        mark = self._marks.get(mtu) or await self._make_way(mtu)
-        self._use(tunnel, mtu, mark)
+        self._use(tunnel, mtu, self._marks.get(mtu) or await self._make_way(mtu))
         self._unmeasured[home] = None
         if self._measuring is None or self._measuring.done():
             self._measuring = asyncio.get_running_loop().create_task(self._measure())
+
+    async def _make_way(self, mtu: int) -> int:
+        async with self._changing:
+            self._opened()
+            return await self._marks.make(mtu)
 
     def _use(self, tunnel: Tunnel, mtu: int, mark: int) -> None:
         """Carry packets of a home agent by `tunnel`, which may be in use already.
@@ -423,37 +411,6 @@ class EbpfDataplane(RoutedDataplane):
             with contextlib.suppress(NetlinkError):
                 await ledger.call("neigh", "del", dst=home_address, ifindex=asked)
 
-    async def _make_way(self, mtu: int) -> int:
-        """Make the route into the port for inner packets of `mtu` octets at most.
-
-        Return the mark of the packets that take it. Routes stay until `close`: there
-        are few sizes, and the next tunnel has one of them.
-        :raises DataplaneError: as the kernel answers.
-        """
-        async with self._changing:
-            if mtu in self._marks:
-                return self._marks[mtu]
-            number = len(self._marks) + 1
-            if number > MAX_SIZES:
-                return self._marks[max(self._fitting(mtu), default=min(self._marks))]
-            mark = number << MARK_SHIFT
-            way = Route(
-                destination="0.0.0.0/0",
-                table=FIRST_TABLE + number,
-                ifindex=self._port[0],
-                gateway=NEXT_HOP,
-                mtu=mtu,
-            )
-            rule = Rule(
-                priority=PRIORITY, table=FIRST_TABLE + number, mark=(mark, MARK_MASK)
-            )
-            await self._opened().settle(f"size {mtu}", [way, rule])
-            self._marks[mtu] = mark
-            return mark
-
-    def _fitting(self, mtu: int) -> list[int]:
-        return [size for size in self._marks if size <= mtu]
-
     # What is known of the traffic
 
     def counters(self, home_address: str) -> Counters:
@@ -472,7 +429,6 @@ class EbpfDataplane(RoutedDataplane):
         """See `Dataplane.close`."""
         await super().close()
         self._maps = self._reassembled = self._filters = None
-        self._marks.clear()
         self._link_mtus.clear()
         self._whole.clear()
         self._unmeasured.clear()

@@ -35,9 +35,7 @@ def open_receiver(
     return sock
 
 
-def read_errors(
-    sock: socket.socket, drops: DropCounters, begin: bytes = b""
-) -> bool:
+def read_errors(sock: socket.socket, drops: DropCounters, begin: bytes = b"") -> bool:
     """Empty the error queue, where ICMP errors about our tunnel packets arrive.
 
     Tell whether a router has reported a smaller path MTU (TUN-04).

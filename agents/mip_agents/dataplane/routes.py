@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -223,6 +224,19 @@ async def forget_unresolved(ipr: AsyncIPRoute, interface: str) -> None:
             "dump", family=socket.AF_INET, ifindex=index
         ):
             if entry["state"] & _UNRESOLVED and entry["ifindex"] == index:
+                await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
+
+
+async def forget_own(ipr: AsyncIPRoute, own: Mapping[int, bytes]) -> None:
+    """Delete the neighbours that have our own link-layer address.
+
+    They are home addresses: we answered ARP requests of this very host for them.
+    :param own: link-layer addresses by interface
+    """
+    async for entry in await ipr.neigh("dump", family=socket.AF_INET):
+        mac, index = entry.get_attr("NDA_LLADDR"), entry["ifindex"]
+        if mac and own.get(index) == bytes.fromhex(mac.replace(":", "")):
+            with contextlib.suppress(NetlinkError):  # gone by itself
                 await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
 
 
