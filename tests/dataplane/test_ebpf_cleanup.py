@@ -86,7 +86,7 @@ def test_close_leaves_nothing(form: Encapsulation) -> None:
     w.ha_agent.call(install, ha_tunnel(home_address="10.1.1.11"))
     w.ha.sh(f"ping -c1 -W3 {HOME}")  # this host has a neighbour by our answer
     maps = w.ha_agent.call(map_ids) | w.mn_agent.call(map_ids)
-    assert len(maps) == 10
+    assert len(maps) == 12
     assert all(map(there_is, maps))
     filters = w.ha.sh(
         "tc filter show dev home0 ingress; tc filter show dev home0 egress"

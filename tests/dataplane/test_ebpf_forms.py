@@ -110,15 +110,15 @@ def tunnel_data(
 
 KEYS = [
     (keyed(ETH0, 78), None),
-    (keyed(ETH0, 77), "gre_key"),
-    (keyed(ETH0, None), "gre_key"),
+    (keyed(ETH0, 77), "reverse_wrong_key"),
+    (keyed(ETH0, None), "reverse_wrong_key"),
     (keyed(WLAN0, 78), "reverse_wrong_outer_source"),
     (keyed(ETH0, 78, OTHER), "reverse_no_binding"),
     (tunnelled(ETH0, ping(HOME)), "reverse_wrong_encapsulation"),
 ]
 DATA = [
     (tunnel_data(ETH0), None),
-    (tunnel_data(ETH0, port=NAT_PORT + 1), "reverse_wrong_outer_source"),
+    (tunnel_data(ETH0, port=NAT_PORT + 1), "reverse_wrong_ports"),
     (tunnel_data(WLAN0), "reverse_wrong_outer_source"),
     (tunnel_data(ETH0, source=OTHER), "reverse_no_binding"),
     (tunnel_data(ETH0, next_header=47), "reverse_wrong_encapsulation"),
@@ -157,7 +157,7 @@ def test_nodes_behind_one_nat_are_told_apart_by_their_ports() -> None:
         agent.call(install, ha_tunnel(home_address=home, **both(form)[0]))
     reach(w.mn, agent, [tunnel_data(ETH0), tunnel_data(ETH0, source=OTHER)], 2)
     assert agent.call(counters)[2] == 1
-    assert agent.call(drops) == {"reverse_wrong_outer_source": 1}
+    assert agent.call(drops) == {"reverse_wrong_ports": 1}
 
 
 @isolated
@@ -280,8 +280,8 @@ def test_two_nodes_exchange_tcp_through_the_home_agent() -> None:
     w.cn.sh(f"ip addr add {other}/32 dev lo")
     w.ha_agent.call(install, ha_tunnel(CORRESPONDENT, home_address=other))
     second = Node("second", inside=w.cn)
-    options = {"home_network": HOME_NETWORK, "driver": "ebpf"}
-    second.call(open_driver, Role.MOBILE_NODE, options)
+    options = {"home_network": HOME_NETWORK}
+    second.call(open_driver, Role.MOBILE_NODE, options, "ebpf")
     second.call(install, mn_tunnel(CORRESPONDENT, home_address=other))
     tcp_both_ways(w.mn, w.cn, other, 1 << 20)
     assert not w.ha_agent.call(drops)

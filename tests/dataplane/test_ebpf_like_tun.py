@@ -62,8 +62,6 @@ TESTS = [
     *variants(test_tun_checks.test_mobile_node_with_a_minimal_tunnel),
     *variants(test_tun_checks.test_source_at_the_tunnels_exit_is_not_tunnelled),
     *variants(test_tun_checks.test_encapsulations_of_one_binding),
-    *variants(test_tun_handover.test_twenty_handovers_lose_no_packet),
-    *variants(test_tun_handover.test_twenty_handovers_lose_no_packet_of_the_node),
     *variants(test_tun_handover.test_counters_survive_a_handover),
     *variants(
         test_tun_handover.test_a_gateway_that_only_the_configuration_knows_is_used

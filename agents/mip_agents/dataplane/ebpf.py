@@ -111,7 +111,8 @@ class EbpfDataplane(RoutedDataplane):
         """Home addresses whose packets must not be put together or half done."""
         self._local: str | None = None
         """A mobile node's care-of address."""
-        self._takes_tunnel_data = False
+        self._over_udp: dict[str, Tunnel] = {}
+        """By home address, tunnels that packets come out of in Tunnel Data."""
 
     @property
     def port_name(self) -> str:
@@ -124,7 +125,9 @@ class EbpfDataplane(RoutedDataplane):
         self._stack.callback(self._maps.close)
         self._port = await self._make_port(ipr)
         self._stack.push_async_callback(self._remove_port, ipr)
-        self._reassembled = Reassembled(self.port_name, self._path_changed)
+        self._reassembled = Reassembled(
+            self.port_name, self._tunnel_for, self._path_changed
+        )
         self._stack.callback(self._reassembled.close)
         self._stack.callback(self._sizes.close)
         self._filters = LinkFilters(ipr, self._role)
@@ -286,16 +289,25 @@ class EbpfDataplane(RoutedDataplane):
         """Carry packets by `tunnel`. :raises DataplaneError: nothing has changed."""
         home = tunnel.home_address
         minimal = tunnel.encapsulation is Encapsulation.MINIMAL
+        over_udp = False
         if tunnel.peer_forms:
             minimal = any(
                 form.encapsulation is Encapsulation.MINIMAL
                 for form in tunnel.peer_forms
             )
-            if any(form.ports for form in tunnel.peer_forms):
-                self._take_tunnel_data()
+            over_udp = any(form.ports for form in tunnel.peer_forms)
         if minimal:
             self._need_whole_packets(home)
-        self._running()[1].put(tunnel, ifindex, mark)
+        if over_udp:
+            self._take_tunnel_data(tunnel)
+        unused: Tunnel | None = tunnel if over_udp else None
+        try:
+            self._running()[1].put(tunnel, ifindex, mark)
+            unused = self._over_udp.pop(home, None)
+            if over_udp:
+                self._over_udp[home] = tunnel
+        finally:
+            self._take_no_tunnel_data(unused)
         if not minimal and home in self._whole:
             self._need_no_whole_packets(home)
 
@@ -303,6 +315,7 @@ class EbpfDataplane(RoutedDataplane):
         """Carry nothing for it; see `TunnelMaps.drop` for what is returned."""
         if home_address in self._whole:
             self._need_no_whole_packets(home_address)
+        self._take_no_tunnel_data(self._over_udp.pop(home_address, None))
         return self._running()[1].drop(home_address)
 
     def _need_whole_packets(self, home_address: str) -> None:
@@ -319,11 +332,23 @@ class EbpfDataplane(RoutedDataplane):
         if not self._whole:
             set_offloads(self.port_name, True)
 
-    def _take_tunnel_data(self) -> None:
-        if not self._takes_tunnel_data:
+    def _take_tunnel_data(self, tunnel: Tunnel) -> None:
+        """Let Tunnel Data for `tunnel` in. :raises DataplaneError: nothing changed."""
+        assert self._reassembled is not None
+        self._reassembled.data.use(tunnel)
+        self._running()[1].set_ports(self._reassembled.data.ports)
+
+    def _take_no_tunnel_data(self, tunnel: Tunnel | None) -> None:
+        """Undo it, where there is something to undo."""
+        if tunnel is not None:
             assert self._reassembled is not None
-            self._reassembled.take_tunnel_data()
-            self._takes_tunnel_data = True
+            self._reassembled.data.forget(tunnel)
+            self._running()[1].set_ports(self._reassembled.data.ports)
+
+    def _tunnel_for(self, inner: bytes) -> Tunnel | None:
+        """Return the tunnel that a packet goes into."""
+        home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
+        return self._tunnels.get(socket.inet_ntoa(home))
 
     # A home agent's tunnels
 
@@ -433,4 +458,4 @@ class EbpfDataplane(RoutedDataplane):
         self._whole.clear()
         self._unmeasured.clear()
         self._local = None
-        self._takes_tunnel_data = False
+        self._over_udp.clear()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Marks, and the ways of marked packets into the port: one route and one rule for each size.
+"""Marks of packets, and by each the way into the port: a route and a rule for a size.
 
 The MTU of its route is all that a packet needs of the routing table, and many tunnels
 have the same. So the mark of a packet names the size, and tunnels come and go without

@@ -7,7 +7,6 @@ Nothing here waits or raises: what cannot go on is counted under its reason.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 from collections import Counter
@@ -15,7 +14,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Network
 from typing import Final
 
-from mip_agents.dataplane.api import DataplaneError, DropCounters
+from mip_agents.dataplane.api import DropCounters
+from mip_agents.dataplane.datasocket import DataSocket
 from mip_agents.dataplane.decap import decapsulate
 from mip_agents.dataplane.icmperrors import IcmpErrors
 from mip_agents.dataplane.outer import (
@@ -26,11 +26,7 @@ from mip_agents.dataplane.outer import (
 )
 from mip_agents.dataplane.pathmtu import no_local_end
 from mip_agents.dataplane.port import Port
-from mip_agents.dataplane.rawsockets import (
-    open_receiver,
-    open_sender,
-    take_tunnel_data,
-)
+from mip_agents.dataplane.rawsockets import open_receiver, open_sender
 from mip_agents.dataplane.ways import Sender, Way, Ways, make_way
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
@@ -61,8 +57,7 @@ class PacketPath:
         self._uses: Counter[tuple[str | None, str]] = Counter()
         self.drops = DropCounters()
         self._receivers: list[socket.socket] = []
-        self._data_receiver: socket.socket | None = None
-        self._data_ports: Counter[int] = Counter()
+        self._data = DataSocket(self._from_tunnels)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._errors = IcmpErrors(self.drops, self._tunnel_for, on_path_change)
         try:
@@ -78,13 +73,13 @@ class PacketPath:
         self._loop.add_reader(self._port.fileno(), self._from_port)
         for sock in self._receivers:
             self._loop.add_reader(sock.fileno(), self._from_tunnels, sock)
+        self._data.start()
 
     def close(self) -> None:
         """Stop reading and close the sockets; the port is the caller's."""
         self._ways.clear()
         self._uses.clear()
-        self._data_ports.clear()
-        self._stop_tunnel_data()
+        self._data.close()
         if self._loop is not None:
             self._loop.remove_reader(self._port.fileno())
             for sock in self._receivers:
@@ -120,17 +115,7 @@ class PacketPath:
 
         :raises DataplaneError: nothing has changed then.
         """
-        ports = _data_ports(way.tunnel)
-        fresh = set(ports) - self._data_ports.keys()
-        self._data_ports.update(ports)
-        try:
-            if fresh:
-                self._take_tunnel_data()
-        except OSError as error:
-            self._forget_ports(way.tunnel)
-            raise DataplaneError(
-                f"no socket for Tunnel Data: {error.strerror}; run with CAP_NET_RAW"
-            ) from error
+        self._data.use(way.tunnel)
         self._uses[_local_end(way.tunnel)] += 1
         self._forget(self._ways.put(way))
 
@@ -143,7 +128,7 @@ class PacketPath:
         """Note that a way is not in use any more."""
         if old is not None:
             self._uses[_local_end(old.tunnel)] -= 1
-            self._forget_ports(old.tunnel)
+            self._data.forget(old.tunnel)
 
     def get(self, home_address: str) -> Way | None:
         """Return the way of a home address."""
@@ -207,8 +192,7 @@ class PacketPath:
             for _ in range(BATCH):
                 take(receive(65535))
         except OSError:  # no more packets, or an ICMP error, which is reported once
-            ports = self._data_ports if sock is self._data_receiver else None
-            self._errors.read(sock, ports)
+            self._errors.read(sock, self._data.ports if sock.proto == UDP else None)
 
     def _out_of_tunnel(self, packet: bytes) -> None:
         # The kernel has checked the outer header and will check the inner one.
@@ -232,40 +216,6 @@ class PacketPath:
     def _count(self, where: str, error: OSError) -> None:
         name = errno.errorcode.get(error.errno or 0, "error").lower()
         self.drops.count(f"{where}_{name}")
-
-    # Tunnel Data: a socket while there are tunnels that use it
-
-    def _forget_ports(self, old: Tunnel) -> None:
-        ports = _data_ports(old)
-        self._data_ports.subtract(ports)
-        gone = [port for port in ports if not self._data_ports[port]]
-        for port in gone:
-            self._data_ports.pop(port, None)
-        if gone:
-            with contextlib.suppress(OSError):  # then it takes more than is in use
-                self._take_tunnel_data()
-
-    def _take_tunnel_data(self) -> None:
-        """Take what comes for the ports in use. :raises OSError: if refused."""
-        if not self._data_ports:
-            self._stop_tunnel_data()
-            return
-        if self._data_receiver is None:
-            self._data_receiver = open_receiver(UDP)
-            if self._loop is not None:
-                self._loop.add_reader(
-                    self._data_receiver.fileno(),
-                    self._from_tunnels,
-                    self._data_receiver,
-                )
-        take_tunnel_data(self._data_receiver, self._data_ports)
-
-    def _stop_tunnel_data(self) -> None:
-        sock, self._data_receiver = self._data_receiver, None
-        if sock is not None:
-            if self._loop is not None:
-                self._loop.remove_reader(sock.fileno())
-            sock.close()
 
     # Sockets to send from
 
@@ -296,8 +246,3 @@ class PacketPath:
 def _local_end(tunnel: Tunnel) -> tuple[str | None, str]:
     """Return what the socket that sends for a tunnel is known by."""
     return tunnel.interface, tunnel.local
-
-
-def _data_ports(tunnel: Tunnel) -> list[int]:
-    """Return our UDP ports to which Tunnel Data for a tunnel comes."""
-    return [form.ports[0] for _, form in tunnel.forms() if form.ports]

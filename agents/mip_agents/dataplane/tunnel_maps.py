@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Collection
 from ipaddress import IPv4Address
 from pathlib import Path
 from struct import Struct
@@ -42,7 +43,6 @@ DROPS: Final = (
     Drop.GRE_FLAGS,
     Drop.GRE_VERSION,
     Drop.GRE_PROTOCOL,
-    "gre_key",
     Drop.MINIMAL_CHECKSUM,
     "no_tunnel",
     "receive_only",
@@ -50,10 +50,14 @@ DROPS: Final = (
     "reverse_wrong_outer_source",
     "reverse_wrong_outer_destination",
     "reverse_wrong_encapsulation",
+    "reverse_wrong_ports",
+    "reverse_wrong_key",
     "reverse_not_negotiated",
     "forward_no_tunnel",
     "forward_wrong_outer_source",
     "forward_wrong_encapsulation",
+    "forward_wrong_ports",
+    "forward_wrong_key",
     "send_emsgsize",
     "send_enetunreach",
     "send_enobufs",
@@ -77,6 +81,7 @@ _SIZES: Final = {
     "bindings": _HEAD.size + MAX_PEERS * _FORM.size,
     "counters": _COUNTERS.size,
     "locals": 1,
+    "ports": 1,
     "drops": _COUNT.size,
     "config": _CONFIG.size + len(_NOWHERE),
 }
@@ -117,6 +122,7 @@ class TunnelMaps:
         self._bindings = self._maps["bindings"]
         self._counters = self._maps["counters"]
         self._locals: dict[str, int] = {}
+        self._ports: set[int] = set()
 
     def close(self) -> None:
         """Release everything; what a filter uses lives as long as the filter."""
@@ -251,6 +257,20 @@ class TunnelMaps:
             table = self._maps["locals"]
             table.key[:] = socket.inet_aton(address)
             table.delete()
+
+    def set_ports(self, ports: Collection[int]) -> None:
+        """Take Tunnel Data that comes to these UDP ports of ours, and to no other."""
+        wanted = set(ports)
+        if wanted == self._ports:
+            return
+        table = self._maps["ports"]
+        for port in wanted ^ self._ports:
+            table.key[:] = port.to_bytes(2, "big")
+            if port in wanted:
+                table.update()
+            else:
+                table.delete()
+        self._ports = wanted
 
     def counters(self, home_address: str) -> Counters:
         """Return the traffic of a home address."""

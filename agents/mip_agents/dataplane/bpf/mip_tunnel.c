@@ -121,7 +121,6 @@ enum drop { /* names as ebpf.py has them, in capitals */
 	GRE_FLAGS,
 	GRE_VERSION,
 	GRE_PROTOCOL,
-	GRE_KEY,
 	MINIMAL_CHECKSUM,
 	NO_TUNNEL,
 	RECEIVE_ONLY,
@@ -129,10 +128,14 @@ enum drop { /* names as ebpf.py has them, in capitals */
 	REVERSE_WRONG_OUTER_SOURCE,
 	REVERSE_WRONG_OUTER_DESTINATION,
 	REVERSE_WRONG_ENCAPSULATION,
+	REVERSE_WRONG_PORTS,
+	REVERSE_WRONG_KEY,
 	REVERSE_NOT_NEGOTIATED,
 	FORWARD_NO_TUNNEL,
 	FORWARD_WRONG_OUTER_SOURCE,
 	FORWARD_WRONG_ENCAPSULATION,
+	FORWARD_WRONG_PORTS,
+	FORWARD_WRONG_KEY,
 	SEND_EMSGSIZE, /* larger than the path allows, by what the kernel knows */
 	SEND_ENETUNREACH,
 	SEND_ENOBUFS, /* no room for a header, or none to be had */
@@ -158,6 +161,9 @@ struct map SEC("maps") counters = {
 };
 struct map SEC("maps") locals = { /* our ends: what is sent there is for us */
 	BPF_MAP_TYPE_HASH, 4, 1, 1024, BPF_F_NO_PREALLOC,
+};
+struct map SEC("maps") ports = { /* ours, to which tunnel data comes */
+	BPF_MAP_TYPE_HASH, 2, 1, 65535, BPF_F_NO_PREALLOC,
 };
 struct map SEC("maps") drops = {
 	BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, DROPS, 0,
@@ -229,7 +235,8 @@ struct arp { /* of IPv4 on Ethernet; linux/if_arp.h wants the C library */
 struct packet { /* what there is to know of a tunnel packet */
 	struct iphdr outer;
 	struct iphdr inner; /* of minimal encapsulation: as it was */
-	__be16 port; /* source, with UDP */
+	__be16 our_port; /* with UDP */
+	__be16 peer_port;
 	__be32 key;
 	__u32 strip; /* octets between outer header and inner packet */
 	__u8 encapsulation;
@@ -291,13 +298,23 @@ INLINE int is_tunnel(__u8 protocol)
 	       protocol == IPPROTO_MINIMAL;
 }
 
-/* Is it a Tunnel Data message? `offset` is that of the UDP header. */
+/* Is it a Tunnel Data message for us? `offset` is that of the UDP header. */
 INLINE int is_tunnel_data(struct __sk_buff *skb, __u32 offset)
 {
 	struct in_udp in;
 
 	return !load_bytes(skb, offset, &in, sizeof(in)) &&
-	       in.udp.dest == htons(MIP_PORT) && in.data.type == TUNNEL_DATA;
+	       in.data.type == TUNNEL_DATA && map_lookup(&ports, &in.udp.dest);
+}
+
+/* Is it a Tunnel Data message of this host? One of its ports is the registered one. */
+INLINE int is_own_tunnel_data(struct __sk_buff *skb, __u32 offset)
+{
+	struct in_udp in;
+
+	return !load_bytes(skb, offset, &in, sizeof(in)) &&
+	       in.data.type == TUNNEL_DATA &&
+	       (in.udp.source == htons(MIP_PORT) || in.udp.dest == htons(MIP_PORT));
 }
 
 /* Update a header whose length, protocol and addresses have changed. */
@@ -480,7 +497,8 @@ INLINE int encapsulate(struct __sk_buff *skb, const struct config *config, int r
 		return drop(EXIT_ADDRESS);
 	if (inner.saddr == head.local &&
 	    (is_tunnel(inner.protocol) ||
-	     (inner.protocol == IPPROTO_UDP && is_tunnel_data(skb, L2 + inner.ihl * 4))))
+	     (inner.protocol == IPPROTO_UDP && !(inner.frag_off & htons(FRAGMENT_MASK)) &&
+	      is_own_tunnel_data(skb, L2 + inner.ihl * 4))))
 		return drop(OWN_TUNNEL);
 
 	type = form.encapsulation;
@@ -571,7 +589,8 @@ INLINE int dissect(struct __sk_buff *skb, struct packet *p, int reassembled)
 			return TRUNCATED;
 		end = offset + ntohs(in.udp.len);
 		offset += sizeof(in);
-		p->port = in.udp.source;
+		p->our_port = in.udp.dest;
+		p->peer_port = in.udp.source;
 		p->flags |= UDP;
 		p->encapsulation = in.data.next_header;
 	}
@@ -657,7 +676,8 @@ INLINE int is_detoured_fragment(const struct packet *p, const struct form *form)
 INLINE int judge(const struct packet *p, const struct config *config, int role,
 		 __be32 *home)
 {
-	__u32 group, found = MAX_PEERS;
+	__u32 group, known = 0, plain = 0, found = MAX_PEERS;
+	int home_agent = role == HOME_AGENT;
 	struct binding *binding;
 	struct form form;
 	struct head head;
@@ -682,26 +702,31 @@ INLINE int judge(const struct packet *p, const struct config *config, int role,
 			break;
 		if (binding->forms[i].peer != p->outer.saddr)
 			continue;
+		known = 1;
+		if (!(binding->forms[i].flags & UDP))
+			plain = 1;
+		if ((binding->forms[i].flags ^ p->flags) & UDP)
+			continue;
 		/* Nodes behind one NAT differ in the port. */
-		if (p->flags & binding->forms[i].flags & UDP &&
-		    binding->forms[i].peer_port != p->port)
+		if (p->flags & UDP && (binding->forms[i].our_port != p->our_port ||
+				       binding->forms[i].peer_port != p->peer_port))
 			continue;
 		form = binding->forms[i];
 		found = i;
 		break;
 	}
-	if (found == MAX_PEERS || *(volatile __be32 *)&binding->head.home != *home)
-		return role == HOME_AGENT ? REVERSE_WRONG_OUTER_SOURCE : FORWARD_WRONG_OUTER_SOURCE;
-	if (role == HOME_AGENT && p->outer.daddr != head.local)
+	if (!known || *(volatile __be32 *)&binding->head.home != *home)
+		return home_agent ? REVERSE_WRONG_OUTER_SOURCE : FORWARD_WRONG_OUTER_SOURCE;
+	if (home_agent && p->outer.daddr != head.local)
 		return REVERSE_WRONG_OUTER_DESTINATION;
-	if (p->flags & ~form.flags & RECEIVE_KEY)
-		return GRE_FLAGS;
-	if ((p->flags ^ form.flags) & UDP ||
+	if (found == MAX_PEERS && p->flags & UDP && !plain)
+		return home_agent ? REVERSE_WRONG_PORTS : FORWARD_WRONG_PORTS;
+	if (found == MAX_PEERS ||
 	    (p->encapsulation != form.encapsulation && !is_detoured_fragment(p, &form)))
-		return role == HOME_AGENT ? REVERSE_WRONG_ENCAPSULATION : FORWARD_WRONG_ENCAPSULATION;
-	if (form.flags & RECEIVE_KEY &&
-	    (!(p->flags & RECEIVE_KEY) || p->key != form.receive_key))
-		return GRE_KEY;
+		return home_agent ? REVERSE_WRONG_ENCAPSULATION : FORWARD_WRONG_ENCAPSULATION;
+	if ((p->flags ^ form.flags) & RECEIVE_KEY ||
+	    (form.flags & RECEIVE_KEY && p->key != form.receive_key))
+		return home_agent ? REVERSE_WRONG_KEY : FORWARD_WRONG_KEY;
 	if (role == HOME_AGENT && !(head.flags & REVERSE))
 		return REVERSE_NOT_NEGOTIATED;
 	return GOOD;
