@@ -9,34 +9,29 @@ for what is the other's.
 
 from __future__ import annotations
 
-import ctypes
 import socket
-import struct
 from collections.abc import Iterable
 from typing import Final
 
 from mip_agents.dataplane.outer import UDP_HEADER
 from mip_agents.dataplane.pathmtu import bind
 from mip_agents.dataplane.port import widen_buffers
+from mip_agents.dataplane.socketfilter import (
+    ACCEPT,
+    JUMP_EQUAL,
+    JUMP_GREATER,
+    LOAD_OCTET,
+    LOAD_SIZE,
+    LOAD_X_HEADER,
+    LOAD_X_OCTET,
+    LOAD_X_PAIR,
+    REFUSE,
+    attach,
+)
 from scapy_mip.const import MessageType
 
 IP_HDRINCL: Final = 3
 _IP_RECVERR = 11
-_SO_ATTACH_FILTER = 26
-
-# Classic BPF (linux/bpf_common.h); the accumulator is A, the index register X.
-_LOAD_OCTET, _LOAD_SIZE = 0x30, 0x80  # A = packet[k], A = octets of the packet
-_LOAD_X_OCTET, _LOAD_X_PAIR = 0x50, 0x48  # A = packet[X + k], one octet or two
-_LOAD_X_HEADER = 0xB1  # X = octets of the IPv4 header at k
-_JUMP_EQUAL, _JUMP_GREATER = 0x15, 0x25
-_RETURN = 0x06
-_NOTHING, _ALL = 0, 0xFFFFFFFF
-
-_Instruction = tuple[int, int, int, int]
-"""Operation, instructions to skip if true and if false, k."""
-
-_REFUSE: Final[_Instruction] = (_RETURN, 0, 0, _NOTHING)
-_ACCEPT: Final[_Instruction] = (_RETURN, 0, 0, _ALL)
 
 
 def open_receiver(protocol: int) -> socket.socket:
@@ -79,33 +74,25 @@ def open_sender(
 def take_tunnel_data(sock: socket.socket, ports: Iterable[int]) -> None:
     """Let a raw socket have the Tunnel Data to our `ports`, and nothing else."""
     program = [
-        (_LOAD_X_HEADER, 0, 0, 0),
-        (_LOAD_X_OCTET, 0, 0, UDP_HEADER),
-        (_JUMP_EQUAL, 1, 0, MessageType.TUNNEL_DATA),
-        _REFUSE,
-        (_LOAD_X_PAIR, 0, 0, 2),
+        (LOAD_X_HEADER, 0, 0, 0),
+        (LOAD_X_OCTET, 0, 0, UDP_HEADER),
+        (JUMP_EQUAL, 1, 0, MessageType.TUNNEL_DATA),
+        REFUSE,
+        (LOAD_X_PAIR, 0, 0, 2),
     ]
     for port in sorted(ports):
-        program += [(_JUMP_EQUAL, 0, 1, port), _ACCEPT]
-    _attach(sock, [*program, _REFUSE])
+        program += [(JUMP_EQUAL, 0, 1, port), ACCEPT]
+    attach(sock, [*program, REFUSE])
 
 
 def refuse_tunnel_data(sock: socket.socket) -> None:
     """Keep Tunnel Data off a UDP socket: it is for the data plane."""
     program = [
-        (_LOAD_SIZE, 0, 0, 0),  # an empty datagram has no first octet
-        (_JUMP_GREATER, 0, 3, UDP_HEADER),
-        (_LOAD_OCTET, 0, 0, UDP_HEADER),
-        (_JUMP_EQUAL, 0, 1, MessageType.TUNNEL_DATA),
-        _REFUSE,
-        _ACCEPT,
+        (LOAD_SIZE, 0, 0, 0),  # an empty datagram has no first octet
+        (JUMP_GREATER, 0, 3, UDP_HEADER),
+        (LOAD_OCTET, 0, 0, UDP_HEADER),
+        (JUMP_EQUAL, 0, 1, MessageType.TUNNEL_DATA),
+        REFUSE,
+        ACCEPT,
     ]
-    _attach(sock, program)
-
-
-def _attach(sock: socket.socket, program: list[_Instruction]) -> None:
-    """Have the kernel judge what arrives for `sock`, in the place of another filter."""
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    argument = struct.pack("HP", len(program), ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, argument)
+    attach(sock, program)
