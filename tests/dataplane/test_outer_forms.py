@@ -188,6 +188,19 @@ def test_own_tunnel_data_is_never_encapsulated_again(form: Form) -> None:
     assert isinstance(encapsulate(form, control), bytes)
 
 
+@pytest.mark.parametrize("form", [Form(IPIP), *FORMS, Form(MINIMAL)])
+def test_a_tunnel_for_nested_packets_takes_them(form: Form) -> None:
+    """HA-40: what was addressed to the home address first goes on into the tunnel."""
+    nest = bytes(IP(src=LOCAL, dst="10.1.1.11") / IP(inner()))
+    ends = socket.inet_aton(LOCAL), socket.inet_aton(PEER)
+    made = make_encapsulator(*ends, form, complete=True, nested=True)
+    outer = made.encapsulate(nest)
+    assert isinstance(outer, bytes)
+    result = decapsulate(outer)
+    assert isinstance(result, Decapsulated)
+    assert result.inner == nest
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_longest_that_fits(form: Form) -> None:
     room = 24 if form.encapsulation is MINIMAL else room_for(form)

@@ -170,6 +170,7 @@ class Encapsulator:
         "_ident",
         "_local",
         "_message",
+        "_nested",
         "_overhead",
         "_peer",
         "_ports",
@@ -186,11 +187,13 @@ class Encapsulator:
         key: int | None = None,
         ports: tuple[int, int] | None = None,
         complete: bool = False,
+        nested: bool = False,
     ) -> None:
         """Prepare the headers.
 
         :param key: of GRE (RFC 2890)
         :param ports: ours and the peer's, for Tunnel Data messages (RFC 3519)
+        :param nested: take packets that we have encapsulated ourselves (HA-40)
         :raises ValueError: for minimal encapsulation, which has its own class.
         """
         if encapsulation == Encapsulation.MINIMAL:
@@ -198,6 +201,7 @@ class Encapsulator:
         self._local = local
         self._peer = peer
         self._complete = complete
+        self._nested = nested
         self._ident = 0
         self._ports = port_bytes(ports)
         protocol = UDP if ports else int(encapsulation)
@@ -227,7 +231,7 @@ class Encapsulator:
         # the ones with a source of its own as martians. What is left is traffic of this
         # host, such as its answers to a mobile node (HA-38), which loops only if it is
         # a tunnel itself.
-        if source == self._local and _is_tunnel(inner):
+        if source == self._local and not self._nested and _is_tunnel(inner):
             return Drop.OWN_TUNNEL
         total = len(inner) + self._overhead
         if total > 0xFFFF:
@@ -267,10 +271,16 @@ class MinimalEncapsulator(Encapsulator):
         *,
         ports: tuple[int, int] | None = None,
         complete: bool = False,
+        nested: bool = False,
     ) -> None:
         """Prepare the tunnel, and the one for its fragments."""
         super().__init__(
-            local, peer, Encapsulation.IPIP, ports=ports, complete=complete
+            local,
+            peer,
+            Encapsulation.IPIP,
+            ports=ports,
+            complete=complete,
+            nested=nested,
         )
         self._ends = local + peer
         self._protocol = bytes((UDP if ports else Encapsulation.MINIMAL,))
@@ -287,7 +297,7 @@ class MinimalEncapsulator(Encapsulator):
         if source == self._peer:
             return Drop.EXIT_ADDRESS
         if source == self._local:
-            if _is_tunnel(inner):  # as above
+            if not self._nested and _is_tunnel(inner):  # as above
                 return Drop.OWN_TUNNEL
             first = inner[9] << 8
             originals = inner[16:20]
@@ -315,11 +325,18 @@ class MinimalEncapsulator(Encapsulator):
 
 
 def make_encapsulator(
-    local: bytes, peer: bytes, form: Form, *, complete: bool = False
+    local: bytes,
+    peer: bytes,
+    form: Form,
+    *,
+    complete: bool = False,
+    nested: bool = False,
 ) -> Encapsulator:
     """Return what puts packets into the tunnel from `local` to `peer`."""
     if form.encapsulation == Encapsulation.MINIMAL:
-        return MinimalEncapsulator(local, peer, ports=form.ports, complete=complete)
+        return MinimalEncapsulator(
+            local, peer, ports=form.ports, complete=complete, nested=nested
+        )
     return Encapsulator(
         local,
         peer,
@@ -327,6 +344,7 @@ def make_encapsulator(
         key=form.send_key,
         ports=form.ports,
         complete=complete,
+        nested=nested,
     )
 
 
