@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from mip_agents.protocol.attempts import Goal
 from mip_agents.protocol.effects import AnnounceAddress, InstallTunnel, Journal
+from mip_agents.protocol.requests import request_flags
 from mip_agents.protocol.tunnel import BROADCASTS, Category, Delivery
-from support.agents import FA, HOME, A, B, asks, home_agent
+from support.agents import FA, HOME, A, B, asks, home_agent, mobile_node
 from support.scenario import (
     JOURNAL_WRITTEN,
     TUNNEL_READY,
@@ -97,3 +99,11 @@ def test_a_refresh_with_another_b_costs_nothing_where_it_means_nothing():
     registered(running, asks(flags=0x60))
     running << AnnounceAddress(HOME) >> Wait(2) >> asks(flags=0x20) << like(Journal)
     assert running >> JOURNAL_WRITTEN << sends(code=0)
+
+
+@pytest.mark.parametrize(("broadcasts", "flags"), [(True, 0x62), (False, 0x22)])
+def test_a_mobile_node_asks_only_if_it_is_told_to(broadcasts, flags):
+    """MN-21: it decapsulates itself (D), so that it may always ask."""
+    policy = mobile_node(broadcasts=broadcasts).policy
+    assert request_flags(policy, Goal.REGISTER) == flags
+    assert request_flags(policy, Goal.RETURN) == 0

@@ -780,6 +780,7 @@ def test_status_uses_the_names_of_the_registry():
         "remaining": 500,
         "encapsulation": "ipip",
         "reverse_tunnel": True,
+        "broadcasts": False,
         "roam": True,
         "last_code": 0,
         "last_code_text": "registration accepted",

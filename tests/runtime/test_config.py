@@ -10,6 +10,7 @@ import pytest
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import NodeAssociation, ReplayStyle
+from mip_agents.protocol.tunnel import Category
 from mip_agents.runtime.config import ConfigError, load_config
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import Encapsulation
@@ -64,6 +65,7 @@ def test_a_home_agent_with_defaults(write):
     assert policy.max_bindings_per_node == 4
     assert policy.encapsulations == {Encapsulation.IPIP, Encapsulation.GRE}
     assert policy.reverse_tunnel is ReverseTunnel.OPTIONAL
+    assert policy.broadcasts == frozenset()
     assert policy.timestamp_tolerance == 7
     found = policy.mobile_nodes.find("10.1.1.10", 256)
     assert found == SecurityAssociation(256, "1234567812345678")
@@ -121,6 +123,7 @@ max_lifetime = 65535
 max_bindings_per_node = 1
 encapsulations = ["gre"]
 reverse_tunnel = "required"
+broadcasts = ["limited", "multicast"]
 timestamp_tolerance = 20
 strict = true
 control_socket = "ha.sock"
@@ -143,6 +146,7 @@ key_hex = "{KEY_HEX}"
     assert policy.max_lifetime == 65535
     assert policy.encapsulations == {Encapsulation.GRE}
     assert policy.reverse_tunnel is ReverseTunnel.REQUIRED
+    assert policy.broadcasts == {Category.LIMITED, Category.MULTICAST}
     assert policy.strict
     key = "1234567812345678"
     assert policy.mobile_nodes.find("10.1.1.99", 300) == SecurityAssociation(
@@ -172,6 +176,7 @@ algorithm = "hmac-sha1"
 lifetime = 65535
 reverse_tunnel = false
 encapsulation = "gre"
+broadcasts = true
 care_of = "co-located"
 ntp_server = "a.example"
 quirks = ["coarse_timestamps"]
@@ -185,6 +190,7 @@ quirks = ["coarse_timestamps"]
     assert policy.home_network == IPv4Network("10.1.1.0/24")
     assert (policy.lifetime, policy.reverse_tunnel) == (65535, False)
     assert policy.interfaces == ("eth0",)
+    assert policy.broadcasts
     assert policy.roam
     assert policy.coarse_timestamps
     assert config.options.ntp_servers == ("a.example",)
@@ -248,6 +254,12 @@ ERRORS = [
      "twice"),
     (HA, "# here", 'reverse_tunnel = "yes"', "home_agent.reverse_tunnel: ",
      '"off", "optional", "required"'),
+    (HA, "# here", 'broadcasts = ["subnets"]', "home_agent.broadcasts[0]: not one",
+     '"limited", "subnet", "multicast"'),
+    (HA, "# here", 'broadcasts = ["multicast"]\nreverse_tunnel = "off"',
+     "home_agent.broadcasts: multicast takes a reverse tunnel", '"optional"'),
+    (MN, "# here", 'broadcasts = ["limited"]', "mobile_node.broadcasts: wrong type",
+     "true or false"),
     (HA, "# there", 'algorithm = "md4"', "mobile_node[0].algorithm: ",
      '"hmac-md5", "hmac-sha1", "hmac-sha256", "md5-prefix-suffix"'),
     (HA, '"10.1.1.10"', '"10.1.2.10"', "mobile_node[0].home_address: not in",

@@ -414,6 +414,7 @@ def test_arguments_that_cannot_be_are_refused_at_once(more, words):
         ({"security": {}}, "at least one"),
         ({"security": {3: KEY}}, "reserved"),
         ({"reverse_tunnel": "maybe"}, "reverse_tunnel"),
+        ({"broadcasts": ["all"]}, "broadcasts: allowed: limited, subnet"),
         ({"max_lifetime": 0}, "max_lifetime"),
         ({"address": "ha"}, "address"),
     ],

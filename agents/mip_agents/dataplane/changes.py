@@ -29,8 +29,11 @@ MARKS: Final = {Role.HOME_AGENT: 134, Role.MOBILE_NODE: 135}
 """Routing protocol number of each role, on its routes, rules, addresses, neighbours."""
 
 MAIN_TABLE: Final = 254
+LOCAL_TABLE: Final = 255
 LOOPBACK: Final = 1
 """Index of `lo` in every network namespace."""
+
+_BROADCAST = 3  # RTN_BROADCAST
 
 _GONE = frozenset((errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL))
 
@@ -91,6 +94,34 @@ class Route(Change):
         if self.mtu is not None:
             arguments["metrics"] = {"mtu": self.mtu}
         await ledger.call("route", "replace", **arguments)
+
+    async def undo(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        await ledger.call("route", "del", **self._arguments(ledger))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BroadcastRoute(Change):
+    """A broadcast address of this host's, with the mark of the role."""
+
+    address: str
+    ifindex: int
+    source: str
+
+    def _arguments(self, ledger: Ledger) -> dict[str, Any]:
+        return {
+            "dst": f"{self.address}/32",
+            "oif": self.ifindex,
+            "table": LOCAL_TABLE,
+            "type": _BROADCAST,
+            "scope": 253,  # link
+            "proto": ledger.mark,
+            "prefsrc": self.source,
+        }
+
+    async def make(self, ledger: Ledger) -> None:
+        """See `Change`; the kernel may have such a route through another interface."""
+        await ledger.call("route", "append", **self._arguments(ledger))
 
     async def undo(self, ledger: Ledger) -> None:
         """See `Change`."""
@@ -169,16 +200,17 @@ class Proxy(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalAddress(Change):
-    """An address of this host on `lo`, where it is on no link."""
+    """An address of this host on `lo`, where it is on no link, or on a port."""
 
     address: str
+    ifindex: int = LOOPBACK
 
     async def make(self, ledger: Ledger) -> None:
         """See `Change`."""
         await ledger.call(
             "addr",
             "add",
-            index=LOOPBACK,
+            index=self.ifindex,
             address=self.address,
             prefixlen=32,
             proto=ledger.mark,
@@ -187,7 +219,7 @@ class LocalAddress(Change):
     async def undo(self, ledger: Ledger) -> None:
         """See `Change`."""
         await ledger.call(
-            "addr", "del", index=LOOPBACK, address=self.address, prefixlen=32
+            "addr", "del", index=self.ifindex, address=self.address, prefixlen=32
         )
 
 

@@ -140,5 +140,7 @@ def _route(route: Any) -> dict[str, Any]:
         "table": route.get_attr("RTA_TABLE"),
         "priority": route.get_attr("RTA_PRIORITY"),
         "oif": route.get_attr("RTA_OIF"),
+        "type": route["type"],
+        "scope": route["scope"],
         "proto": route["proto"],
     }

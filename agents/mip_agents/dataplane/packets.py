@@ -44,6 +44,7 @@ class PacketPath:
         port: Port,
         *,
         home_network: IPv4Network | None,
+        drops: DropCounters,
         on_path_change: Callable[[], None],
     ) -> None:
         """`on_path_change` is called when a router reports a smaller path MTU (TUN-04).
@@ -55,7 +56,7 @@ class PacketPath:
         self._ways = Ways(role, home_network)
         self._send_sockets: dict[tuple[str | None, str], socket.socket] = {}
         self._uses: Counter[tuple[str | None, str]] = Counter()
-        self.drops = DropCounters()
+        self.drops = drops
         self._receivers: list[socket.socket] = []
         self._data = DataSocket(self._from_tunnels)
         self._loop: asyncio.AbstractEventLoop | None = None

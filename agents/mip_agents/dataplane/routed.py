@@ -20,6 +20,7 @@ from pyroute2 import AsyncIPRoute
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.arp import Announcer
+from mip_agents.dataplane.broadcasts import Broadcasts
 from mip_agents.dataplane.changes import Change, Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
 from mip_agents.dataplane.pathmtu import path_mtu
@@ -55,7 +56,8 @@ class RoutedDataplane(ABC):
         """Prepare the driver; nothing happens before `open`.
 
         :param address: of a home agent; its interface is the home link
-        :param home_network: of a mobile node: what lies there is reached by tunnel
+        :param home_network: of a mobile node: what lies there is reached by tunnel;
+            of a home agent, where it is not that of the interface with `address`
         :param home_interface: of a home agent, where it is not that of `address`
         :param state_file: remembers changed settings, so that they are put back even
             after a kill; without it only close() puts them back
@@ -68,6 +70,9 @@ class RoutedDataplane(ABC):
         self._state = StateFile(state_file)
         self._stack = contextlib.AsyncExitStack()
         self._announcer = Announcer()
+        self._drops = DropCounters()
+        """Of what all drivers share; `drops` has it, too."""
+        self._broadcasts: Broadcasts | None = None
         self._changing = asyncio.Lock()
         self._tunnels: dict[str, Tunnel] = {}
         self._mtus: dict[str, int] = {}
@@ -144,15 +149,24 @@ class RoutedDataplane(ABC):
         ipr = AsyncIPRoute()
         self._stack.callback(ipr.close)
         await ipr.setup_endpoint()
+        self._drops = DropCounters()
         self._state.load()
         self._state.restore_all()
         await remove_leftovers(ipr, self._role)
         if self._role is Role.HOME_AGENT:
             await self._find_home_link(ipr)
+            self._broadcasts = Broadcasts(
+                home_index=self._home_index,
+                home_network=self._home_network,
+                drops=self._drops,
+                on_path_change=self._path_changed,
+            )
         settings = await self._bring_up(ipr)
         self._ledger = Ledger(ipr, self._role, self._state)
         self._undo_failures = self._ledger.failures
         self._stack.push_async_callback(self._ledger.undo_all)
+        if self._broadcasts is not None:
+            self._stack.callback(self._broadcasts.close)
         await self._ledger.settle(_BASE, settings)
         await self._start()
 
@@ -162,6 +176,9 @@ class RoutedDataplane(ABC):
             async for entry in await ipr.addr("dump", family=socket.AF_INET):
                 if entry.get_attr("IFA_LOCAL") == self._address:
                     self._home_index = entry["index"]
+                    if self._home_network is None:
+                        prefix = f"{self._address}/{entry['prefixlen']}"
+                        self._home_network = IPv4Network(prefix, strict=False)
         else:
             with contextlib.suppress(OSError):
                 self._home_index = socket.if_nametoindex(self._home_interface)
@@ -196,18 +213,33 @@ class RoutedDataplane(ABC):
             return
         self._tunnels[home] = tunnel
         try:
+            self._spread(tunnel, mtu)
             await ledger.settle(home, await self._wanted(tunnel, mtu))
         except BaseException:
             if old is None:
                 del self._tunnels[home]
+                self._spread_no_more(home)
                 await self._drop(home)
             else:
                 self._tunnels[home] = old
                 await self._carry(old)
+                self._spread(old, self._mtus[home])
             raise
         finally:
             await self._settled()
         self._mtus[home] = mtu
+
+    def _spread(self, tunnel: Tunnel, mtu: int) -> None:
+        """Carry to a node what is sent to many, as its tunnel says.
+
+        :raises DataplaneError: nothing has changed then.
+        """
+        if self._broadcasts is not None:
+            self._broadcasts.put(tunnel, mtu, self._entry(tunnel).ifindex)
+
+    def _spread_no_more(self, home_address: str) -> None:
+        if self._broadcasts is not None:
+            self._broadcasts.drop(home_address)
 
     async def remove(self, home_address: str) -> None:
         """See `Dataplane.remove`."""
@@ -217,6 +249,7 @@ class RoutedDataplane(ABC):
             old = self._tunnels.pop(home_address, None)
             await ledger.settle(home_address, ())
             self._mtus.pop(home_address, None)
+            self._spread_no_more(home_address)
             if old is not None:
                 await self._drop(home_address)
                 await self._settled()
@@ -255,7 +288,7 @@ class RoutedDataplane(ABC):
             await self._stack.aclose()
             self._tunnels.clear()
             self._mtus.clear()
-            self._ledger = None
+            self._ledger = self._broadcasts = None
 
     def _opened(self) -> Ledger:
         if self._ledger is None:

@@ -4,7 +4,8 @@
 It is the same for all drivers, which differ in where the routes lead to: their `Entry`.
 
 A home agent has one host route and one proxy neighbour for each home address. A mobile
-node has its home address, a routing table of its own and four policy rules:
+node has its home address (with a reverse tunnel on the entry, too), a routing table of
+its own and four policy rules:
 
     4340  from HOME                              -> our table
     4341  from (not chosen yet) to HOME NETWORK  -> our table
@@ -34,6 +35,7 @@ from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.changes import (
     LOOPBACK,
     MAIN_TABLE,
+    BroadcastRoute,
     Change,
     Ledger,
     LocalAddress,
@@ -43,6 +45,7 @@ from mip_agents.dataplane.changes import (
     Setting,
 )
 from mip_agents.dataplane.outer import room_for
+from mip_agents.dataplane.ways import subnet_broadcast
 from mip_agents.protocol.tunnel import Tunnel
 
 TABLE: Final = 434
@@ -98,6 +101,20 @@ async def mobile_node_changes(
     on_loopback = LocalAddress(address=address)
     if ledger.has(address, on_loopback) or not _is_local(address):
         wanted.append(on_loopback)
+    if tunnel.reverse:
+        # The kernel reports groups that are joined on the port from an address there;
+        # by IGMPv3 it would do so from 0.0.0.0 otherwise (MN-42).
+        wanted.append(LocalAddress(address=address, ifindex=entry.ifindex))
+    broadcast = subnet_broadcast(home)
+    if tunnel.broadcasts and broadcast is not None:
+        wanted.append(
+            BroadcastRoute(
+                address=socket.inet_ntoa(broadcast),
+                # Without a reverse tunnel nothing must be sent there.
+                ifindex=entry.ifindex if tunnel.reverse else LOOPBACK,
+                source=address,
+            )
+        )
     native = await _default_route(ledger.ipr, tunnel)
     if native is None and tunnel.gateway and tunnel.interface:
         native = Entry(socket.if_nametoindex(tunnel.interface), tunnel.gateway)

@@ -57,7 +57,6 @@ class TunDataplane(RoutedDataplane):
         self._port_kind = port
         self._path: PacketPath | None = None
         self._port: Port | None = None
-        self._drops = DropCounters()
 
     @property
     def port_name(self) -> str | None:
@@ -72,9 +71,9 @@ class TunDataplane(RoutedDataplane):
             self._role,
             self._port,
             home_network=self._home_network,
+            drops=self._drops,
             on_path_change=self._path_changed,
         )
-        self._drops = self._path.drops
         self._stack.callback(self._path.close)
         return await self._settings(ipr, self._port.name)
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from typing import Final
 
 from mip_agents.dataplane.api import Counters
 from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.outer import Encapsulator, is_fragment, port_bytes
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
+
+LIMITED: Final = b"\xff" * 4
+"""The limited broadcast address."""
 
 Sender = tuple[Encapsulator, socket.socket, tuple[str, int]]
 
@@ -51,6 +55,13 @@ def make_way(tunnel: Tunnel, senders: tuple[Sender, ...]) -> Way:
     )
 
 
+def subnet_broadcast(network: IPv4Network | None) -> bytes | None:
+    """Return the broadcast address of a network; None if it has none (RFC 3021)."""
+    if network is None or network.prefixlen > 30:
+        return None
+    return network.broadcast_address.packed
+
+
 class Ways:
     """The tunnels of one role, by home address."""
 
@@ -61,9 +72,7 @@ class Ways:
         """Return the way of a home address in four bytes, or None."""
         self.judge = self._judge_reverse if self._home_agent else self._judge_forward
         """Return the way that a packet came, or the reason to drop it."""
-        self._broadcasts = {b"\xff\xff\xff\xff"}
-        if home_network is not None:
-            self._broadcasts.add(home_network.broadcast_address.packed)
+        self._broadcasts = {LIMITED, subnet_broadcast(home_network) or LIMITED}
 
     def put(self, way: Way) -> Way | None:
         """Let packets go `way` from now on; return the way that it replaces.
@@ -121,13 +130,24 @@ class Ways:
             group = 0xE0 <= destination[0] < 0xF0 or destination in self._broadcasts
             if not group:
                 return "forward_no_tunnel"
-            for candidate in self._ways.values():
+            for home, candidate in self._ways.items():
                 if packet.source in candidate.addresses:
+                    if packet.destination == home and _is_nest(packet):
+                        return candidate
                     way = candidate
         if way is None or packet.source not in way.addresses:
             return "forward_wrong_outer_source"
         problem = _deviation(way, packet)
         return way if problem is None else f"forward_{problem}"
+
+
+def _is_nest(packet: Decapsulated) -> bool:
+    """Tell whether a packet came in what is put around copies of what is for many.
+
+    A home agent that is not told that we decapsulate ourselves (D=0) addresses them to
+    the home address, in IP-in-IP, before they enter the tunnel (HA-40, MN-42).
+    """
+    return packet.encapsulation == Encapsulation.IPIP and not packet.ports
 
 
 def _deviation(way: Way, packet: Decapsulated) -> str | None:

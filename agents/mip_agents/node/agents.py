@@ -155,6 +155,8 @@ class HomeAgent(_Node[AsyncHomeAgent]):
     :param address: served unicast address, which one of our interfaces has.
     :param security: keys by SPI; each serves any home address of the home network.
     :param home_network: a prefix; None: that of the interface with `address`.
+    :param broadcasts: what is passed on to nodes that are away: `limited`, `subnet`
+        (for those who ask with B), `multicast` (the groups that they join).
     :param state_dir: where bindings outlive the process; None: in memory.
     :param control_socket: for `mip status --socket`; None: no control interface.
     :param dataplane: `auto`, `tun` or `none` (no packets are carried).
@@ -175,6 +177,7 @@ class HomeAgent(_Node[AsyncHomeAgent]):
         max_lifetime: int = 36000,
         max_bindings_per_node: int = 4,
         reverse_tunnel: str = "optional",
+        broadcasts: Iterable[str] = (),
         timestamp_tolerance: int = 7,
         state_dir: Path | str | None = None,
         control_socket: Path | str | None = None,
@@ -215,6 +218,7 @@ class HomeAgent(_Node[AsyncHomeAgent]):
                 for name in encapsulations
             ),
             reverse_tunnel=arguments.reverse_tunnel("reverse_tunnel", reverse_tunnel),
+            broadcasts=arguments.broadcasts("broadcasts", broadcasts),
             timestamp_tolerance=between(
                 "timestamp_tolerance", timestamp_tolerance, 1, 3600
             ),
@@ -280,6 +284,7 @@ class MobileNode(_Node[AsyncMobileNode]):
     :param interfaces: care-of address by interface, or names alone, whose addresses are
         read from the kernel.
     :param gateways: next hop by interface, where the routing table does not tell.
+    :param broadcasts: ask for the broadcasts of the home network (B).
     :param roam: move by itself as interfaces come and go; otherwise it registers when
         asked, and again in time for the lifetime.
     :param quirks: `coarse_timestamps` for home agents that keep Identification in a
@@ -304,6 +309,7 @@ class MobileNode(_Node[AsyncMobileNode]):
         lifetime: int = 600,
         encapsulation: str = "ipip",
         reverse_tunnel: bool = True,
+        broadcasts: bool = False,
         roam: bool = False,
         quirks: Iterable[str] = (),
         state_dir: Path | str | None = None,
@@ -336,6 +342,7 @@ class MobileNode(_Node[AsyncMobileNode]):
             lifetime=arguments.between("lifetime", lifetime, 1, LIFETIME_INFINITE),
             reverse_tunnel=reverse_tunnel,
             encapsulation=arguments.encapsulation("encapsulation", encapsulation),
+            broadcasts=broadcasts,
             interfaces=tuple(interfaces),
             care_of_addresses={
                 name: arguments.address(f"interfaces: {name}", address)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import ReverseTunnel
+from mip_agents.protocol.tunnel import Category
 from mip_agents.runtime.options import DATAPLANES, QUIRKS, AgentOptions
 from scapy_mip.const import Encapsulation
 
@@ -57,6 +58,11 @@ def encapsulation(name: str, word: str) -> Encapsulation:
 def reverse_tunnel(name: str, word: str) -> ReverseTunnel:
     """Return how a home agent treats the T flag."""
     return ReverseTunnel(one_of(name, word, (member.value for member in ReverseTunnel)))
+
+
+def broadcasts(name: str, words: Iterable[str]) -> frozenset[Category]:
+    """Return what a home agent passes on of what is sent to many."""
+    return frozenset(Category(one_of(name, word, Category)) for word in words)
 
 
 def quirks(name: str, words: Iterable[str]) -> frozenset[str]:

@@ -162,6 +162,7 @@ class HomeAgentEngine:
             "max_bindings_per_node": policy.max_bindings_per_node,
             "encapsulations": sorted(form.slug for form in policy.encapsulations),
             "reverse_tunnel": policy.reverse_tunnel.value,
+            "broadcasts": sorted(policy.broadcasts),
             "quirks": self._quirks,
         }
 

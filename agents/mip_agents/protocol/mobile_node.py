@@ -126,6 +126,7 @@ class MobileNodeEngine:
             "remaining": remaining,
             "encapsulation": policy.encapsulation.slug,
             "reverse_tunnel": policy.reverse_tunnel,
+            "broadcasts": policy.broadcasts,
             "roam": policy.roam and not self._suspended,
             "last_code": code,
             "last_code_text": None if code is None else describe_code(code),

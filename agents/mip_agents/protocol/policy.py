@@ -104,6 +104,8 @@ class MobileNodePolicy:
     """Requested seconds; 65535 is infinite."""
     reverse_tunnel: bool = True
     encapsulation: Encapsulation = Encapsulation.IPIP
+    broadcasts: bool = False
+    """Ask for the broadcasts of the home network (B)."""
     interfaces: tuple[str, ...] = ()
     """In order of preference."""
     care_of_addresses: dict[str, str] = field(default_factory=dict)

@@ -24,13 +24,15 @@ _FORM_FLAGS = {
 
 
 def request_flags(policy: MobileNodePolicy, goal: Goal) -> RequestFlag:
-    """Return the flags of a request (MN-20, MN-22).
+    """Return the flags of a request (MN-20 to MN-22).
 
     At home there is no care-of address, and nothing is wanted of the home agent.
     """
     if goal is Goal.RETURN:
         return RequestFlag(0)
     flags = RequestFlag.D | _FORM_FLAGS[policy.encapsulation]
+    if policy.broadcasts:  # we decapsulate ourselves (MN-21)
+        flags |= RequestFlag.B
     return flags | RequestFlag.T if policy.reverse_tunnel else flags
 
 
@@ -79,4 +81,5 @@ def make_tunnel(
         interface=attempt.attachment.interface,
         gateway=attempt.attachment.gateway,
         receive_only=receive_only,
+        broadcasts=policy.broadcasts,
     )

@@ -96,6 +96,9 @@ class Tunnel:
     """Home agent: the peers that get what is sent to many on the home network. What is
     not named here must not be sent to them (HA-40)."""
 
+    broadcasts: bool = False
+    """Mobile node: the home agent sends it the broadcasts of the home network (B)."""
+
     def forms(self) -> Iterator[tuple[str, Form]]:
         """Yield each of the other ends with the form of the packets there."""
         every = self.peer_forms or (Form(self.encapsulation),) * len(self.peers)

@@ -24,6 +24,7 @@ from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, Revers
 from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import NodeAssociation, ReplayStyle, SecurityTable
+from mip_agents.protocol.tunnel import Category
 from mip_agents.runtime import models
 from mip_agents.runtime.collector import resting_collector
 from mip_agents.runtime.explain import explain, nearest, path_of
@@ -136,6 +137,7 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
                 _encapsulation(name) for name in table.encapsulations
             ),
             reverse_tunnel=ReverseTunnel(table.reverse_tunnel),
+            broadcasts=_broadcasts(path, table),
             timestamp_tolerance=table.timestamp_tolerance,
             strict=table.strict,
         ),
@@ -144,6 +146,17 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
             [*((one.path, one.entries) for one in sources), (path, file.foreign_agent)]
         ),
     )
+
+
+def _broadcasts(path: Path, table: models.HomeAgentTable) -> frozenset[Category]:
+    """Return what is passed on of what is sent to many."""
+    found = frozenset(map(Category, table.broadcasts))
+    if Category.MULTICAST in found and table.reverse_tunnel == ReverseTunnel.OFF:
+        raise ConfigError(
+            f"{path}: home_agent.broadcasts: multicast takes a reverse tunnel; "
+            'allowed: with reverse_tunnel = "optional" or "required"'
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +300,7 @@ def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:
             lifetime=table.lifetime,
             reverse_tunnel=table.reverse_tunnel,
             encapsulation=_encapsulation(table.encapsulation),
+            broadcasts=table.broadcasts,
             interfaces=tuple(table.interfaces),
             coarse_timestamps="coarse_timestamps" in table.quirks,
         ),

@@ -24,6 +24,7 @@ from mip_agents.protocol.names import canonical
 from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import ReplayStyle
+from mip_agents.protocol.tunnel import Category
 from mip_agents.runtime.keys import KEY_NAMES, resolve_key
 from mip_agents.runtime.options import DATAPLANES, QUIRKS
 from scapy_mip.auth import Algorithm
@@ -241,6 +242,9 @@ class HomeAgentTable(CommonTable):
         list[EncapsulationName], Field(min_length=1), AfterValidator(_unique)
     ] = ["ipip", "gre"]
     reverse_tunnel: Annotated[str, _allowed("off", "optional", "required")] = "optional"
+    broadcasts: Annotated[
+        list[Annotated[str, _allowed(*Category)]], AfterValidator(_unique)
+    ] = []
     timestamp_tolerance: Annotated[int, _between(1, 3600)] = REPLAY_TOLERANCE_DEFAULT
     strict: bool = False
     address_pool: Pool | None = None
@@ -272,6 +276,7 @@ class MobileNodeTable(CommonTable, SecurityKeys):
     lifetime: Lifetime = 600
     reverse_tunnel: bool = True
     encapsulation: EncapsulationName = "ipip"
+    broadcasts: bool = False
     interfaces: Annotated[list[Interface], Field(min_length=1), AfterValidator(_unique)]
     care_of: Annotated[
         str, _allowed("auto", "co-located", missing=("foreign-agent",))
