@@ -44,7 +44,7 @@ def test_fragments_are_whole_packets_that_make_up_the_first(
     if options:
         fields["options"] = [IPOption_Timestamp(), IPOption_Router_Alert()]
     packet = bytes(
-        IP(**ENDS, proto=17, **fields) / Raw(bytes(i % 251 for i in range(length)))
+        IP(**ENDS, proto=253, **fields) / Raw(bytes(i % 251 for i in range(length)))
     )
     header = (packet[0] & 15) * 4
     data = b""
