@@ -2,6 +2,8 @@
 """The choice of a driver, its probes, and the driver that only records."""
 
 import asyncio
+import socket
+from functools import partial
 
 import pytest
 
@@ -9,15 +11,16 @@ from dataplane.world import ha_tunnel
 from mip_agents.dataplane import probe
 from mip_agents.dataplane.api import Dataplane, DataplaneError
 from mip_agents.dataplane.ebpf import EbpfDataplane
+from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
-from mip_agents.dataplane.select import create
+from mip_agents.dataplane.select import DRIVERS, Driver, create
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.protocol.tunnel import Role
 
 
-@pytest.mark.parametrize("name", ["tuna", "kernel", ""])
+@pytest.mark.parametrize("name", ["tuna", ""])
 def test_unknown_names_are_refused_with_what_is_allowed(name: str) -> None:
-    with pytest.raises(DataplaneError, match="auto, ebpf, tun, none"):
+    with pytest.raises(DataplaneError, match="auto, ebpf, kernel, tun, none"):
         create(name, Role.HOME_AGENT)
 
 
@@ -33,14 +36,20 @@ def test_tun_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_probes_leave_no_trace() -> None:
+    before = socket.if_nameindex()
     for function in (
         probe.tun_port_problem,
         probe.veth_port_problem,
-        probe.tun_driver_problem,
-        probe.ebpf_driver_problem,
+        probe.tunnel_devices_problem,
+        *(
+            partial(driver.problem, role)
+            for driver in DRIVERS.values()
+            for role in Role
+        ),
     ):
         reason = function()
         assert reason is None or reason
+    assert socket.if_nameindex() == before
 
 
 def test_drivers_are_dataplanes() -> None:
@@ -48,8 +57,29 @@ def test_drivers_are_dataplanes() -> None:
         RecorderDataplane(),
         EbpfDataplane(Role.HOME_AGENT, address="10.1.1.20"),
         TunDataplane(Role.HOME_AGENT, address="10.1.1.20"),
+        make_kernel(Role.HOME_AGENT, address="10.1.1.20"),
+        make_kernel(Role.MOBILE_NODE),
     ]
-    assert [driver.name for driver in drivers] == ["none", "ebpf", "tun"]
+    assert [driver.name for driver in drivers] == [
+        "none",
+        "ebpf",
+        "tun",
+        "kernel",
+        "kernel",
+    ]
+
+
+def test_auto_says_why_it_passed_over_the_faster_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("ebpf", "kernel"):
+        monkeypatch.setitem(
+            DRIVERS, name, Driver(lambda _: "no gre devices", make_kernel)
+        )
+    monkeypatch.setitem(DRIVERS, "tun", Driver(lambda _: None, TunDataplane))
+    dataplane, passed_over = create("auto", Role.MOBILE_NODE)
+    assert dataplane.name == "tun"
+    assert ("kernel", "no gre devices") in passed_over
 
 
 def test_recorder_keeps_the_list_of_changes() -> None:

@@ -141,7 +141,7 @@ class World:
         self.ha_driver = driver or DRIVER
         self.mn_driver = mn_driver or self.ha_driver
         for name in (self.ha_driver, self.mn_driver):
-            problem = DRIVERS[name].problem()
+            problem = DRIVERS[name].problem(Role.HOME_AGENT)
             if problem is not None:
                 pytest.skip(f"driver {name}: {problem}")
         self.cn, self.rt = Node("cn"), Node("rt")

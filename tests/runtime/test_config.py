@@ -293,9 +293,8 @@ key_text = "{SECRET}" """, "mobile_node[1].spi: 10.1.1.10 has SPI 256 twice", ""
     (MN, f'key_text = "{SECRET}"', 'key_file = "nokey"',
      "mobile_node.key_file: cannot read", "No such file"),
     # What this version cannot do
-    (HA, "# here", 'dataplane = "kernel"', "home_agent.dataplane: ",
-     'not supported by this version; allowed: "auto", "ebpf", "tun", "none"'),
-    (HA, "# here", 'dataplane = "magic"', "home_agent.dataplane: not one", '"auto"'),
+    (HA, "# here", 'dataplane = "magic"', "home_agent.dataplane: not one",
+     '"auto", "ebpf", "kernel", "tun", "none"'),
     (HA, "# there", 'replay = "none"', "mobile_node[0].replay: not one",
      'allowed: "timestamp", "nonce"'),
     (HA, "# there", 'quirks = ["magic"]', "mobile_node[0].quirks[0]: not one",

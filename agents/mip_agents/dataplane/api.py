@@ -14,6 +14,7 @@ from typing import Protocol
 
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.tunnel import Tunnel
+from scapy_mip.const import Encapsulation
 
 
 class DataplaneError(MipError):
@@ -55,6 +56,10 @@ class Dataplane(Protocol):
 
     name: str
     """`tun`, `recorder`, ... as in the configuration key `dataplane`."""
+    encapsulations: frozenset[Encapsulation]
+    """What tunnels can be made of."""
+    copies: bool
+    """Whether a packet can go to several care-of addresses (HA-35)."""
 
     async def open(self) -> None:
         """Get ready, after removing what an earlier process left.

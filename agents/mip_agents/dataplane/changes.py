@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY
 
+from mip_agents.dataplane import rtnetlink
 from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.rtnetlink import Outer, Requests
 from mip_agents.dataplane.statefile import StateFile, read_setting, write_setting
 from mip_agents.protocol.tunnel import Role
 
@@ -34,6 +35,8 @@ LOOPBACK: Final = 1
 """Index of `lo` in every network namespace."""
 
 _BROADCAST = 3  # RTN_BROADCAST
+METRIC: Final = 434
+"""Of routes that need not differ."""
 
 _GONE = frozenset((errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL))
 
@@ -66,38 +69,44 @@ class Route(Change):
     mtu: int | None = None
     source: str | None = None
     table: int = MAIN_TABLE
-    metric: int = 434
+    metric: int = METRIC
+    outer: Outer | None = None
+    """What an external tunnel device puts around the packets."""
 
     @property
     def slot(self) -> object:
         """A table holds one route for a destination and a metric."""
         return (Route, self.table, self.destination, self.metric)
 
-    def _arguments(self, ledger: Ledger) -> dict[str, Any]:
-        return {
-            "dst": self.destination,
-            "oif": self.ifindex,
-            "table": self.table,
-            "priority": self.metric,
-            "proto": ledger.mark,
-        }
-
     async def make(self, ledger: Ledger) -> None:
         """See `Change`; replacing is one step, so that no packet is without a route."""
-        arguments = self._arguments(ledger)
-        if self.gateway is None:
-            arguments["scope"] = 253  # link
-        else:
-            arguments |= {"gateway": self.gateway, "flags": ["onlink"]}
-        if self.source is not None:
-            arguments["prefsrc"] = self.source
-        if self.mtu is not None:
-            arguments["metrics"] = {"mtu": self.mtu}
-        await ledger.call("route", "replace", **arguments)
+        ledger.request(
+            rtnetlink.route(
+                "replace",
+                destination=self.destination,
+                ifindex=self.ifindex,
+                table=self.table,
+                metric=self.metric,
+                protocol=ledger.mark,
+                gateway=self.gateway,
+                source=self.source,
+                mtu=self.mtu,
+                outer=self.outer,
+            )
+        )
 
     async def undo(self, ledger: Ledger) -> None:
         """See `Change`."""
-        await ledger.call("route", "del", **self._arguments(ledger))
+        ledger.request(
+            rtnetlink.route(
+                "del",
+                destination=self.destination,
+                ifindex=self.ifindex,
+                table=self.table,
+                metric=self.metric,
+                protocol=ledger.mark,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,19 +191,15 @@ class Proxy(Change):
 
     async def make(self, ledger: Ledger) -> None:
         """See `Change`."""
-        await ledger.call(
-            "neigh",
-            "add",
-            dst=self.address,
-            ifindex=self.ifindex,
-            flags=NTF_PROXY,
-            NDA_PROTOCOL=ledger.mark,
-        )
+        ledger.request(self._message("add", ledger))
 
     async def undo(self, ledger: Ledger) -> None:
         """See `Change`."""
-        await ledger.call(
-            "neigh", "del", dst=self.address, ifindex=self.ifindex, flags=NTF_PROXY
+        ledger.request(self._message("del", ledger))
+
+    def _message(self, action: str, ledger: Ledger) -> bytes:
+        return rtnetlink.proxy(
+            action, address=self.address, ifindex=self.ifindex, protocol=ledger.mark
         )
 
 
@@ -253,8 +258,11 @@ class Setting(Change):
 class Ledger:
     """The changes that are in force, by owner, and the way to the kernel."""
 
-    def __init__(self, ipr: AsyncIPRoute, role: Role, state: StateFile) -> None:
+    def __init__(
+        self, ipr: AsyncIPRoute, requests: Requests, role: Role, state: StateFile
+    ) -> None:
         self.ipr = ipr
+        self._requests = requests
         self.mark = MARKS[role]
         self.state = state
         self.calls = 0
@@ -267,6 +275,11 @@ class Ledger:
         """Make one netlink request. :raises NetlinkError: as the kernel answers."""
         self.calls += 1
         await getattr(self.ipr, subject)(verb, **arguments)
+
+    def request(self, message: bytes) -> None:
+        """Make one request that was packed by hand. :raises OSError: likewise."""
+        self.calls += 1
+        self._requests.call(message)
 
     def has(self, owner: str, change: Change) -> bool:
         """Tell whether `owner` has made `change`."""

@@ -24,6 +24,7 @@ from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.changes import MARKS
 from mip_agents.dataplane.link_filters import remove_filters
 from mip_agents.dataplane.port import PORT_NAMES
+from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES
 from mip_agents.protocol.tunnel import Role
 
 
@@ -82,16 +83,19 @@ async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
                 address=address.get_attr("IFA_ADDRESS"),
                 prefixlen=address["prefixlen"],
             )
-    for index in await ipr.link_lookup(ifname=PORT_NAMES[role]):
-        removed += await _delete(ipr, "link", index=index)
+    async for link in _dump(ipr, "link", family=socket.AF_UNSPEC):
+        name = link.get_attr("IFLA_IFNAME")
+        if name == PORT_NAMES[role] or name.startswith(DEVICE_PREFIXES[role]):
+            removed += await _delete(ipr, "link", index=link["index"])
     return removed
 
 
-async def _dump(ipr: AsyncIPRoute, subject: str) -> AsyncIterator[Any]:
+async def _dump(
+    ipr: AsyncIPRoute, subject: str, family: int = socket.AF_INET
+) -> AsyncIterator[Any]:
     """Dump first, yield then: what is yielded is deleted."""
     messages = [
-        message
-        async for message in await getattr(ipr, subject)("dump", family=socket.AF_INET)
+        message async for message in await getattr(ipr, subject)("dump", family=family)
     ]
     for message in messages:
         yield message

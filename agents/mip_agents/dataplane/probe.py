@@ -7,6 +7,7 @@ Each probe returns None where the thing can be had, else the reason why not, for
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,15 @@ from typing import Final
 from mip_agents.dataplane import bpf
 from mip_agents.dataplane.clsact import clsact_problem
 from mip_agents.dataplane.port import TUN_DEVICE
+from mip_agents.dataplane.rtnetlink import Requests, impossible_link
+from mip_agents.protocol.tunnel import Role
 
 CAP_NET_ADMIN: Final = 12
 CAP_NET_RAW: Final = 13
+
+# GRE version 7 in the flags, and an inner protocol that is none: refused by kernels
+# that know the kind of device, so that none is made.
+_IMPOSSIBLE: Final = (("gre", 2, b"\0\7"), ("ipip", 9, b"\xff"))
 
 
 def missing_capability(*numbers: int) -> str | None:
@@ -44,7 +51,7 @@ def veth_port_problem() -> str | None:
     return missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
 
 
-def tun_driver_problem() -> str | None:
+def tun_driver_problem(_role: Role) -> str | None:
     """Say why the `tun` driver cannot work: it needs raw sockets and a port."""
     problem = missing_capability(CAP_NET_RAW)
     if problem is not None or tun_port_problem() is None:
@@ -52,10 +59,33 @@ def tun_driver_problem() -> str | None:
     return veth_port_problem()
 
 
-def ebpf_driver_problem() -> str | None:
+def ebpf_driver_problem(_role: Role) -> str | None:
     """Say why the `ebpf` driver cannot work: it needs bpf(2), tc and raw sockets."""
     return (
         missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
         or bpf.problem()
         or clsact_problem()
     )
+
+
+def tunnel_devices_problem() -> str | None:
+    """Say which kind of tunnel device this kernel lacks."""
+    with Requests() as requests:
+        for kind, attribute, value in _IMPOSSIBLE:
+            try:
+                requests.call(impossible_link(kind, attribute, value))
+            except OSError as error:
+                if error.errno == errno.EOPNOTSUPP:
+                    return f"this kernel has no {kind} devices"
+    return None
+
+
+def kernel_driver_problem(role: Role) -> str | None:
+    """Say why the `kernel` driver cannot work.
+
+    It needs devices and, for path MTUs, a raw socket; a home agent needs eBPF, too.
+    """
+    reason = missing_capability(CAP_NET_ADMIN, CAP_NET_RAW) or tunnel_devices_problem()
+    if reason is None and role is Role.HOME_AGENT:
+        reason = bpf.problem()
+    return reason

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.protocol.tunnel import Tunnel
+from scapy_mip.const import Encapsulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class RecorderDataplane:
     """See `mip_agents.dataplane.api.Dataplane`."""
 
     name = "none"
+    encapsulations = frozenset(Encapsulation)
+    copies = True
 
     def __init__(self, *, fail_with: str | None = None, forgetful: bool = False):
         """`fail_with` makes every `install` fail with this text; set it at any time.

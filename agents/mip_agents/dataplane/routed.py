@@ -30,8 +30,10 @@ from mip_agents.dataplane.routes import (
     home_agent_changes,
     mobile_node_changes,
 )
+from mip_agents.dataplane.rtnetlink import Requests
 from mip_agents.dataplane.statefile import StateFile
 from mip_agents.protocol.tunnel import Role, Tunnel
+from scapy_mip.const import Encapsulation
 
 MTU_LIFETIME: Final = 600.0
 """Seconds after which a path MTU is looked up again, as the kernel forgets it then."""
@@ -43,6 +45,8 @@ class RoutedDataplane(ABC):
     """A driver to which the kernel's routes lead; see `api.Dataplane`."""
 
     name: str
+    encapsulations: frozenset[Encapsulation] = frozenset(Encapsulation)
+    copies: bool = True
 
     def __init__(
         self,
@@ -162,7 +166,8 @@ class RoutedDataplane(ABC):
                 on_path_change=self._path_changed,
             )
         settings = await self._bring_up(ipr)
-        self._ledger = Ledger(ipr, self._role, self._state)
+        requests = self._stack.enter_context(Requests())
+        self._ledger = Ledger(ipr, requests, self._role, self._state)
         self._undo_failures = self._ledger.failures
         self._stack.push_async_callback(self._ledger.undo_all)
         if self._broadcasts is not None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +35,7 @@ from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.changes import (
     LOOPBACK,
     MAIN_TABLE,
+    METRIC,
     BroadcastRoute,
     Change,
     Ledger,
@@ -45,6 +46,7 @@ from mip_agents.dataplane.changes import (
     Setting,
 )
 from mip_agents.dataplane.outer import room_for
+from mip_agents.dataplane.rtnetlink import Outer
 from mip_agents.dataplane.ways import subnet_broadcast
 from mip_agents.protocol.tunnel import Tunnel
 
@@ -64,6 +66,8 @@ class Entry(NamedTuple):
     ifindex: int
     gateway: str | None
     """Next hop; None: the interface has no neighbours."""
+    outer: Outer | None = None
+    """What the interface puts around the packets, where the route has to say it."""
 
 
 def home_agent_changes(
@@ -80,11 +84,18 @@ def home_agent_changes(
             ifindex=entry.ifindex,
             gateway=entry.gateway,
             mtu=mtu,
+            outer=entry.outer,
+            metric=METRIC if entry.outer is None else _metric_of(tunnel.home_address),
         )
     ]
     if home_index != LOOPBACK:  # a virtual home network has no neighbours
         wanted.append(Proxy(address=tunnel.home_address, ifindex=home_index))
     return wanted
+
+
+def _metric_of(home_address: str) -> int:
+    """Return a metric that no other home address has; see `rtnetlink.route`."""
+    return int(IPv4Address(home_address))
 
 
 async def mobile_node_changes(
@@ -255,6 +266,17 @@ async def forget_own(ipr: AsyncIPRoute, own: Mapping[int, bytes]) -> None:
         if mac and own.get(index) == bytes.fromhex(mac.replace(":", "")):
             with contextlib.suppress(NetlinkError):  # gone by itself
                 await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
+
+
+def forwarding(home_interface: str, *ports: str) -> list[Change]:
+    """Return the settings by which a home agent forwards and answers ARP at once."""
+    return [
+        *(
+            Setting(kind="sysctl", key=f"conf/{name}/forwarding", value="1")
+            for name in (*ports, home_interface)
+        ),
+        Setting(kind="proxy_delay", key=home_interface, value="0", optional=True),
+    ]
 
 
 def no_reverse_path_filter(port: str) -> Setting:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from mip_agents.dataplane import probe
 from mip_agents.dataplane.api import Dataplane, DataplaneError
 from mip_agents.dataplane.ebpf import EbpfDataplane
+from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.protocol.tunnel import Role
@@ -19,7 +20,7 @@ from mip_agents.protocol.tunnel import Role
 class Driver(NamedTuple):
     """One way to carry packets."""
 
-    problem: Callable[[], str | None]
+    problem: Callable[[Role], str | None]
     """Says why it cannot work here."""
     make: Callable[..., Dataplane]
     """Takes the arguments of `RoutedDataplane`."""
@@ -27,6 +28,7 @@ class Driver(NamedTuple):
 
 DRIVERS: Final[dict[str, Driver]] = {
     "ebpf": Driver(probe.ebpf_driver_problem, EbpfDataplane),
+    "kernel": Driver(probe.kernel_driver_problem, make_kernel),
     "tun": Driver(probe.tun_driver_problem, TunDataplane),
 }
 """By name, the fastest first."""
@@ -64,7 +66,7 @@ def create(
     asked = DRIVERS if name == "auto" else [name] if name in DRIVERS else []
     passed_over: list[tuple[str, str]] = []
     for candidate, driver in DRIVERS.items():
-        problem = driver.problem() if candidate in asked else "not asked for"
+        problem = driver.problem(role) if candidate in asked else "not asked for"
         if problem is None:
             made = driver.make(
                 role,

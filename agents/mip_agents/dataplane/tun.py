@@ -23,6 +23,7 @@ from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import (
     Entry,
     default_interfaces,
+    forwarding,
     no_reverse_path_filter,
 )
 from mip_agents.protocol.tunnel import Role, Tunnel
@@ -82,11 +83,7 @@ class TunDataplane(RoutedDataplane):
         changes: list[Change] = [no_reverse_path_filter(port)]
         if self._home_interface is not None and self._role is Role.HOME_AGENT:
             home = self._home_interface
-            changes += [
-                Setting(kind="sysctl", key=f"conf/{port}/forwarding", value="1"),
-                Setting(kind="sysctl", key=f"conf/{home}/forwarding", value="1"),
-                Setting(kind="proxy_delay", key=home, value="0", optional=True),
-            ]
+            changes += forwarding(home, port)
             arrivals = dict.fromkeys((home, *await default_interfaces(ipr)))
             changes += [_no_merging(name) for name in arrivals]
         return changes

@@ -159,7 +159,7 @@ class HomeAgent(_Node[AsyncHomeAgent]):
         (for those who ask with B), `multicast` (the groups that they join).
     :param state_dir: where bindings outlive the process; None: in memory.
     :param control_socket: for `mip status --socket`; None: no control interface.
-    :param dataplane: `auto`, `tun` or `none` (no packets are carried).
+    :param dataplane: `auto`, `ebpf`, `kernel`, `tun`, or `none` to carry no packets.
     :param on_event: called with each event as a dictionary, as `mip watch` shows it.
     :param listen: local address of the UDP socket.
     :raises MipError: for arguments that cannot be.

@@ -226,7 +226,7 @@ class ForeignAgentPeer(SecurityKeys):
 class CommonTable(Table):
     """What every role's table has."""
 
-    dataplane: Annotated[str, _allowed(*DATAPLANES, missing=("kernel",))] = "auto"
+    dataplane: Annotated[str, _allowed(*DATAPLANES)] = "auto"
     control_socket: SocketPath
     ntp_server: Annotated[list[Server], BeforeValidator(_listed)] = []
 

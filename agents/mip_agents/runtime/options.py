@@ -10,7 +10,7 @@ from pathlib import Path
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
 from scapy_mip.const import MIP_PORT
 
-DATAPLANES = ("auto", "ebpf", "tun", "none")
+DATAPLANES = ("auto", "ebpf", "kernel", "tun", "none")
 """Values of the key `dataplane` that this version knows."""
 
 QUIRKS = ("coarse_timestamps",)

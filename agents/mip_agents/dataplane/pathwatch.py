@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Routers' reports that a packet was too big, where the kernel makes the tunnels.
+
+The kernel notes them for the outer destination (TUN-04), but not in the routes that
+lead into tunnels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+_SOL_RAW: Final = 255
+_ICMP_FILTER: Final = 1
+_UNREACHABLE, _TOO_BIG = 3, 4
+_FILTER = Struct("=I")
+
+
+class PathWatch:
+    """Calls back, in the running loop, when a path may have shrunk."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        """Begin to listen. :raises OSError: without CAP_NET_RAW."""
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.socket(
+            socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP
+        )
+        self._socket.setblocking(False)
+        unwanted = 0xFFFFFFFF & ~(1 << _UNREACHABLE)
+        self._socket.setsockopt(_SOL_RAW, _ICMP_FILTER, _FILTER.pack(unwanted))
+        self._loop.add_reader(self._socket.fileno(), self._read)
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet = self._socket.recv(128)
+                header = (packet[0] & 15) * 4
+                if packet[header : header + 2] == bytes((_UNREACHABLE, _TOO_BIG)):
+                    self._changed()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
