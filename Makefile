@@ -8,7 +8,7 @@ TEST_OPTIONS ?=
 
 BPF := agents/mip_agents/dataplane/bpf
 
-.PHONY: help demo test test-pythons lint format tables bench bpf clean
+.PHONY: help demo test test-kernel test-pythons lint format tables bench bpf clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -19,6 +19,9 @@ demo: $(VENV)/run.stamp  ## roam a mobile node through a small Internet, with tr
 
 test: $(VENV)/dev.stamp  ## run the whole test suite
 	@$(BIN)/python -m pytest $(TEST_OPTIONS)
+
+test-kernel: $(VENV)/dev.stamp  ## the kernel data plane, under a kernel that has tunnels
+	@tools/lab run --or-skip "kernel data plane tests" -- tools/kernel-suite.sh
 
 test-pythons: $(VENV)/dev.stamp  ## wire and engine tests on every other Python here
 	@tools/other-pythons.sh

@@ -9,10 +9,12 @@ cn 10.9.0.2 -- rt -- 10.1.1.20 ha         home link 10.1.1.0/24
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import select
 import shutil
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,14 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Packet, Raw
 
+from mip_agents.dataplane import probe
 from mip_agents.dataplane.outer import make_encapsulator
 from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.lab.links import offloads_off
 from mip_agents.protocol.tunnel import Form, Role, Tunnel
 from scapy_mip.const import Encapsulation
-from support.netns import Node, connect
+from support.netns import Node, connect, isolated
 
 HOME = "10.1.1.10"
 HOME_AGENT = "10.1.1.20"
@@ -349,6 +352,21 @@ def _gro() -> str:
 
     names = [name for _, name in socket.if_nameindex()]
     return " ".join(f"{name}={get_gro(name)}" for name in names)
+
+
+def with_devices(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test isolated, under a kernel that has tunnel devices; else skip it."""
+
+    @pytest.mark.kernel
+    @isolated
+    @functools.wraps(test)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        reason = probe.kernel_driver_problem(Role.HOME_AGENT)
+        if reason is not None:
+            pytest.skip(f"{reason}: run make test-kernel")
+        test(*args, **kwargs)
+
+    return wrapper
 
 
 def have_tun() -> bool:

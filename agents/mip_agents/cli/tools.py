@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from mip_agents.runtime.options import DATAPLANES
+
 
 class Encapsulation(enum.StrEnum):
     """What the demonstration's tunnels are made of."""
@@ -17,10 +19,19 @@ class Encapsulation(enum.StrEnum):
     GRE = "gre"
 
 
+Dataplane = enum.StrEnum(  # type: ignore[misc]  # the one list is elsewhere
+    "Dataplane", [name for name in DATAPLANES if name != "none"]
+)
+"""What can carry the demonstration's packets."""
+
+
 def demo(
     encapsulation: Annotated[
         Encapsulation, typer.Option(help="What the tunnels are made of.")
     ] = Encapsulation.IPIP,
+    dataplane: Annotated[
+        Dataplane, typer.Option(help="What carries the packets.")
+    ] = Dataplane("auto"),
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave all running for a look around.")
     ] = False,
@@ -47,6 +58,7 @@ def demo(
 
     options = DemoOptions(
         encapsulation=encapsulation.value,
+        dataplane=dataplane.value,
         keep=keep,
         plot=plot,
         folder=folder,

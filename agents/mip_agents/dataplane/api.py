@@ -59,7 +59,7 @@ class Dataplane(Protocol):
     encapsulations: frozenset[Encapsulation]
     """What tunnels can be made of."""
     copies: bool
-    """Whether a packet can go to several care-of addresses (HA-35)."""
+    """Whether a packet can go to several care-of addresses at once (HA-33)."""
 
     async def open(self) -> None:
         """Get ready, after removing what an earlier process left.

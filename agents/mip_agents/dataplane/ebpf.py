@@ -38,10 +38,9 @@ from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
 from mip_agents.dataplane.marks import Marks
 from mip_agents.dataplane.pathmtu import (
     ETHERNET_MTU,
-    PathSizes,
-    bind,
     largest_room,
     no_local_end,
+    open_end,
 )
 from mip_agents.dataplane.port import (
     NEXT_HOP,
@@ -99,7 +98,6 @@ class EbpfDataplane(RoutedDataplane):
         self._maps: TunnelMaps | None = None
         self._reassembled: Reassembled | None = None
         self._filters: LinkFilters | None = None
-        self._sizes = PathSizes()
         self._marks: Marks
         self._link_mtus: dict[int, int] = {}
         self._link_mtu = ETHERNET_MTU
@@ -129,7 +127,6 @@ class EbpfDataplane(RoutedDataplane):
             self.port_name, self._tunnel_for, self._path_changed
         )
         self._stack.callback(self._reassembled.close)
-        self._stack.callback(self._sizes.close)
         self._filters = LinkFilters(ipr, self._role)
         self._stack.push_async_callback(self._filters.close)
         settings: list[Change] = [
@@ -261,11 +258,10 @@ class EbpfDataplane(RoutedDataplane):
     async def _carry(self, tunnel: Tunnel) -> None:
         """See `RoutedDataplane`."""
         ifindex = 0
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        open_end(tunnel.interface, tunnel.local).close()
+        if tunnel.interface is not None:
             try:
-                bind(sock, tunnel.interface, tunnel.local)
-                if tunnel.interface is not None:
-                    ifindex = socket.if_nametoindex(tunnel.interface)
+                ifindex = socket.if_nametoindex(tunnel.interface)
             except OSError as error:
                 raise no_local_end(tunnel.interface, tunnel.local, error) from error
         self._running()[1].set_home(tunnel.home_address)
@@ -386,7 +382,7 @@ class EbpfDataplane(RoutedDataplane):
         if old is not None and old.local == tunnel.local:
             self._put(tunnel, 0, mark)
         else:
-            self._sizes.prepare(tunnel.local)
+            self._paths.prepare(None, tunnel.local)
             self._put(tunnel, 0, mark)
             self._running()[1].add_local(tunnel.local)
             if old is not None:
@@ -403,7 +399,7 @@ class EbpfDataplane(RoutedDataplane):
                 if tunnel is None:
                     continue
                 with contextlib.suppress(DataplaneError):  # it goes on as it is
-                    mtu = self._sizes.mtu(tunnel)
+                    mtu = self._paths.mtu(tunnel)
                     if mtu == self._mtus[home]:
                         continue
                     mark = self._marks.get(mtu) or await self._make_way(mtu)

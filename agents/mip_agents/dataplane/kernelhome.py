@@ -14,6 +14,7 @@ from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change
 from mip_agents.dataplane.gate import Gate, Passage
 from mip_agents.dataplane.pathwatch import PathWatch
+from mip_agents.dataplane.port import NEXT_HOP
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forwarding, no_reverse_path_filter
 from mip_agents.dataplane.rtnetlink import Outer
@@ -68,7 +69,7 @@ class KernelHomeAgent(RoutedDataplane):
         peer, form = _only(tunnel)
         device = self._devices[form.encapsulation]
         outer = Outer(tunnel.local, peer, form.send_key)
-        return Entry(device.ifindex, None, outer)
+        return Entry(device.ifindex, NEXT_HOP, outer)
 
     async def _carry(self, tunnel: Tunnel) -> None:
         """See `RoutedDataplane`."""

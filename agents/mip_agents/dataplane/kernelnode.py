@@ -17,11 +17,13 @@ from typing import NamedTuple
 from pyroute2 import AsyncIPRoute
 
 from mip_agents.dataplane import tunneldevice
-from mip_agents.dataplane.api import Counters, DropCounters
+from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change
+from mip_agents.dataplane.pathmtu import open_end
 from mip_agents.dataplane.pathwatch import PathWatch
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, no_reverse_path_filter
+from mip_agents.dataplane.statefile import write_setting
 from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES, KINDS, Device
 from mip_agents.protocol.tunnel import Form, Tunnel
 
@@ -70,6 +72,15 @@ def _way(tunnel: Tunnel) -> _Way:
     return _Way(form, tunnel.local, home_agent, tunnel.interface)
 
 
+def _check_local_end(tunnel: Tunnel) -> None:
+    """See that packets can be sent, which a device itself does not ask.
+
+    :raises DataplaneError: the local end is not ours.
+    """
+    local = "0.0.0.0" if tunnel.receive_only else tunnel.local  # it may be coming
+    open_end(tunnel.interface, local).close()
+
+
 class KernelMobileNode(RoutedDataplane):
     """A mobile node's tunnels by `ipip` and `gre` devices."""
 
@@ -95,28 +106,33 @@ class KernelMobileNode(RoutedDataplane):
         """See `RoutedDataplane`."""
         return Entry(self._devices[_way(tunnel)].ifindex, None)
 
-    async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
-        """See `RoutedDataplane`."""
-        device = self._devices[_way(tunnel)]
-        wanted = await super()._wanted(tunnel, mtu)
-        return [no_reverse_path_filter(device.name), *wanted]
-
     async def _carry(self, tunnel: Tunnel) -> None:
         """See `RoutedDataplane`."""
         way = _way(tunnel)
         tunneldevice.check(tunnel.home_address, way.form)
+        _check_local_end(tunnel)
         device = self._devices.pop(way, None)
         if device is None:
-            assert self._ipr is not None  # between `open` and `close`
-            # Never an old name: settings of a device that is gone are not meant.
-            self._number += 1
-            device = await tunneldevice.make(
-                self._ipr,
-                f"{DEVICE_PREFIXES[self._role]}{self._number}",
-                way.form.encapsulation,
-                tunneldevice.between(*way),
-            )
+            device = await self._make(way)
         self._devices[way] = device
+
+    async def _make(self, way: _Way) -> Device:
+        """Make a device that takes packets whose way back is another one."""
+        assert self._ipr is not None  # between `open` and `close`
+        # Never an old name: what is said of a device that is gone is not meant.
+        self._number += 1
+        name = f"{DEVICE_PREFIXES[self._role]}{self._number}"
+        device = await tunneldevice.make(
+            self._ipr, name, way.form.encapsulation, tunneldevice.between(*way)
+        )
+        # Set here and not by the ledger, since it goes with the device.
+        setting = no_reverse_path_filter(name)
+        try:
+            write_setting(setting.kind, setting.key, setting.value)
+        except OSError as error:
+            await tunneldevice.remove(self._ipr, device.ifindex)
+            raise DataplaneError(f"{setting.key}: {error.strerror}") from error
+        return device
 
     async def _drop(self, home_address: str) -> None:  # noqa: ARG002  # the only one
         """See `RoutedDataplane`."""

@@ -15,15 +15,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from pyroute2 import AsyncIPRoute
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_GETNEIGH
-from pyroute2.netlink.rtnl.ndmsg import NTF_PROXY, ndmsg
 
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.changes import MARKS
 from mip_agents.dataplane.link_filters import remove_filters
 from mip_agents.dataplane.port import PORT_NAMES
+from mip_agents.dataplane.rtnetlink import Requests, proxy
 from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES
 from mip_agents.protocol.tunnel import Role
 
@@ -58,22 +56,25 @@ async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
     """
     mark = MARKS[role]
     removed = await remove_filters(ipr, role)
-    # Rules go first: while they stand, packets are led to routes that vanish.
+    # Rules go first: while they stand, packets are led to routes that vanish. Devices
+    # take their routes with them, of which there may be very many.
     async for rule in _dump(ipr, "rule"):
         if rule.get_attr("FRA_PROTOCOL") == mark:
             removed += await _delete(ipr, "rule", **_rule(rule))
+    async for link in _dump(ipr, "link", family=socket.AF_UNSPEC):
+        name = link.get_attr("IFLA_IFNAME")
+        if name == PORT_NAMES[role] or name.startswith(DEVICE_PREFIXES[role]):
+            removed += await _delete(ipr, "link", index=link["index"])
     async for route in _dump(ipr, "route"):
         if route["proto"] == mark:
             removed += await _delete(ipr, "route", **_route(route))
-    async for neighbour in _proxies(ipr):
-        if neighbour.get_attr("NDA_PROTOCOL") == mark:
-            removed += await _delete(
-                ipr,
-                "neigh",
-                dst=neighbour.get_attr("NDA_DST"),
-                ifindex=neighbour["ifindex"],
-                flags=NTF_PROXY,
-            )
+    with Requests() as requests:
+        codes = requests.carry_out(
+            proxy("del", address=address, ifindex=ifindex, protocol=mark)
+            for address, ifindex, protocol in requests.proxies()
+            if protocol == mark
+        )
+        removed += codes.count(0)
     async for address in _dump(ipr, "addr"):
         if address.get_attr("IFA_PROTO") == mark:
             removed += await _delete(
@@ -83,10 +84,6 @@ async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
                 address=address.get_attr("IFA_ADDRESS"),
                 prefixlen=address["prefixlen"],
             )
-    async for link in _dump(ipr, "link", family=socket.AF_UNSPEC):
-        name = link.get_attr("IFLA_IFNAME")
-        if name == PORT_NAMES[role] or name.startswith(DEVICE_PREFIXES[role]):
-            removed += await _delete(ipr, "link", index=link["index"])
     return removed
 
 
@@ -97,17 +94,6 @@ async def _dump(
     messages = [
         message async for message in await getattr(ipr, subject)("dump", family=family)
     ]
-    for message in messages:
-        yield message
-
-
-async def _proxies(ipr: AsyncIPRoute) -> AsyncIterator[Any]:
-    """Dump the proxy neighbours, for which pyroute2's own dump does not ask."""
-    request = ndmsg()
-    request["family"] = socket.AF_INET
-    request["flags"] = NTF_PROXY
-    answer = await ipr.nlm_request(request, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP)
-    messages = [message async for message in answer]
     for message in messages:
         yield message
 

@@ -18,25 +18,74 @@ LEAST_MTU: Final = 68
 
 _IP_MTU = 14
 _DISCARD_PORT = 9
+_MOST_SOCKETS = 64
+
+_End = tuple[str | None, str]
+"""One of our ends: interface and address."""
 
 
-def path_mtu(tunnel: Tunnel) -> int:
-    """Return the size of the largest inner packet that fits, by what the kernel knows.
+class PathProbe:
+    """Asks the kernel, by connected sockets that stay open, one for each of our ends.
 
-    It asks a connected socket, which makes no netlink request and includes what routers
-    have reported about the path (TUN-04). The smallest of several peers counts.
+    That makes no netlink request, and includes what routers have reported (TUN-04).
     """
-    sizes = []
-    for peer, form in tunnel.forms():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                bind(sock, tunnel.interface, tunnel.local)
-                sock.connect((peer, _DISCARD_PORT))
-                size = sock.getsockopt(socket.SOL_IP, _IP_MTU)
-            except OSError:  # no route at this moment
-                size = ETHERNET_MTU
-        sizes.append(size - room_for(form))
-    return max(min(sizes), LEAST_MTU)
+
+    def __init__(self) -> None:
+        self._sockets: dict[_End, socket.socket] = {}
+
+    def mtu(self, tunnel: Tunnel) -> int:
+        """Return the size of the largest inner packet that fits.
+
+        The smallest of several peers counts.
+        """
+        end = tunnel.interface, tunnel.local
+        least = min(
+            self._size(end, peer) - room_for(form) for peer, form in tunnel.forms()
+        )
+        return max(least, LEAST_MTU)
+
+    def prepare(self, interface: str | None, local: str) -> socket.socket:
+        """Return the socket of one of our ends.
+
+        :raises DataplaneError: packets could not be sent from there.
+        """
+        end = interface, local
+        known = self._sockets.get(end)
+        if known is not None:
+            return known
+        if len(self._sockets) >= _MOST_SOCKETS:
+            self._sockets.pop(next(iter(self._sockets))).close()
+        sock = self._sockets[end] = open_end(interface, local)
+        return sock
+
+    def _size(self, end: _End, peer: str) -> int:
+        """Return the size of the largest packet to `peer`."""
+        known = self._sockets.get(end)
+        if known is not None:
+            size = _ask(known, peer)
+            if size is not None:
+                return size
+            # An interface of that name may be another one by now.
+            self._sockets.pop(end).close()
+        try:
+            return _ask(self.prepare(*end), peer) or ETHERNET_MTU
+        except DataplaneError:
+            return ETHERNET_MTU
+
+    def close(self) -> None:
+        """Close the sockets; a later question opens them again."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+
+
+def _ask(sock: socket.socket, peer: str) -> int | None:
+    """Return the size of the path, or None if there is no route at this moment."""
+    try:
+        sock.connect((peer, _DISCARD_PORT))
+        return sock.getsockopt(socket.SOL_IP, _IP_MTU)
+    except OSError:
+        return None
 
 
 def largest_room(tunnel: Tunnel) -> int:
@@ -67,48 +116,15 @@ def no_local_end(interface: str | None, local: str, error: OSError) -> Dataplane
     )
 
 
-class PathSizes:
-    """What `path_mtu` finds out, in less time: by sockets that stay open."""
+def open_end(interface: str | None, local: str) -> socket.socket:
+    """Return a UDP socket at one of our ends.
 
-    def __init__(self) -> None:
-        self._sockets: dict[str, socket.socket] = {}
-
-    def mtu(self, tunnel: Tunnel) -> int:
-        """Return the size of the largest inner packet of a tunnel that fits.
-
-        Its outer packets leave by routing, not by a certain interface.
-        :raises DataplaneError: packets could not be sent from its local end.
-        """
-        sock = self.prepare(tunnel.local)
-        least = 0xFFFF
-        for peer, form in tunnel.forms():
-            try:
-                sock.connect((peer, _DISCARD_PORT))
-                size = sock.getsockopt(socket.SOL_IP, _IP_MTU)
-            except OSError:
-                size = ETHERNET_MTU
-            least = min(least, size - room_for(form))
-        return max(least, LEAST_MTU)
-
-    def prepare(self, local: str) -> socket.socket:
-        """Return the socket of a local end.
-
-        :raises DataplaneError: packets could not be sent from there.
-        """
-        known = self._sockets.get(local)
-        if known is not None:
-            return known
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            bind(sock, None, local)
-        except OSError as error:
-            sock.close()
-            raise no_local_end(None, local, error) from error
-        self._sockets[local] = sock
-        return sock
-
-    def close(self) -> None:
-        """Close the sockets."""
-        for sock in self._sockets.values():
-            sock.close()
-        self._sockets.clear()
+    :raises DataplaneError: packets could not be sent from there.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        bind(sock, interface, local)
+    except OSError as error:
+        sock.close()
+        raise no_local_end(interface, local, error) from error
+    return sock

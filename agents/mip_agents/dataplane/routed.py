@@ -23,7 +23,7 @@ from mip_agents.dataplane.arp import Announcer
 from mip_agents.dataplane.broadcasts import Broadcasts
 from mip_agents.dataplane.changes import Change, Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
-from mip_agents.dataplane.pathmtu import path_mtu
+from mip_agents.dataplane.pathmtu import PathProbe
 from mip_agents.dataplane.routes import (
     Entry,
     forget_unresolved,
@@ -77,6 +77,7 @@ class RoutedDataplane(ABC):
         self._drops = DropCounters()
         """Of what all drivers share; `drops` has it, too."""
         self._broadcasts: Broadcasts | None = None
+        self._paths = PathProbe()
         self._changing = asyncio.Lock()
         self._tunnels: dict[str, Tunnel] = {}
         self._mtus: dict[str, int] = {}
@@ -209,7 +210,7 @@ class RoutedDataplane(ABC):
                     f"{home}: the home address {others.pop()} is in use; remove it "
                     "first"
                 )
-        mtu = path_mtu(tunnel)
+        mtu = self._paths.mtu(tunnel)
         old = self._tunnels.get(home)
         # Packets first, so that there is a tunnel when the routes lead to it.
         if old != tunnel:
@@ -291,6 +292,7 @@ class RoutedDataplane(ABC):
         self._announcer.close()
         async with self._changing:
             await self._stack.aclose()
+            self._paths.close()
             self._tunnels.clear()
             self._mtus.clear()
             self._ledger = self._broadcasts = None

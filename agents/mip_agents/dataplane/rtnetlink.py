@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from struct import Struct
 from types import TracebackType
@@ -21,13 +21,16 @@ _RTM_NEWROUTE: Final = 24
 _RTM_DELROUTE: Final = 25
 _RTM_NEWNEIGH: Final = 28
 _RTM_DELNEIGH: Final = 29
+_RTM_GETNEIGH: Final = 30
 
 _NLM_F_REQUEST: Final = 0x1
 _NLM_F_ACK: Final = 0x4
 _NLM_F_REPLACE: Final = 0x100
 _NLM_F_EXCL: Final = 0x200
 _NLM_F_CREATE: Final = 0x400
+_NLM_F_DUMP: Final = 0x300
 _NLMSG_ERROR: Final = 2
+_NLMSG_DONE: Final = 3
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RTA_METRICS, _RTA_TABLE, _RTA_ENCAP_TYPE, _RTA_ENCAP = 8, 15, 21, 22
@@ -172,6 +175,13 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + b"\0" * padding
 
 
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
+        data = data[(length + 3) & ~3 :]
+
+
 class Requests:
     """A socket for requests; the kernel carries them out while they are being sent."""
 
@@ -208,6 +218,32 @@ class Requests:
         (code,) = self._send([request])
         if code:
             raise OSError(code, os.strerror(code))
+
+    def proxies(self) -> list[tuple[str, int, int]]:
+        """Return the proxy neighbours: address, interface, protocol of the maker."""
+        body = _NEIGHBOUR.pack(socket.AF_INET, 0, 0, _NTF_PROXY, 0)
+        found = []
+        for message in self._dump(_request(_RTM_GETNEIGH, _NLM_F_DUMP, body)):
+            _, ifindex, _, _, _ = _NEIGHBOUR.unpack_from(message)
+            held = dict(_attributes(message[_NEIGHBOUR.size :]))
+            protocol = held.get(_NDA_PROTOCOL, b"\0")[0]
+            found.append((socket.inet_ntoa(held[_NDA_DST]), ifindex, protocol))
+        return found
+
+    def _dump(self, request: bytes) -> Iterator[bytes]:
+        """Ask for a table, and give the bodies of the answer's messages."""
+        self._socket.send(request)
+        while True:
+            data = self._socket.recv(65536)
+            while data:
+                length, kind, *_ = _HEADER.unpack_from(data)
+                if kind == _NLMSG_DONE:
+                    return
+                if kind == _NLMSG_ERROR:
+                    code = -_ERROR.unpack_from(data, _HEADER.size)[0]
+                    raise OSError(code, os.strerror(code))
+                yield data[_HEADER.size : length]
+                data = data[(length + 3) & ~3 :]
 
     def _send(self, requests: list[bytes]) -> list[int]:
         first = self._sequence

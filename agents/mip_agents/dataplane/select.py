@@ -15,6 +15,7 @@ from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.protocol.tunnel import Role
+from scapy_mip.const import Encapsulation
 
 
 class Driver(NamedTuple):
@@ -52,11 +53,13 @@ def create(
     home_network: IPv4Network | None = None,
     home_interface: str | None = None,
     state_file: Path | None = None,
+    encapsulations: frozenset[Encapsulation] = frozenset(),
 ) -> Selection:
     """Make the data plane called `name`; the other arguments are those of the drivers.
 
     `auto` takes the fastest that this machine allows, and never `none`: an agent that
     carries nothing must have been asked for.
+    :param encapsulations: what `auto` has to find a driver for
     :raises DataplaneError: the name is unknown, or no driver works here.
     """
     if name not in NAMES:
@@ -75,7 +78,11 @@ def create(
                 home_interface=home_interface,
                 state_file=state_file,
             )
-            return Selection(made, passed_over)
+            lacking = encapsulations - made.encapsulations
+            if not lacking or name != "auto":
+                return Selection(made, passed_over)
+            names = ", ".join(sorted(one.title for one in lacking))
+            problem = f"it cannot carry {names}"
         passed_over.append((candidate, problem))
     if name == "none":
         return Selection(RecorderDataplane(forgetful=True), passed_over)

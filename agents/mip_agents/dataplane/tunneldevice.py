@@ -66,7 +66,7 @@ def between(
     A device with a TTL of its own sets DF in every outer header: routes have to carry
     the tunnel's MTU.
     :param interface: through which outer packets leave; None: routing decides
-    :raises DataplaneError: there is no such interface.
+    :raises OSError: there is no such interface.
     """
     kind = KINDS[form.encapsulation]
     described: dict[str, Any] = {
@@ -77,10 +77,7 @@ def between(
         "pmtudisc": 1,
     }
     if interface is not None:
-        try:
-            described["link"] = socket.if_nametoindex(interface)
-        except OSError as error:
-            raise DataplaneError(f"no interface {interface}") from error
+        described["link"] = socket.if_nametoindex(interface)
     for direction, key in (("i", form.receive_key), ("o", form.send_key)):
         if key is not None:
             described[f"{direction}key"] = key

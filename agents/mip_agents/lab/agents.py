@@ -33,7 +33,7 @@ encapsulations = ["ipip", "gre"]
 reverse_tunnel = "optional"
 state_dir = "{folder}"
 control_socket = "{socket}"
-dataplane = "auto"
+dataplane = "{dataplane}"
 
 [[mobile_node]]
 home_address = "{home}"
@@ -57,7 +57,7 @@ encapsulation = "{encapsulation}"
 interfaces = {interfaces}
 care_of = "co-located"
 control_socket = "{socket}"
-dataplane = "auto"
+dataplane = "{dataplane}"
 """
 
 Watcher = Callable[[str, dict[str, Any]], object]

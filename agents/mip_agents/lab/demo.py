@@ -17,6 +17,7 @@ from mip_agents.lab.plot import require_matplotlib
 from mip_agents.lab.processes import run_in_sandbox
 from mip_agents.lab.report import Printer
 from mip_agents.lab.story import DemoOptions, Story
+from mip_agents.runtime.options import DATAPLANES
 
 __all__ = ["ENCAPSULATIONS", "DemoOptions", "run_demo"]
 
@@ -70,6 +71,8 @@ def _prepare(options: DemoOptions) -> Path:
             f"no encapsulation {options.encapsulation}: use one of "
             + ", ".join(ENCAPSULATIONS)
         )
+    if options.dataplane not in DATAPLANES or options.dataplane == "none":
+        raise LabError(f"no data plane {options.dataplane} to carry packets")
     if options.plot is not None:
         require_matplotlib()
         if not options.plot.absolute().parent.is_dir():

@@ -59,6 +59,8 @@ class DemoOptions:
 
     encapsulation: str = "ipip"
     """`ipip` or `gre`."""
+    dataplane: str = "auto"
+    """What carries the packets, as in the configuration."""
     keep: bool = False
     """After the story leave all running until Ctrl-C or SIGTERM."""
     plot: Path | None = None
@@ -139,12 +141,14 @@ class Story:
         self._flow("capture", partial(capture, folder=results.folder), None)
         results.captures = {f"{name}.pcap": None for name in LINKS}
         ha, mn = self.agents["ha"], self.agents["mn"]
-        ha.configure(HOME_AGENT_TOML, results.folder)
+        dataplane = self.options.dataplane
+        ha.configure(HOME_AGENT_TOML, results.folder, dataplane=dataplane)
         mn.configure(
             MOBILE_NODE_TOML,
             results.folder,
             lifetime=self.options.lifetime,
             encapsulation=self.options.encapsulation,
+            dataplane=dataplane,
         )
         for agent in (ha, mn):
             agent.start(self.children)

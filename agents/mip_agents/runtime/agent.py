@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from mip_agents.dataplane.api import Counters, Dataplane
-from mip_agents.protocol.effects import Finished, Noted
+from mip_agents.protocol.effects import Finished, Noted, Severity
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import (
     CancelRequested,
@@ -45,6 +45,7 @@ from mip_agents.runtime.collector import resting_collector
 from mip_agents.runtime.control import make_app
 from mip_agents.runtime.driver import Driver
 from mip_agents.runtime.events import Broadcast, Notes, Sink
+from mip_agents.runtime.fit import fit
 from mip_agents.runtime.metrics import EventCounters, exposition
 from mip_agents.runtime.options import AgentOptions
 from mip_agents.runtime.ports import Store
@@ -199,6 +200,17 @@ class Agent:
             chosen = choose_dataplane(self._policy, self.options)
             dataplane, self._passed_over = chosen
         self._dataplane = dataplane
+        fitted, taken = fit(self._policy, dataplane)
+        if taken:
+            self._engine = make_engine(fitted)
+        for what in taken:
+            self.notes.note(
+                Noted(
+                    event="dataplane_lacks",
+                    severity=Severity.WARNING,
+                    fields={"dataplane": dataplane.name, "what": what},
+                )
+            )
         return dataplane
 
     async def _start_links(self, driver: Driver) -> None:

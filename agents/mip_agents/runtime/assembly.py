@@ -73,14 +73,17 @@ def choose_dataplane(
 
     if isinstance(policy, HomeAgentPolicy):
         name, role, address = HOME_AGENT, Role.HOME_AGENT, policy.address
+        encapsulations = policy.encapsulations
     else:
         name, role, address = MOBILE_NODE, Role.MOBILE_NODE, None
+        encapsulations = frozenset((policy.encapsulation,))
     chosen = select.create(
         options.dataplane,
         role,
         address=address,
         home_network=policy.home_network,
         state_file=settings_file(options, name),
+        encapsulations=encapsulations,
     )
     return chosen.dataplane, dict(chosen.passed_over)
 

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A policy cut down to what the data plane can carry, so that nothing else is promised.
+
+A home agent then refuses an encapsulation that it cannot make (139, RT-05), and says
+that it has no simultaneous bindings (code 1, HA-18), where it would otherwise fail to
+install the tunnel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from mip_agents.dataplane.api import Dataplane
+from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from scapy_mip.const import Encapsulation
+
+
+def fit(
+    policy: HomeAgentPolicy | MobileNodePolicy, dataplane: Dataplane
+) -> tuple[HomeAgentPolicy | MobileNodePolicy, list[str]]:
+    """Return the policy for a data plane, and what was taken away, a phrase for each.
+
+    :raises MipError: nothing is left.
+    """
+    if isinstance(policy, MobileNodePolicy):
+        if policy.encapsulation not in dataplane.encapsulations:
+            raise _nothing_left(dataplane, [policy.encapsulation])
+        return policy, []
+    taken = []
+    left = policy.encapsulations & dataplane.encapsulations
+    if not left:
+        raise _nothing_left(dataplane, policy.encapsulations)
+    if left != policy.encapsulations:
+        taken.append(f"encapsulation {_names(policy.encapsulations - left)}")
+    most = policy.max_bindings_per_node
+    if most > 1 and not dataplane.copies:
+        taken.append("simultaneous bindings")
+        most = 1
+    return replace(policy, encapsulations=left, max_bindings_per_node=most), taken
+
+
+def _nothing_left(dataplane: Dataplane, asked: Iterable[Encapsulation]) -> MipError:
+    return MipError(
+        f'the data plane "{dataplane.name}" cannot carry {_names(asked)}; it can carry '
+        f'{_names(dataplane.encapsulations)}; choose among these, or dataplane = "tun"'
+    )
+
+
+def _names(encapsulations: Iterable[Encapsulation]) -> str:
+    return ", ".join(one.title for one in sorted(encapsulations))

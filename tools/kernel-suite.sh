@@ -1,0 +1,11 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# What is to be run under a kernel with tunnel devices: `make test-kernel` does.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+
+# Only these files: every process of a test is a fork of pytest, the smaller the quicker.
+$python -m pytest -m kernel -p no:cacheprovider tests/dataplane/test_kernel_*.py
+echo "mip demo --dataplane kernel"
+$python -m mip_agents.cli demo --dataplane kernel --encapsulation gre
