@@ -16,6 +16,7 @@ from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.select import DRIVERS, Driver, create
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.protocol.tunnel import Role
+from scapy_mip.const import Encapsulation
 
 
 @pytest.mark.parametrize("name", ["tuna", ""])
@@ -110,3 +111,16 @@ def test_recorder_keeps_the_list_of_changes() -> None:
         "close",
     ]
     assert not recorder.tunnels()
+
+
+def test_auto_finds_a_driver_for_every_encapsulation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, driver in DRIVERS.items():
+        monkeypatch.setitem(DRIVERS, name, driver._replace(problem=lambda _: None))
+    role, minimal = Role.HOME_AGENT, frozenset((Encapsulation.MINIMAL,))
+    asked, passed_over = create("kernel", role, encapsulations=minimal)
+    assert asked.name == "kernel"
+    found, passed_over = create("auto", role, encapsulations=minimal)
+    assert found.name == "tun"
+    assert ("kernel", "it cannot carry minimal") in passed_over

@@ -40,6 +40,10 @@ _LOOK_S = 0.05
 _LAST_LINES = 5
 
 
+class UnavailableError(LabError):
+    """There can be no such machine here; what was to be run did not begin."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be run."""
@@ -89,7 +93,7 @@ def carry_out(
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     raise LabError(
-                        f"not finished after {order.timeout:.0f} s; the machine was "
+                        f"not finished after {order.timeout:g} s; the machine was "
                         "switched off"
                     )
                 time.sleep(_LOOK_S)

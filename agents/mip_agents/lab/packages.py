@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mip_agents.lab.namespaces import LabError
+from mip_agents.lab.machine import UnavailableError
 
 _PATIENCE_S = 180
 
@@ -28,14 +28,14 @@ def cache() -> Path:
 def unpacked(package: str) -> Path:
     """Return the folder with the files of a package; fetch it if it is not there.
 
-    :raises LabError: it cannot be had.
+    :raises UnavailableError: it cannot be had.
     """
     target = cache() / package
     if target.is_dir():
         return target
     for tool in ("apt-get", "dpkg"):
         if shutil.which(tool) is None:
-            raise LabError(f"no package {package}: there is no {tool} here")
+            raise UnavailableError(f"no package {package}: there is no {tool} here")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -45,7 +45,7 @@ def unpacked(package: str) -> Path:
             _run(["dpkg", "-x", str(archive), str(files)], Path(folder))
             files.rename(target)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise LabError(f"no package {package}: {error}") from error
+        raise UnavailableError(f"no package {package}: {error}") from error
     return target
 
 
@@ -54,7 +54,7 @@ def _fetch(package: str, folder: Path) -> None:
     download = ["apt-get", "-qq", "download", package]
     try:
         _run(download, folder)
-    except LabError:
+    except UnavailableError:
         if os.geteuid() != 0:
             raise
         _run(["apt-get", "-qq", "update"], folder)
@@ -62,7 +62,7 @@ def _fetch(package: str, folder: Path) -> None:
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
-    """Run a command. :raises LabError: with the last line that it said."""
+    """Run a command. :raises UnavailableError: with the last line that it said."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -75,4 +75,4 @@ def _run(command: Sequence[str], folder: Path) -> None:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise LabError(f"{' '.join(command)}: {lines[-1]}")
+        raise UnavailableError(f"{' '.join(command)}: {lines[-1]}")

@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 
 from mip_agents.lab import guest, packages
-from mip_agents.lab.machine import Launch, Order, carry_out
-from mip_agents.lab.namespaces import LabError
+from mip_agents.lab.machine import Launch, Order, UnavailableError, carry_out
 
 PACKAGE = "user-mode-linux"
 
@@ -34,7 +33,11 @@ def problem() -> str | None:
 
 
 def run(order: Order) -> int:
-    """Run an order. :raises LabError: the package or the machine failed."""
+    """Run an order.
+
+    :raises UnavailableError: the package cannot be had.
+    :raises LabError: the machine failed.
+    """
     files = packages.unpacked(PACKAGE)
     kernel = files / "usr/bin/linux.uml"
     modules = files / "usr/lib/uml/modules"
@@ -85,7 +88,10 @@ def _compiler() -> str | None:
 
 
 def _ptrace_library(folder: Path) -> Path:
-    """Compile `uml_ptrace.c`, unless that is done. :raises LabError: it failed."""
+    """Compile `uml_ptrace.c`, unless that is done.
+
+    :raises UnavailableError: it failed.
+    """
     library = folder / "uml_ptrace.so"
     compiler = _compiler()
     if library.exists() or compiler is None:
@@ -99,6 +105,6 @@ def _ptrace_library(folder: Path) -> Path:
         check=False,
     )
     if done.returncode:
-        raise LabError(f"{_PTRACE_SOURCE.name}: {done.stderr.strip()}")
+        raise UnavailableError(f"{_PTRACE_SOURCE.name}: {done.stderr.strip()}")
     draft.rename(library)
     return library

@@ -20,10 +20,11 @@ from typing import NamedTuple
 from mip_agents.dataplane.probe import tunnel_devices_problem
 from mip_agents.lab import uml
 from mip_agents.lab.interrupt import Interrupted, catch_signals
-from mip_agents.lab.machine import Order
+from mip_agents.lab.machine import Order, UnavailableError
 from mip_agents.lab.namespaces import LabError
 
-UNAVAILABLE = 2
+FAILED = 2
+"""Exit status where the command did not begin or did not end."""
 
 
 class Way(NamedTuple):
@@ -46,7 +47,7 @@ def _run_here(order: Order) -> int:
     try:
         code = process.wait(order.timeout)
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"not finished after {order.timeout:.0f} s; stopped") from error
+        raise LabError(f"not finished after {order.timeout:g} s; stopped") from error
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -64,7 +65,7 @@ WAYS: dict[str, Way] = {
 def choose(name: str = "auto") -> Way:
     """Return the way called `name`, or the best that works.
 
-    :raises LabError: it does not work here, or none does.
+    :raises UnavailableError: it does not work here, or none does.
     """
     reasons = []
     for candidate, way in WAYS.items():
@@ -73,7 +74,7 @@ def choose(name: str = "auto") -> Way:
             if problem is None:
                 return way
             reasons.append(f"{candidate}: {problem}")
-    raise LabError("; ".join(reasons))
+    raise UnavailableError("; ".join(reasons))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,24 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     order = Order(given.command, Path.cwd(), dict(os.environ), given.timeout)
     catch_signals()
     try:
-        try:
-            way = choose(given.way)
-        except LabError as error:
-            return _not_available(given.or_skip, error)
-        return way.run(order)
+        return choose(given.way).run(order)
     except LabError as error:
+        if given.or_skip is not None and isinstance(error, UnavailableError):
+            sys.stdout.write(f"SKIPPED {given.or_skip}: {error}\n")
+            return 0
         sys.stderr.write(f"lab: {error}\n")
-        return UNAVAILABLE
+        return FAILED
     except Interrupted as interrupted:
         return 128 + interrupted.number
-
-
-def _not_available(skipped: str | None, error: LabError) -> int:
-    if skipped is None:
-        sys.stderr.write(f"lab: {error}\n")
-        return UNAVAILABLE
-    sys.stdout.write(f"SKIPPED {skipped}: {error}\n")
-    return 0
 
 
 if __name__ == "__main__":

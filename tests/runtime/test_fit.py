@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Nothing is promised that the data plane cannot carry."""
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+
+from mip_agents.dataplane.recorder import RecorderDataplane
+from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.protocol.security import SecurityTable
+from mip_agents.runtime.agent import Agent
+from mip_agents.runtime.fit import fit
+from mip_agents.runtime.options import AgentOptions
+from scapy_mip.auth import SecurityAssociation
+from scapy_mip.const import Encapsulation
+
+HOME_AGENT = HomeAgentPolicy(
+    address="10.1.1.20",
+    home_network=IPv4Network("10.1.1.0/24"),
+    mobile_nodes=SecurityTable(),
+    encapsulations=frozenset((Encapsulation.IPIP, Encapsulation.MINIMAL)),
+)
+MOBILE_NODE = MobileNodePolicy(
+    home_address="10.1.1.10",
+    home_agent="10.1.1.20",
+    security=SecurityAssociation(256, b"k" * 16),
+    interfaces=("eth0",),
+    encapsulation=Encapsulation.MINIMAL,
+)
+
+
+def devices() -> RecorderDataplane:
+    """A data plane that can do what tunnel devices can."""
+    dataplane = RecorderDataplane()
+    dataplane.encapsulations = frozenset((Encapsulation.IPIP, Encapsulation.GRE))
+    dataplane.copies = False
+    return dataplane
+
+
+def test_what_can_do_all_changes_nothing():
+    for policy in (HOME_AGENT, MOBILE_NODE):
+        assert fit(policy, RecorderDataplane()) == (policy, [])
+
+
+def test_home_agent_promises_less():
+    """RT-05: 139 for an encapsulation that cannot be. HA-18: code 1."""
+    fitted, taken = fit(HOME_AGENT, devices())
+    assert fitted == replace(
+        HOME_AGENT,
+        encapsulations=frozenset((Encapsulation.IPIP,)),
+        max_bindings_per_node=1,
+    )
+    assert taken == ["encapsulation minimal", "simultaneous bindings"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        replace(HOME_AGENT, encapsulations=frozenset((Encapsulation.MINIMAL,))),
+        MOBILE_NODE,
+    ],
+)
+def test_where_nothing_is_left_it_is_said(policy):
+    with pytest.raises(MipError, match=r'"none" cannot carry minimal; it can .* ipip'):
+        fit(policy, devices())
+
+
+def test_a_running_agent_warns_and_keeps_to_it():
+    async def scenario():
+        options = AgentOptions(listen="127.0.0.1", port=0)
+        agent = Agent(HOME_AGENT, options, dataplane=devices())
+        async with agent.running():
+            return agent.status(), agent.counters.totals()
+
+    status, counted = asyncio.run(scenario())
+    assert status["max_bindings_per_node"] == 1
+    assert status["encapsulations"] == ["ipip"]
+    assert counted["dataplane_lacks"] == 2
