@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mip_agents.dataplane.probe import tun_driver_problem
+from mip_agents.dataplane.select import DRIVERS
+from mip_agents.protocol.tunnel import Role
 from scapy_mip.const import ReplyCode
 from support.daemons import COMMAND, KEY_HEX, Daemon, environment, mip
 from support.netns import Node, connect, isolated, sh
@@ -216,13 +217,20 @@ def test_after_kill_9_bindings_are_back_and_replays_are_refused(tmp_path):
     assert ha.stop() == 0
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize(
+    ("how", "dataplane", "driver"),
+    [
+        ("stop", "auto", "tun"),
+        ("kill", "auto", "tun"),
+        pytest.param("kill", "kernel", "kernel", marks=pytest.mark.kernel),
+    ],
+)
 @isolated
-def test_nothing_is_left_in_the_kernel(tmp_path, how):
-    problem = tun_driver_problem()
+def test_nothing_is_left_in_the_kernel(tmp_path, how, dataplane, driver):
+    problem = DRIVERS[driver].problem(Role.HOME_AGENT)
     if problem is not None:
-        pytest.skip(f"tun data plane: {problem}")
-    place = world(tmp_path, "auto")
+        pytest.skip(f"{driver} data plane: {problem}")
+    place = world(tmp_path, dataplane)
     clean = kernel_state(), kernel_state(place.away.sh)
     ha, mn = start(place, "ha", "mn")
     mn.wait_for('"registration_accepted"')

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mip_agents.lab import guest, machine, packages, vm
+from mip_agents.lab import machine, packages, vm
 from mip_agents.lab.machine import Launch, Order, UnavailableError
+from mip_agents.lab.modules import in_order
 from mip_agents.lab.namespaces import LabError
 from mip_agents.lab.vm import Way
 
@@ -121,12 +122,12 @@ def test_a_machine_that_takes_too_long_is_switched_off(tmp_path):
     assert not alive(int(file.read_text()))
 
 
-def test_modules_that_a_module_needs(tmp_path):
-    module = tmp_path / "ip_gre.ko"
-    module.write_bytes(b"\x7fELF\0license=GPL\0depends=gre,ip_tunnel\0name=ip_gre\0")
-    assert guest.depends(module) == ["gre", "ip_tunnel"]
-    module.write_bytes(b"\x7fELF\0license=GPL\0depends=\0name=ip_gre\0")
-    assert guest.depends(module) == []
+def test_modules_come_behind_those_that_they_need(tmp_path):
+    for name, needs in (("ip_gre", "gre,ip-tunnel"), ("ip-tunnel", ""), ("gre", "")):
+        content = f"\x7fELF\0license=GPL\0depends={needs}\0name={name}\0"
+        (tmp_path / f"{name}.ko").write_text(content)
+    files = in_order(tmp_path, ("built_in", "ip_gre", "gre"))
+    assert [path.stem for path in files] == ["gre", "ip-tunnel", "ip_gre"]
 
 
 APT_GET = """
@@ -169,15 +170,18 @@ def test_a_package_that_cannot_be_had_is_named_with_the_reason(archives):
 
 
 @pytest.mark.boot
-@pytest.mark.skipif(vm.uml.problem() is not None, reason=str(vm.uml.problem()))
-def test_a_booted_kernel_has_the_devices_and_leaves_nothing(capfd, tmp_path):
+@pytest.mark.parametrize("way", ["kvm", "uml", "tcg"])
+def test_a_booted_kernel_has_the_devices_and_leaves_nothing(capfd, tmp_path, way):
     """Not part of the default run: `make test-kernel` boots the same machine."""
     script = (
         "uname -n; ip link add lab0 type gre local 10.0.0.1 remote 10.0.0.2 &&"
         f"touch {tmp_path}/file; exit 7"
     )
-    assert vm.main(["run", "--way", "uml", "--", "sh", "-c", script]) == 7
+    problem = vm.WAYS[way].problem()
+    if problem is not None:
+        pytest.skip(problem)
+    assert vm.main(["run", "--way", way, "--", "sh", "-c", script]) == 7
     assert capfd.readouterr() == ("(none)\n", "")
     assert not list(tmp_path.iterdir())
-    done = subprocess.run(["pgrep", "-f", "linux.uml.*mip-lab-"], check=False)
+    done = subprocess.run(["pgrep", "-f", "(linux.uml|qemu).*mip-lab-"], check=False)
     assert done.returncode == 1

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from mip_agents.lab import guest, namespaces
+from mip_agents.lab.modules import in_order
 from mip_agents.lab.namespaces import LabError
 
 MODULES = (
@@ -79,8 +80,7 @@ def carry_out(
             "command": list(order.command),
             "directory": str(order.directory),
             "environment": dict(order.environment),
-            "modules": MODULES,
-            "module_folder": str(module_folder),
+            "modules": [str(path) for path in in_order(module_folder, MODULES)],
         }
         (shared / guest.ORDER).write_text(json.dumps(content))
         start = launch(shared)

@@ -25,6 +25,20 @@ def cache() -> Path:
     return Path(base, "scapy-mip", "lab")
 
 
+def real_name(package: str) -> str:
+    """Return the package that one without files of its own depends on.
+
+    :raises UnavailableError: it is not known.
+    """
+    folder = Path("/")
+    said = _run(["apt-cache", "depends", "--important", package], folder)
+    for line in said.splitlines():
+        kind, _, name = line.strip().partition(": ")
+        if kind == "Depends":
+            return name
+    raise UnavailableError(f"no package {package}")
+
+
 def unpacked(package: str) -> Path:
     """Return the folder with the files of a package; fetch it if it is not there.
 
@@ -61,8 +75,11 @@ def _fetch(package: str, folder: Path) -> None:
         _run(download, folder)
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
-    """Run a command. :raises UnavailableError: with the last line that it said."""
+def _run(command: Sequence[str], folder: Path) -> str:
+    """Run a command; return its output.
+
+    :raises UnavailableError: with the last line that it said.
+    """
     done = subprocess.run(
         command,
         cwd=folder,
@@ -76,3 +93,4 @@ def _run(command: Sequence[str], folder: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise UnavailableError(f"{' '.join(command)}: {lines[-1]}")
+    return done.stdout

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mip_agents.dataplane.probe import tunnel_devices_problem
-from mip_agents.lab import uml
+from mip_agents.lab import qemu, uml
 from mip_agents.lab.interrupt import Interrupted, catch_signals
 from mip_agents.lab.machine import Order, UnavailableError
 from mip_agents.lab.namespaces import LabError
@@ -57,7 +57,9 @@ def _run_here(order: Order) -> int:
 
 WAYS: dict[str, Way] = {
     "native": Way(tunnel_devices_problem, _run_here),
+    "kvm": Way(qemu.kvm_problem, qemu.run_kvm),
     "uml": Way(uml.problem, uml.run),
+    "tcg": Way(qemu.problem, qemu.run_tcg),
 }
 """By name, the best first."""
 
