@@ -177,6 +177,12 @@ def test_unknown_encapsulation_is_one_line_and_exit_code_2(tmp_path, capfd):
     assert not (tmp_path / "demo").exists()
 
 
+def test_demo_without_a_data_plane_is_refused(tmp_path, capfd):
+    options = DemoOptions(dataplane="none", folder=tmp_path / "demo")
+    assert run_demo(options) == 2
+    assert capfd.readouterr().err == ("mip demo: no data plane none to carry packets\n")
+
+
 def test_plot_without_matplotlib_names_the_extra(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(plot.importlib.util, "find_spec", lambda _name: None)
     options = DemoOptions(plot=tmp_path / "demo.png", folder=tmp_path / "demo")

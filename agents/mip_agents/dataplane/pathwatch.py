@@ -14,9 +14,13 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
+from mip_agents.dataplane.tunneldevice import KINDS
+
 _SOL_RAW: Final = 255
 _ICMP_FILTER: Final = 1
 _UNREACHABLE, _TOO_BIG = 3, 4
+_ICMP_HEADER: Final = 8
+_PROTOCOL: Final = 9  # in an IPv4 header
 _FILTER = Struct("=I")
 
 
@@ -38,12 +42,21 @@ class PathWatch:
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                packet = self._socket.recv(128)
-                header = (packet[0] & 15) * 4
-                if packet[header : header + 2] == bytes((_UNREACHABLE, _TOO_BIG)):
+                if _is_about_a_tunnel(self._socket.recv(128)):
                     self._changed()
 
     def close(self) -> None:
         """Stop listening."""
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
+
+
+def _is_about_a_tunnel(packet: bytes) -> bool:
+    """Tell whether an ICMP message says that a tunnel's packet was too big."""
+    message = packet[(packet[0] & 15) * 4 :]
+    quoted = message[_ICMP_HEADER:]
+    return (
+        message[:2] == bytes((_UNREACHABLE, _TOO_BIG))
+        and len(quoted) > _PROTOCOL
+        and quoted[_PROTOCOL] in KINDS
+    )

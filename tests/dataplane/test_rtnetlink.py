@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Requests packed by hand do what those of `ip` do, and errors are told apart."""
+
+import errno
+
+import pytest
+
+from mip_agents.dataplane.rtnetlink import Outer, Requests, proxy, route
+from support.netns import isolated, sh
+
+LO = 1
+FIELDS = {"table": 254, "metric": 434, "protocol": 134}
+
+
+def to(number: int, ifindex: int = LO) -> bytes:
+    destination = f"10.7.{number // 250}.{number % 250 + 1}/32"
+    return route("replace", destination=destination, ifindex=ifindex, **FIELDS)
+
+
+@isolated
+def test_each_request_has_its_own_answer() -> None:
+    many = [to(number) for number in range(300)]
+    many[7] = many[120] = to(7, ifindex=99)
+    with Requests() as requests:
+        codes = requests.carry_out(many)
+        assert {n for n, code in enumerate(codes) if code} == {7, 120}
+        assert codes[7] == errno.ENODEV
+        with pytest.raises(OSError, match="No such device"):
+            requests.call(to(1, ifindex=99))
+        requests.call(to(7))
+    lines = sh("ip route show proto 134").splitlines()
+    assert len(lines) == 299
+    assert "10.7.0.8 dev lo scope link metric 434 " in lines
+
+
+@isolated
+def test_routes_are_as_ip_shows_them() -> None:
+    sh("ip link add v0 type veth peer name v1; ip addr add 10.1.0.1/24 dev v0")
+    sh("ip link set v1 up; ip link set v0 up")
+    index = int(sh("cat /proc/net/dev_mcast | awk '$2 == \"v0\" {print $1; exit}'"))
+    with Requests() as requests:
+        fields = {"ifindex": index, "metric": 7, "protocol": 134, "table": 434}
+        default = {"destination": "0.0.0.0/0", **fields}
+        requests.call(
+            route("replace", gateway="10.9.9.9", source="10.1.0.1", mtu=1400, **default)
+        )
+        shown = sh("ip route show table 434").strip()
+        assert shown.startswith("default via 10.9.9.9 dev v0 proto 134 src 10.1.0.1 ")
+        assert shown.endswith(" metric 7 onlink mtu 1400")
+        outer = Outer("10.1.0.1", "10.2.0.2", key=5)
+        requests.call(
+            route("replace", destination="10.3.0.3/32", outer=outer, **fields)
+        )
+        shown = sh("ip route show 10.3.0.3 table 434")
+        assert "encap ip id 5 src 10.1.0.1 dst 10.2.0.2 ttl 64 tos 1 key" in shown
+        requests.call(route("del", destination="10.3.0.3/32", **fields))
+        requests.call(route("del", **default))
+        assert sh("ip route show table 434 2>/dev/null || true") == ""
+        with pytest.raises(ProcessLookupError):
+            requests.call(route("del", **default))
+
+
+@isolated
+def test_proxies_with_their_makers() -> None:
+    sh("ip neigh add proxy 10.1.1.9 dev lo")
+    with Requests() as requests:
+        ours = {"address": "10.1.1.10", "ifindex": LO, "protocol": 134}
+        requests.call(proxy("add", **ours))
+        assert sorted(requests.proxies()) == [
+            ("10.1.1.10", LO, 134),
+            ("10.1.1.9", LO, 0),
+        ]
+        requests.call(proxy("del", **ours))
+        assert requests.proxies() == [("10.1.1.9", LO, 0)]
