@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dataplane.test_tun_traffic import wait_until_equal
 from dataplane.traffic import (
     collect_start,
     collected,
@@ -110,7 +111,7 @@ def test_all_sizes_both_ways(form: Form) -> None:
     mtu = 1500 - ROOM[form]
     w.cn.sh(f"ping -c1 -W1 -M do -s {mtu - 27} {HOME} || true")
     assert f"mtu {mtu}" in w.cn.sh(f"ip route get {HOME}")
-    ours, theirs = w.ha_agent.call(counters), w.mn_agent.call(counters)
+    ours, theirs = wait_until_equal(w)
     assert ours == (*theirs[2:], *theirs[:2])
     assert min(ours) > 20
     assert not w.ha_agent.call(drops)

@@ -40,17 +40,12 @@ def status(answer: Mapping[str, Any]) -> None:
         if name not in _LATER:
             table.add_row(_words(name), escape(_value(name, value)))
     dataplane = answer.get("dataplane", {})
+    table.add_row("data plane", escape(str(dataplane.get("name"))))
     by_reason: dict[str, list[str]] = {}
     for name, reason in dataplane.get("passed_over", {}).items():
         by_reason.setdefault(reason, []).append(name)
-    passed_over = "; ".join(
-        f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()
-    )
-    text = str(dataplane.get("name"))
-    table.add_row(
-        "data plane",
-        escape(f"{text} (passed over: {passed_over})" if passed_over else text),
-    )
+    for reason, names in by_reason.items():
+        table.add_row(f"  passed over {', '.join(names)}", escape(reason))
     console.print(table)
     for home_address, counters in answer.get("traffic", {}).items():
         console.print(f"\ntunnel of {home_address}: {_traffic(counters)}")
