@@ -218,18 +218,20 @@ def test_after_kill_9_bindings_are_back_and_replays_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("how", "dataplane", "driver"),
+    ("how", "dataplane"),
     [
-        ("stop", "auto", "tun"),
-        ("kill", "auto", "tun"),
-        pytest.param("kill", "kernel", "kernel", marks=pytest.mark.kernel),
+        ("stop", "ebpf"),
+        ("kill", "ebpf"),
+        ("stop", "tun"),
+        ("kill", "tun"),
+        pytest.param("kill", "kernel", marks=pytest.mark.kernel),
     ],
 )
 @isolated
-def test_nothing_is_left_in_the_kernel(tmp_path, how, dataplane, driver):
-    problem = DRIVERS[driver].problem(Role.HOME_AGENT)
+def test_nothing_is_left_in_the_kernel(tmp_path, how, dataplane):
+    problem = DRIVERS[dataplane].problem(Role.HOME_AGENT)
     if problem is not None:
-        pytest.skip(f"{driver} data plane: {problem}")
+        pytest.skip(f"{dataplane} data plane: {problem}")
     place = world(tmp_path, dataplane)
     clean = kernel_state(), kernel_state(place.away.sh)
     ha, mn = start(place, "ha", "mn")

@@ -149,7 +149,7 @@ def test_probe_leaves_no_trace() -> None:
     from support.netns import sh
 
     before = sh("tc qdisc show")
-    problem = probe.ebpf_driver_problem()
+    problem = probe.ebpf_driver_problem(Role.HOME_AGENT)
     assert problem is None or problem
     assert sh("tc qdisc show") == before
 

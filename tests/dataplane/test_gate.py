@@ -5,7 +5,8 @@ import pytest
 
 from mip_agents.dataplane import bpf, gate
 from mip_agents.dataplane.api import Counters, DataplaneError
-from mip_agents.dataplane.bpf import Program
+from mip_agents.dataplane.bpf import VerifierError, load_program
+from mip_agents.dataplane.bpf_assembler import LICENSE, Assembler
 from mip_agents.dataplane.gate import Gate, Passage
 
 HOME, CARE_OF = "10.1.1.10", "10.1.2.5"
@@ -44,15 +45,15 @@ def test_a_full_table_is_one_line(monkeypatch):
 
 @needs_bpf
 def test_a_program_that_the_kernel_refuses_is_quoted():
-    program = Program()
+    program = Assembler()
     program.load(0, 5, 0)  # register 5 holds nothing
     program.leave()
-    with pytest.raises(DataplaneError, match=r"refuses our program: .*R5"):
-        program.install()
+    with pytest.raises(VerifierError, match=r"program mine: .*R5"):
+        load_program("mine", program.assembled(), {}, LICENSE)
 
 
 def test_labels_that_are_nowhere_are_known():
-    program = Program()
+    program = Assembler()
     program.jump_if_equal(1, 0, "there")
     program.jump("elsewhere")
     program.label("there")

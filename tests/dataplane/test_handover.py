@@ -12,8 +12,10 @@ from dataplane.world import (
     CORRESPONDENT,
     ETH0,
     HOME,
+    MAKE_COPIES,
     WLAN0,
     World,
+    combinations,
     drops,
     ha_tunnel,
     install,
@@ -26,10 +28,9 @@ from support.netns import isolated
 PLACES = [(ETH0, "eth0"), (WLAN0, "wlan0")]
 MOVES = 100
 INTERVAL_S = 0.001
-every_driver = pytest.mark.parametrize("driver", DRIVERS)
 
 
-@every_driver
+@pytest.mark.parametrize("driver", combinations(DRIVERS))
 @isolated
 def test_a_hundred_handovers_lose_no_packet(driver: str) -> None:
     """HA-33: the home agent replaces a binding between two packets."""
@@ -49,7 +50,7 @@ def test_a_hundred_handovers_lose_no_packet(driver: str) -> None:
     assert not w.mn_agent.call(drops)
 
 
-@every_driver
+@pytest.mark.parametrize("driver", MAKE_COPIES)
 @isolated
 def test_a_hundred_handovers_lose_no_packet_of_the_node(driver: str) -> None:
     """RT-13: the same on the way back, when the home agent hears of it first."""

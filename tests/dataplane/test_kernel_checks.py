@@ -6,7 +6,8 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import GRE
 from scapy.packet import Packet
 
-from dataplane.test_tun_checks import drops, ping, reach, send, tunnelled
+from dataplane.test_tun_checks import drops, ping, reach, tunnelled
+from dataplane.traffic import send_packets
 from dataplane.world import (
     CORRESPONDENT,
     ETH0,
@@ -123,6 +124,6 @@ def test_mobile_node_listens_to_its_home_agent_alone() -> None:
         IP(src=CORRESPONDENT, dst=ETH0) / inner,
         IP(src=HOME_AGENT, dst=ETH0) / GRE() / inner,
     ]
-    w.cn.call(send, [bytes(packet) for packet in (*bad, good)])
+    w.cn.call(send_packets, [bytes(packet) for packet in (*bad, good)])
     reach(w.cn, agent, [good], 2)
     assert agent.call(counters)[2] == 2

@@ -11,7 +11,8 @@ from dataplane.test_tun_traffic import wait_until_equal
 from dataplane.traffic import (
     collect_start,
     collected,
-    stream_on_thread,
+    stop_stream,
+    stream,
     tcp_both_ways,
     udp_both_ways,
 )
@@ -148,8 +149,7 @@ def test_twenty_handovers_lose_no_packet_and_delete_no_route() -> None:
     """HA-33: the home agent replaces a binding between two packets, one each ms."""
     w = start(IPIP)
     w.mn.call(collect_start, HOME, 7002)
-    count = 3000
-    sending = w.cn.start(stream_on_thread, HOME, 7002, count, 0.001)
+    sending = w.cn.start(stream, HOME, 7002, 0.001)
     w.ha.call(watch_routes)
     forms = (GRE, IPIP)
     for number in range(20):
@@ -161,8 +161,9 @@ def test_twenty_handovers_lose_no_packet_and_delete_no_route() -> None:
         assert w.ha_agent.call(install, ha_end(form, care_of)) == 1
         w.mn_agent.call(install, mn_end(form, care_of, interface))
         w.mn.sh("sleep 0.05")
-    sending()
-    assert w.mn.call(collected, count) == count
+    w.cn.call(stop_stream)
+    sent = sending()
+    assert w.mn.call(collected, sent) == sent
     assert w.ha.call(changes_of_home_route) == [_RTM_NEWROUTE] * 20
     # Two devices at most: the present one, and the one before.
     assert len(w.mn.sh("ip -o link show | grep mipmn-").splitlines()) == 2
@@ -186,7 +187,7 @@ def test_two_nodes_reach_each_other_and_the_home_agent() -> None:
     w.cn.sh(f"ip addr add {other}/32 dev lo")
     w.ha_agent.call(install, ha_tunnel(CORRESPONDENT, home_address=other))
     second = Node("second", inside=w.cn)
-    second.call(open_driver, Role.MOBILE_NODE, {"port": "kernel"})
+    second.call(open_driver, Role.MOBILE_NODE, {}, "kernel")
     second.call(install, mn_tunnel(CORRESPONDENT, "eth0", home_address=other))
     w.mn.sh(f"ping -c3 -i 0.01 -W3 -I {HOME} {other}")
     assert w.ha_agent.call(counters) == (3, 252, 3, 252)

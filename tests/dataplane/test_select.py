@@ -119,8 +119,13 @@ def test_auto_finds_a_driver_for_every_encapsulation(
     for name, driver in DRIVERS.items():
         monkeypatch.setitem(DRIVERS, name, driver._replace(problem=lambda _: None))
     role, minimal = Role.HOME_AGENT, frozenset((Encapsulation.MINIMAL,))
-    asked, passed_over = create("kernel", role, encapsulations=minimal)
+    asked, _ = create("kernel", role, encapsulations=minimal)
     assert asked.name == "kernel"
+    found, _ = create("auto", role, encapsulations=minimal)
+    assert found.name == "ebpf"
+    monkeypatch.setitem(
+        DRIVERS, "ebpf", DRIVERS["ebpf"]._replace(problem=lambda _: "no CAP_BPF")
+    )
     found, passed_over = create("auto", role, encapsulations=minimal)
     assert found.name == "tun"
     assert ("kernel", "it cannot carry minimal") in passed_over

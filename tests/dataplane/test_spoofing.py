@@ -15,6 +15,7 @@ from dataplane.world import (
     UDP_PORTS,
     WLAN0,
     World,
+    combinations,
     forms_of,
     ha_tunnel,
     install,
@@ -67,7 +68,7 @@ def spoofs(form: Form) -> dict[str, tuple[Form, str, str]]:
     return found
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("driver", combinations(DRIVERS))
 @isolated
 def test_only_registered_nodes_are_let_in(driver: str) -> None:
     """RT-07, NAT-09, TUN-08, in each form: and the good packet behind them is."""

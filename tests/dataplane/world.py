@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import os
 import select
 import shutil
 import socket
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -58,9 +60,23 @@ FORMS = {
 _OVER_UDP = {name for name, form in FORMS.items() if form.ports}
 CANNOT_CARRY = {"kernel": {"minimal", *_OVER_UDP}}
 """What drivers refuse, because Linux has no such devices; the others carry all."""
+MAKE_COPIES = tuple(name for name in DRIVERS if name != "kernel")
+"""Drivers that send to several care-of addresses at once."""
 
 _driver: Any = None
 _control: list[socket.socket] = []
+
+
+def combinations(*choices: Iterable[str]) -> list[Any]:
+    """Return all combinations, for `parametrize`; `kernel` as a choice marks one."""
+    return [
+        pytest.param(
+            *one,
+            marks=[pytest.mark.kernel] if "kernel" in one else [],
+            id="-".join(one),
+        )
+        for one in itertools.product(*choices)
+    ]
 
 
 def forms_of(*drivers: str) -> dict[str, Form]:
@@ -143,8 +159,11 @@ class World:
         self.port = port
         self.ha_driver = driver or DRIVER
         self.mn_driver = mn_driver or self.ha_driver
-        for name in (self.ha_driver, self.mn_driver):
-            problem = DRIVERS[name].problem(Role.HOME_AGENT)
+        for name, role in (
+            (self.ha_driver, Role.HOME_AGENT),
+            (self.mn_driver, Role.MOBILE_NODE),
+        ):
+            problem = DRIVERS[name].problem(role)
             if problem is not None:
                 pytest.skip(f"driver {name}: {problem}")
         self.cn, self.rt = Node("cn"), Node("rt")
@@ -376,4 +395,11 @@ def have_tun() -> bool:
 
 def have_nft() -> bool:
     """Tell whether packets can be filtered and translated by `nft`."""
-    return shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is not None
+    nft = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    # The kernel must have it, too.
+    return (
+        nft is not None
+        and not subprocess.run(
+            [nft, "list", "tables"], capture_output=True, check=False
+        ).returncode
+    )

@@ -24,6 +24,7 @@ from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.lab.namespaces import LabError
 from mip_agents.lab.processes import run_in_sandbox
+from mip_agents.protocol.tunnel import Role
 
 TCP_S: Final = 1.0
 PACKETS_S: Final = 0.6
@@ -106,8 +107,12 @@ def _run(json: bool, effort: Effort) -> int:
 
 def _problems() -> dict[str, str]:
     """Return the drivers that cannot work here, with the reasons."""
-    found = {name: driver.problem() for name, driver in DRIVERS.items()}
-    return {name: problem for name, problem in found.items() if problem is not None}
+    return {
+        name: problem
+        for name, driver in DRIVERS.items()
+        for role in Role
+        if (problem := driver.problem(role)) is not None
+    }
 
 
 def _usable() -> list[str]:

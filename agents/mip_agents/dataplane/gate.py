@@ -91,8 +91,8 @@ class Gate:
                 "bindings", HASH, _ENDS, _BINDING, MOST_BINDINGS
             )
             self._dropped = self._table("dropped", ARRAY, _REASON, _COUNT, len(REASONS))
-            self._inward = self._load("mip-in", self._way_in())
-            self._outward = self._load("mip-out", self._way_out())
+            self._inward = self._load("mip_in", self._way_in())
+            self._outward = self._load("mip_out", self._way_out())
         except BaseException:
             self.close()
             raise

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from mip_agents.dataplane import bpf
-from mip_agents.dataplane.clsact import clsact_problem
+from mip_agents.dataplane.changes import LOOPBACK
 from mip_agents.dataplane.port import TUN_DEVICE
-from mip_agents.dataplane.rtnetlink import Requests, impossible_link
+from mip_agents.dataplane.rtnetlink import Requests, clsact, impossible_link
 from mip_agents.protocol.tunnel import Role
 
 CAP_NET_ADMIN: Final = 12
@@ -57,6 +57,18 @@ def tun_driver_problem(_role: Role) -> str | None:
     if problem is not None or tun_port_problem() is None:
         return problem
     return veth_port_problem()
+
+
+def clsact_problem() -> str | None:
+    """Say why there can be no tc programs, found out on `lo`."""
+    with Requests() as requests:
+        try:
+            requests.call(clsact("add", LOOPBACK))
+            requests.call(clsact("del", LOOPBACK))
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                return f"tc qdisc clsact: {error.strerror}"
+    return None
 
 
 def ebpf_driver_problem(_role: Role) -> str | None:

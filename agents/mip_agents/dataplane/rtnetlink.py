@@ -22,6 +22,8 @@ _RTM_DELROUTE: Final = 25
 _RTM_NEWNEIGH: Final = 28
 _RTM_DELNEIGH: Final = 29
 _RTM_GETNEIGH: Final = 30
+_RTM_NEWQDISC: Final = 36
+_RTM_DELQDISC: Final = 37
 
 _NLM_F_REQUEST: Final = 0x1
 _NLM_F_ACK: Final = 0x4
@@ -48,6 +50,9 @@ _NTF_PROXY: Final = 8
 _IFLA_LINKINFO: Final = 18
 _INFO_KIND, _INFO_DATA = 1, 2
 
+_TCA_KIND: Final = 1
+_CLSACT_HANDLE, _CLSACT_PARENT = 0xFFFF0000, 0xFFFFFFF1
+
 TUNNEL_TTL: Final = 64
 """Time to live of outer headers, which counts routers between the tunnel's ends."""
 
@@ -59,6 +64,7 @@ _ATTRIBUTE = Struct("=HH")
 _ROUTE = Struct("=BBBBBBBBI")
 _NEIGHBOUR = Struct("=BxxxiHBB")
 _LINK = Struct("=BxHiII")
+_QDISC = Struct("=BxxxiIII")
 _U16 = Struct("=H")
 _U32 = Struct("=I")
 _ERROR = Struct("=i")
@@ -161,6 +167,15 @@ def impossible_link(kind: str, attribute: int, value: bytes) -> bytes:
     )
     body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_LINKINFO, information)
     return _request(_RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL, body)
+
+
+def clsact(action: str, ifindex: int) -> bytes:
+    """Return the request to `add` or `del` the qdisc for tc programs."""
+    body = _QDISC.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
+    body += _attribute(_TCA_KIND, b"clsact\0")
+    if action == "del":
+        return _request(_RTM_DELQDISC, 0, body)
+    return _request(_RTM_NEWQDISC, _NLM_F_CREATE | _NLM_F_EXCL, body)
 
 
 def _request(kind: int, flags: int, body: bytes) -> bytes:
