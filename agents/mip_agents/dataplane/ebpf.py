@@ -440,7 +440,7 @@ class EbpfDataplane(RoutedDataplane):
 
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""
-        counted = DropCounters()
+        counted = DropCounters(dict(self._drops.reasons))
         if self._maps is not None and self._reassembled is not None:
             counted.reasons.update(self._reassembled.drops.reasons)
             self._maps.count_drops(counted)

@@ -109,7 +109,9 @@ class KernelHomeAgent(RoutedDataplane):
 
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""
-        return self._gate.drops() if self._gate else DropCounters()
+        counted = self._gate.drops() if self._gate else DropCounters()
+        counted.reasons.update(self._drops.reasons)
+        return counted
 
     async def close(self) -> None:
         """See `Dataplane.close`."""
