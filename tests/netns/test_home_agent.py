@@ -11,6 +11,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from mip_agents.dataplane.probe import tun_driver_problem
+from mip_agents.protocol.tunnel import Role
 from mip_agents.protocol.view import build_request, parse
 from scapy_mip.const import MIP_PORT, RequestFlag
 from scapy_mip.ident import from_unix_ns
@@ -106,7 +107,7 @@ def begin(node, function, *arguments):
 @isolated
 def test_what_the_wires_see_of_a_home_agent(tmp_path):
     """ARP-01, ARP-02, HA-33, RT-07: announced, copied, reverse, and nothing forged."""
-    problem = tun_driver_problem()
+    problem = tun_driver_problem(Role.HOME_AGENT)
     if problem is not None:
         pytest.skip(f"tun data plane: {problem}")
     here, lan, away = Node("here"), Node("lan"), Node("away")
