@@ -25,6 +25,8 @@ from typing import Any
 
 import pytest
 
+from mip_agents.dataplane.port import settle_link
+
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
@@ -206,8 +208,11 @@ def connect(left: Node, left_name: str, right: Node, right_name: str) -> None:
         f"ip link add {left_name} netns {left.pid} type veth "
         f"peer name {right_name} netns {right.pid}"
     )
-    left.sh(f"ip link set {left_name} up")
-    right.sh(f"ip link set {right_name} up")
+    ends = (left, left_name), (right, right_name)
+    for node, name in ends:
+        node.sh(f"ip link set {name} up")
+    for node, name in ends:
+        node.call(settle_link, name)
 
 
 def _serve(sock: socket.socket, inside: int | None) -> None:

@@ -52,6 +52,7 @@ _PACKET_IGNORE_OUTGOING = 23
 _SOL_PACKET = 263
 _ETH_P_IP = 0x0800
 
+_ETHTOOL_GLINK = 0x0A
 _ETHTOOL_GGRO = 0x2B
 _ETHTOOL_SGRO = 0x2C
 _ETHTOOL_OFFLOADS = (
@@ -225,11 +226,23 @@ async def open_pair(ipr: AsyncIPRoute, name: str) -> tuple[int, int]:
             await ipr.link(
                 "set", index=socket.if_nametoindex(end), state="up", arp=False
             )
+        for end in (name, far):
+            settle_link(end)
         return near, socket.if_nametoindex(far)
     except BaseException:
         with contextlib.suppress(NetlinkError):
             await ipr.link("del", index=near)
         raise
+
+
+def settle_link(interface: str) -> None:
+    """Let an interface that is up send at once.
+
+    After carrier comes, the kernel throws packets away until its link watch has run,
+    which asking for the state of the link makes it do.
+    """
+    with contextlib.suppress(OSError):  # a driver that cannot tell has no carrier
+        ethtool(interface, _ETHTOOL_GLINK, 0)
 
 
 def widen_buffers(sock: socket.socket) -> None:
