@@ -96,7 +96,7 @@ def replying() -> Contest:
 CASES = (
     Case(
         name="reply",
-        what="make a signed reply",
+        what="build a signed reply",
         rival="textbook layer",
         goal=25,
         prepare=replying,
