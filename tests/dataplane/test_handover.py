@@ -12,10 +12,8 @@ from dataplane.world import (
     CORRESPONDENT,
     ETH0,
     HOME,
-    MAKE_COPIES,
     WLAN0,
     World,
-    combinations,
     drops,
     ha_tunnel,
     install,
@@ -28,9 +26,15 @@ from support.netns import isolated
 PLACES = [(ETH0, "eth0"), (WLAN0, "wlan0")]
 MOVES = 100
 INTERVAL_S = 0.001
+every_driver = pytest.mark.parametrize(
+    "driver",
+    # The kernel's devices take packets at one care-of address alone, which has to be
+    # known before any arrive: `test_kernel_traffic` moves as it is done with them.
+    [name for name in DRIVERS if name != "kernel"],
+)
 
 
-@pytest.mark.parametrize("driver", combinations(DRIVERS))
+@every_driver
 @isolated
 def test_a_hundred_handovers_lose_no_packet(driver: str) -> None:
     """HA-33: the home agent replaces a binding between two packets."""
@@ -50,7 +54,7 @@ def test_a_hundred_handovers_lose_no_packet(driver: str) -> None:
     assert not w.mn_agent.call(drops)
 
 
-@pytest.mark.parametrize("driver", MAKE_COPIES)
+@every_driver
 @isolated
 def test_a_hundred_handovers_lose_no_packet_of_the_node(driver: str) -> None:
     """RT-13: the same on the way back, when the home agent hears of it first."""

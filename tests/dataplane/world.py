@@ -60,8 +60,6 @@ FORMS = {
 _OVER_UDP = {name for name, form in FORMS.items() if form.ports}
 CANNOT_CARRY = {"kernel": {"minimal", *_OVER_UDP}}
 """What drivers refuse, because Linux has no such devices; the others carry all."""
-MAKE_COPIES = tuple(name for name in DRIVERS if name != "kernel")
-"""Drivers that send to several care-of addresses at once."""
 
 _driver: Any = None
 _control: list[socket.socket] = []
