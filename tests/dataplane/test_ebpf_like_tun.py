@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from dataplane import (
+    test_icmp_relay,
     test_tun_checks,
     test_tun_cleanup,
     test_tun_handover,
     test_tun_traffic,
+    test_tunnel_data,
     world,
 )
 from dataplane.test_tun_checks import CASES, MINIMAL_CASES
@@ -70,6 +72,30 @@ TESTS = [
         test_tun_handover.test_unanswered_neighbours_do_not_delay_the_return_home
     ),
     *variants(test_tun_handover.test_failed_install_changes_nothing),
+    *variants(
+        test_tunnel_data.test_a_tunnel_through_a_nat,
+        *((form,) for form in world.FORMS.values() if form.ports),
+    ),
+    *variants(test_tunnel_data.test_control_messages_and_data_part_ways),
+    *variants(test_tunnel_data.test_a_socket_for_data_is_there_while_a_tunnel_needs_it),
+    *variants(test_tunnel_data.test_the_data_port_moves_with_the_tunnel),
+    *variants(test_tunnel_data.test_two_bindings_behind_one_nat),
+    *variants(
+        test_tunnel_data.test_what_differs_from_the_registration_is_counted_by_name
+    ),
+    *variants(test_tunnel_data.test_port_unreachable_goes_no_further),
+    *variants(
+        test_icmp_relay.test_too_big_reaches_the_sender_at_once,
+        *((form,) for form in world.FORMS.values()),
+    ),
+    *variants(
+        test_icmp_relay.test_unreachable_ends_of_tunnels_are_reported,
+        *((form,) for form in world.FORMS.values()),
+    ),
+    *variants(
+        test_icmp_relay.test_hops_that_run_out_within_a_tunnel_are_an_unreachable_host
+    ),
+    *variants(test_icmp_relay.test_what_concerns_the_tunnel_alone_stays_there),
     *variants(test_tun_cleanup.test_successor_can_go_on),
     *variants(test_tun_cleanup.test_state_file_of_another_namespace_is_ignored),
     *variants(test_tun_cleanup.test_someone_elses_setting_stays),
