@@ -184,6 +184,18 @@ def test_other_messages_of_the_port_pass() -> None:
 
 
 @isolated
+def test_what_looks_like_tunnel_data_at_other_ports_passes() -> None:
+    """An octet alone does not make it ours."""
+    w = world()
+    w.start_ha().call(install, ha_tunnel(**both(FORMS["tunnel data"][0])[0]))
+    w.ha.call(listen, HOME_AGENT, NAT_PORT)
+    data = bytes((4, 4, 0, 0)) + bytes(ping(HOME))
+    w.mn.call(say, HOME_AGENT, data, NAT_PORT)
+    assert w.ha.call(heard) == data
+    assert w.ha_agent.call(counters)[2] == 0
+
+
+@isolated
 def test_path_mtu_of_tunnel_data_is_learnt_from_routers() -> None:
     """TUN-04: ICMP errors about UDP are for us if they are about our port."""
     ours, theirs = both(Form(Encapsulation.IPIP, ports=(MIP_PORT, MIP_PORT)))
@@ -321,9 +333,9 @@ def peers_of(home_address: str) -> tuple[str, ...]:
 _listening: list[socket.socket] = []
 
 
-def listen(address: str) -> None:
+def listen(address: str, port: int = MIP_PORT) -> None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((address, MIP_PORT))
+    sock.bind((address, port))
     sock.settimeout(3)
     _listening.append(sock)
 
@@ -332,6 +344,6 @@ def heard() -> bytes:
     return _listening.pop().recv(100)
 
 
-def say(address: str, data: bytes) -> None:
+def say(address: str, data: bytes, port: int = MIP_PORT) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.sendto(data, (address, MIP_PORT))
+        sock.sendto(data, (address, port))
