@@ -35,9 +35,9 @@ static void *(*map_lookup)(void *, const void *) = (void *)BPF_FUNC_map_lookup_e
 static long (*map_update)(void *, const void *, const void *, __u64) =
 	(void *)BPF_FUNC_map_update_elem;
 static __u32 (*random_u32)(void) = (void *)BPF_FUNC_get_prandom_u32;
-static long (*load_bytes)(const void *, __u32, void *, __u32) =
+static long (*load_bytes)(const void *, __u32, void *, __u64) =
 	(void *)BPF_FUNC_skb_load_bytes;
-static long (*store_bytes)(void *, __u32, const void *, __u32, __u64) =
+static long (*store_bytes)(void *, __u32, const void *, __u64, __u64) =
 	(void *)BPF_FUNC_skb_store_bytes;
 static long (*adjust_room)(void *, __s32, __u32, __u64) =
 	(void *)BPF_FUNC_skb_adjust_room;
@@ -333,18 +333,28 @@ INLINE void update_checksum(struct iphdr *now, const struct iphdr *was)
 
 /* IP options, when a minimal forwarding header goes in or out behind them */
 
+/*
+ * The verifier of Linux 6.1 has to see the comparison on the very register that is used:
+ * without the barrier the compiler compares a copy.
+ */
+#define LESS_ONE(size) ({ __u64 value = (size) - 1ULL; asm volatile("" : "+r"(value)); value; })
+
 INLINE int take_options(struct __sk_buff *skb, __u32 size, __u8 *options)
 {
-	if (size < 1 || size > 40)
+	__u64 less_one = LESS_ONE(size);
+
+	if (less_one > 39)
 		return 0;
-	return load_bytes(skb, L2 + IPV4, options, size);
+	return load_bytes(skb, L2 + IPV4, options, less_one + 1);
 }
 
 INLINE int put_options(struct __sk_buff *skb, __u32 size, const __u8 *options)
 {
-	if (size < 1 || size > 40)
+	__u64 less_one = LESS_ONE(size);
+
+	if (less_one > 39)
 		return 0;
-	return store_bytes(skb, L2 + IPV4, options, size, 0);
+	return store_bytes(skb, L2 + IPV4, options, less_one + 1, 0);
 }
 
 /* Into the tunnel */
