@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Handovers lose nothing, whatever driver carries the packets.
+"""Handovers lose nothing, also where the home agent moves first.
 
 The pace is one packet per millisecond. On a single CPU a move would stop the sender,
 too, and hide what is lost: there these tests say less.
