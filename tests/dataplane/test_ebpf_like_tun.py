@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dataplane import (
+    test_broadcasts,
     test_icmp_relay,
     test_tun_checks,
     test_tun_cleanup,
@@ -84,6 +85,15 @@ TESTS = [
         test_tunnel_data.test_what_differs_from_the_registration_is_counted_by_name
     ),
     *variants(test_tunnel_data.test_port_unreachable_goes_no_further),
+    *variants(
+        test_broadcasts.test_broadcasts_reach_a_node_that_asked_for_them,
+        *((form,) for form in ("ipip", "gre-key", "minimal")),
+    ),
+    *variants(
+        test_broadcasts.test_a_node_that_did_not_ask_gets_nothing_beside_one_that_did
+    ),
+    *variants(test_broadcasts.test_each_care_of_address_gets_a_copy_in_its_own_way),
+    *variants(test_broadcasts.test_loops_end_and_strange_packets_go_nowhere),
     *variants(
         test_icmp_relay.test_too_big_reaches_the_sender_at_once,
         *((form,) for form in world.FORMS.values()),

@@ -11,6 +11,7 @@ from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
 from mip_agents.protocol.security import SecurityTable
+from mip_agents.protocol.tunnel import BROADCASTS, Category
 from mip_agents.runtime.agent import Agent
 from mip_agents.runtime.fit import fit
 from mip_agents.runtime.options import AgentOptions
@@ -37,6 +38,7 @@ def devices() -> RecorderDataplane:
     dataplane = RecorderDataplane()
     dataplane.encapsulations = frozenset((Encapsulation.IPIP, Encapsulation.GRE))
     dataplane.copies = False
+    dataplane.categories = frozenset()
     return dataplane
 
 
@@ -54,6 +56,21 @@ def test_home_agent_promises_less():
         max_bindings_per_node=1,
     )
     assert taken == ["encapsulation minimal", "simultaneous bindings"]
+
+
+def test_what_cannot_be_carried_to_many_is_not_asked_for():
+    """HA-04, HA-40, HA-41."""
+    served = replace(HOME_AGENT, broadcasts=frozenset(Category))
+    plane = RecorderDataplane()
+    plane.categories = BROADCASTS
+    fitted, taken = fit(served, plane)
+    assert fitted == replace(served, broadcasts=BROADCASTS)
+    assert taken == ["broadcasts of kind multicast"]
+    listening = replace(MOBILE_NODE, broadcasts=True, encapsulation=Encapsulation.IPIP)
+    assert fit(listening, plane) == (listening, [])
+    fitted, taken = fit(listening, devices())
+    assert fitted == replace(listening, broadcasts=False)
+    assert taken == ["broadcasts"]
 
 
 @pytest.mark.parametrize(

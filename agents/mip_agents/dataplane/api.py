@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mip_agents.protocol.errors import MipError
-from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.tunnel import Category, Tunnel
 from scapy_mip.const import Encapsulation
 
 
@@ -60,6 +60,8 @@ class Dataplane(Protocol):
     """What tunnels can be made of."""
     copies: bool
     """Whether a packet can go to several care-of addresses at once (HA-33)."""
+    categories: frozenset[Category]
+    """What of that which is sent to many can be carried (HA-40, HA-41)."""
 
     async def open(self) -> None:
         """Get ready, after removing what an earlier process left.

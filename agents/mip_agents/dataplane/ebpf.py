@@ -379,6 +379,8 @@ class EbpfDataplane(RoutedDataplane):
         """
         home = tunnel.home_address
         old = self._tunnels.get(home)
+        if tunnel.deliveries or (old is not None and old.deliveries):
+            self._spread(tunnel, mtu)
         if old is not None and old.local == tunnel.local:
             self._put(tunnel, 0, mark)
         else:
@@ -426,6 +428,8 @@ class EbpfDataplane(RoutedDataplane):
         if old is None:
             return
         self._mtus.pop(home_address, None)
+        if old.deliveries:
+            self._spread_no_more(home_address)
         self._running()[1].drop_local(old.local)
         asked = self._take_back(home_address)
         if asked:  # our own answer is among this host's neighbours, wrong from now on

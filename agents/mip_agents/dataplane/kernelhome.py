@@ -19,7 +19,7 @@ from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forwarding, no_reverse_path_filter
 from mip_agents.dataplane.rtnetlink import Outer
 from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES, KINDS, Device
-from mip_agents.protocol.tunnel import Form, Tunnel
+from mip_agents.protocol.tunnel import Category, Form, Tunnel
 from scapy_mip.const import Encapsulation
 
 
@@ -28,6 +28,7 @@ class KernelHomeAgent(RoutedDataplane):
 
     name = "kernel"
     encapsulations = frozenset(KINDS)
+    categories = frozenset[Category]()  # not tried with tunnel devices
     copies = False  # a route has one outer header
 
     _gate: Gate | None = None

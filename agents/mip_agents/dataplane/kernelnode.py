@@ -25,7 +25,7 @@ from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, no_reverse_path_filter
 from mip_agents.dataplane.statefile import write_setting
 from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES, KINDS, Device
-from mip_agents.protocol.tunnel import Form, Tunnel
+from mip_agents.protocol.tunnel import Category, Form, Tunnel
 
 
 class _Way(NamedTuple):
@@ -86,6 +86,7 @@ class KernelMobileNode(RoutedDataplane):
 
     name = "kernel"
     encapsulations = frozenset(KINDS)
+    categories = frozenset[Category]()  # not tried with tunnel devices
 
     _ipr: AsyncIPRoute | None = None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.tunnel import Category, Tunnel
 from scapy_mip.const import Encapsulation
 
 
@@ -36,6 +36,7 @@ class RecorderDataplane:
     name = "none"
     encapsulations = frozenset(Encapsulation)
     copies = True
+    categories = frozenset(Category)
 
     def __init__(self, *, fail_with: str | None = None, forgetful: bool = False):
         """`fail_with` makes every `install` fail with this text; set it at any time.

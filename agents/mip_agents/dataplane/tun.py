@@ -26,13 +26,14 @@ from mip_agents.dataplane.routes import (
     forwarding,
     no_reverse_path_filter,
 )
-from mip_agents.protocol.tunnel import Role, Tunnel
+from mip_agents.protocol.tunnel import Category, Role, Tunnel
 
 
 class TunDataplane(RoutedDataplane):
     """Tunnels in user space."""
 
     name = "tun"
+    categories = frozenset(Category)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 
 A home agent then refuses an encapsulation that it cannot make (139, RT-05), and says
 that it has no simultaneous bindings (code 1, HA-18), where it would otherwise fail to
-install the tunnel.
+install the tunnel. What is sent to many and cannot be carried is not asked for.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def fit(
     if isinstance(policy, MobileNodePolicy):
         if policy.encapsulation not in dataplane.encapsulations:
             raise _nothing_left(dataplane, [policy.encapsulation])
+        if policy.broadcasts and not dataplane.categories:
+            return replace(policy, broadcasts=False), ["broadcasts"]
         return policy, []
     taken = []
     left = policy.encapsulations & dataplane.encapsulations
@@ -38,7 +40,17 @@ def fit(
     if most > 1 and not dataplane.copies:
         taken.append("simultaneous bindings")
         most = 1
-    return replace(policy, encapsulations=left, max_bindings_per_node=most), taken
+    spread = policy.broadcasts & dataplane.categories
+    if spread != policy.broadcasts:
+        lacking = sorted(policy.broadcasts - spread)
+        taken.append(f"broadcasts of kind {', '.join(lacking)}")
+    fitted = replace(
+        policy,
+        encapsulations=left,
+        max_bindings_per_node=most,
+        broadcasts=spread,
+    )
+    return fitted, taken
 
 
 def _nothing_left(dataplane: Dataplane, asked: Iterable[Encapsulation]) -> MipError:
