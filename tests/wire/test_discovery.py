@@ -343,6 +343,7 @@ def test_advertisement_is_found_as_icmp():
 
 
 def test_icmp_is_given_back_and_taken_again():
+    _bindings.take_over()  # behind what was loaded meanwhile
     data = bytes(IP() / MIPAgentSolicitation())
     before = list(IP.payload_guess)
     try:
