@@ -113,7 +113,10 @@ def test_all_sizes_both_ways(form: Form) -> None:
     w.cn.sh(f"ping -c1 -W1 -M do -s {mtu - 27} {HOME} || true")
     assert f"mtu {mtu}" in w.cn.sh(f"ip route get {HOME}")
     ours, theirs = wait_until_equal(w)
-    assert ours == (*theirs[2:], *theirs[:2])
+    sent, received = ours[:2] + theirs[:2], theirs[2:] + ours[2:]
+    lost = [one - other for one, other in zip(sent, received, strict=True)]
+    # With its one processor, that kernel now and then loses a bare acknowledgement.
+    assert lost in ([0, 0, 0, 0], [1, 52, 0, 0], [0, 0, 1, 52])
     assert min(ours) > 20
     assert not w.ha_agent.call(drops)
     assert not w.mn_agent.call(drops)
