@@ -393,7 +393,7 @@ def _fields(packet: Any) -> dict[str, Any]:
     return found
 
 
-def _as_received(packet: Any) -> Mapping[str, Any]:
+def _editable_values(packet: Any) -> Mapping[str, Any]:
     """Return what an edit is recognised by: editable values as the bytes have them.
 
     Scapy copies them while it dissects. The bytes are still there when someone asks,
@@ -423,7 +423,7 @@ if ENABLED:
         "fields": _fields,
         "post_transforms": lambda _packet: [],
         "raw_packet_cache": lambda packet: packet.original,
-        "raw_packet_cache_fields": _as_received,
+        "raw_packet_cache_fields": _editable_values,
     }.items():
         setattr(FastPacket, _slot, _WhenAsked(_slot, _make))
     FastPacket.time = 0.0
