@@ -29,7 +29,7 @@ from dataplane.world import (
 )
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.port import ethtool, get_gro, set_gro
-from mip_agents.protocol.tunnel import Form, Role
+from mip_agents.protocol.tunnel import BROADCASTS, Delivery, Form, Role
 from scapy_mip.const import MIP_PORT, Encapsulation
 from support.netns import Node, isolated
 
@@ -347,3 +347,22 @@ def heard() -> bytes:
 def say(address: str, data: bytes, port: int = MIP_PORT) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(data, (address, port))
+
+
+@isolated
+def test_who_cannot_be_carried_gets_no_broadcasts_either() -> None:
+    """HA-40: what is refused changes nothing, for a new node and for a known one."""
+    w = World(driver="ebpf")
+    ha = w.start_ha()
+    idle = len(w.ha.sh("cat /proc/net/packet").splitlines())
+    too_many = tuple(f"10.1.2.{number}" for number in range(5, 15))
+    spread = (Delivery(too_many[0], False, BROADCASTS),)
+    with pytest.raises(DataplaneError, match="simultaneous bindings"):
+        ha.call(install, ha_tunnel(peers=too_many, deliveries=spread))
+    assert len(w.ha.sh("cat /proc/net/packet").splitlines()) == idle
+    ha.call(install, ha_tunnel())
+    with pytest.raises(DataplaneError, match="simultaneous bindings"):
+        ha.call(install, ha_tunnel(peers=too_many, deliveries=spread))
+    assert len(w.ha.sh("cat /proc/net/packet").splitlines()) == idle
+    ha.call(install, ha_tunnel(deliveries=(Delivery(ETH0, False, BROADCASTS),)))
+    assert len(w.ha.sh("cat /proc/net/packet").splitlines()) > idle

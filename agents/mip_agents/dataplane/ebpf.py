@@ -381,14 +381,21 @@ class EbpfDataplane(RoutedDataplane):
         old = self._tunnels.get(home)
         if tunnel.deliveries or (old is not None and old.deliveries):
             self._spread(tunnel, mtu)
-        if old is not None and old.local == tunnel.local:
-            self._put(tunnel, 0, mark)
-        else:
-            self._paths.prepare(None, tunnel.local)
-            self._put(tunnel, 0, mark)
-            self._running()[1].add_local(tunnel.local)
-            if old is not None:
-                self._running()[1].drop_local(old.local)
+        try:
+            if old is not None and old.local == tunnel.local:
+                self._put(tunnel, 0, mark)
+            else:
+                self._paths.prepare(None, tunnel.local)
+                self._put(tunnel, 0, mark)
+                self._running()[1].add_local(tunnel.local)
+                if old is not None:
+                    self._running()[1].drop_local(old.local)
+        except DataplaneError:
+            if old is None:
+                self._spread_no_more(home)
+            else:
+                self._spread(old, self._mtus[home])
+            raise
         self._tunnels[home] = tunnel
         self._mtus[home] = mtu
 
