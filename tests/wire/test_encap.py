@@ -238,7 +238,8 @@ def test_protocol_55_is_given_back_and_taken_again():
     finally:
         _bindings.take_over()
     assert type(IP(data).payload) is MIPMinimalEncapsulation
-    assert IP.payload_guess == before
+    # Layers that another test loaded in between may stand before or behind ours now.
+    assert sorted(IP.payload_guess, key=repr) == sorted(before, key=repr)
 
 
 def test_control_messages_are_found_inside():
