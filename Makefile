@@ -18,7 +18,7 @@ demo: $(VENV)/run.stamp  ## roam a mobile node through a small Internet, with tr
 	@$(BIN)/mip demo $(DEMO_OPTIONS)
 
 test: $(VENV)/dev.stamp  ## run the whole test suite
-	@$(BIN)/python -m pytest $(TEST_OPTIONS)
+	@tools/test-suite.sh $(BIN)/python $(TEST_OPTIONS)
 
 test-kernel: $(VENV)/dev.stamp  ## the kernel data plane, under a kernel that has tunnels
 	@tools/lab run --or-skip "kernel data plane tests" -- tools/kernel-suite.sh

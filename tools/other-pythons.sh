@@ -28,7 +28,7 @@ for minor in 11 12 13 14 15 16; do
     fi
     echo "== CPython $version"
     tools/environment.sh ".venv-$version" dev "$python"
-    ".venv-$version/bin/python" -m pytest -q $tests
+    ".venv-$version/bin/python" -m pytest -q --numprocesses auto $tests
 done
 
 oldest=$(sed -n 's/^ *"scapy>=\([0-9.]*\)".*/\1/p' pyproject.toml)
@@ -37,4 +37,4 @@ if [ ! -x .venv-scapy/bin/python ]; then
     tools/environment.sh .venv-scapy dev
 fi
 .venv-scapy/bin/python -m pip --quiet install "scapy==$oldest.*"
-.venv-scapy/bin/python -m pytest -q $tests
+.venv-scapy/bin/python -m pytest -q --numprocesses auto $tests
