@@ -6,10 +6,14 @@ Each stands between two comments with its name.
 
 import pathlib
 
-from support import dissectors, rules
+from support import deviations, dissectors, rules
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
-TABLES = {"dissectors": dissectors.table, "rules": rules.table}
+TABLES = {
+    "deviations": deviations.table,
+    "dissectors": dissectors.table,
+    "rules": rules.table,
+}
 
 
 def with_tables(text: str) -> str:

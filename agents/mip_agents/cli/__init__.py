@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "deregister": ("control", "deregister", "End a mobile node's registration."),
     "clear": ("control", "clear", "Drop the bindings of one home address."),
     "decode": ("captures", "decode", "Decode capture files."),
+    "check": ("captures", "check", "Judge captures against the rules."),
     "shell": ("tools", "shell", "Scapy's prompt with every layer loaded."),
     "bench": ("tools", "bench", "Run the benchmarks."),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`mip decode`: what a capture says about Mobile IP."""
+"""`mip decode` and `mip check`: what a capture says, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from mip_agents.captures.check import check_files
 from mip_agents.captures.decode import decode_file, summary
+from mip_agents.captures.findings import Finding
 from mip_agents.captures.keys import load_keys
+from mip_agents.protocol.errors import InputError
 from scapy_mip.keyring import KeyRing
 
 
@@ -53,6 +56,66 @@ def decode(
                 print(packet.show(dump=True))
     if not as_json:
         print(_totals(totals, ring), file=sys.stderr)
+
+
+def check(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Captures: pcap or pcapng.")
+    ],
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="KEYS.toml", help="Keys to judge authenticators with."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON Lines, one object per finding.")
+    ] = False,
+    junit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.xml", help="Write a JUnit report, too."),
+    ] = None,
+) -> None:
+    """Judge captures against the rules of Mobile IP: one line for each deviation.
+
+    Each names its rule, the RFC's section and the frame. Captures of several links of
+    one network are judged together where foreign agents relay. Without keys,
+    authenticators are taken on trust. Exit 0 without findings, 1 with, 2 for input
+    that cannot be used.
+
+    Example: mip check --keys keys.toml visited.pcap internet.pcap
+    """
+    logging.getLogger("scapy").setLevel(logging.CRITICAL)
+    ring = load_keys(keys) if keys else None
+    findings: list[Finding] = []
+    for finding in check_files(files, ring):
+        findings.append(finding)
+        print(
+            json.dumps(finding.as_json()) if as_json else _judged(finding, len(files))
+        )
+    if junit is not None:
+        _report(junit, files, findings)
+    if not as_json:
+        counts = Counter(str(finding.rule.severity) for finding in findings)
+        said = [f"{n} {name}{'s' * (n > 1)}" for name, n in counts.items()]
+        print(", ".join(said) or "no findings", file=sys.stderr)
+    raise typer.Exit(bool(findings))
+
+
+def _judged(finding: Finding, files: int) -> str:
+    where = f"{Path(finding.file).name}:" if files > 1 else ""
+    rule = finding.rule
+    return (
+        f"{where}{finding.frame:>5} {rule.severity:7} {rule.id:6} {finding.text} "
+        f"({rule.source})"
+    )
+
+
+def _report(target: Path, files: list[Path], findings: list[Finding]) -> None:
+    from mip_agents.captures.junit import write_report
+
+    try:
+        write_report(target, [str(path) for path in files], findings)
+    except OSError as error:
+        raise InputError(f"{target}: {error.strerror}") from None
 
 
 def _line(record: dict[str, Any], several: bool) -> str:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Agent advertisements and solicitations (AG). RFC 5944 section 2, RFC 1256."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mip_agents.captures.findings import Rule, Severity
+from mip_agents.captures.observation import Kind, Observation
+from mip_agents.captures.rules import Deviations
+from scapy_mip.discovery_extensions import MIPDiscoveryOneBytePadding
+
+AG_02 = Rule("AG-02", Severity.ERROR, "RFC 5944 2.1")
+AG_04 = Rule("AG-04", Severity.WARNING, "RFC 5944 2.1")
+AG_11 = Rule("AG-11", Severity.ERROR, "RFC 5944 2.3.2")
+AG_12 = Rule("AG-12", Severity.ERROR, "RFC 5944 2.1.1")
+AG_13 = Rule("AG-13", Severity.ERROR, "RFC 5944 2.1.1")
+AG_17 = Rule("AG-17", Severity.ERROR, "RFC 5944 2.1.2")
+AG_18 = Rule("AG-18", Severity.WARNING, "RFC 5944 2.1.3")
+AG_21 = Rule("AG-21", Severity.ERROR, "RFC 1256 4.2")
+MN_01 = Rule("MN-01", Severity.ERROR, "RFC 5944 2.2")
+MN_05 = Rule("MN-05", Severity.ERROR, "RFC 5944 2.4")
+
+_LINK_TTL = 1
+_SUBNET_BROADCAST_END = 255
+_AFTER_ROLLOVER, _LAST = 256, 0xFFFF
+_LATE = 0xFF00
+"""Numbers after which the roll-over may be among frames that were missed."""
+_SLACK_S = 1.0
+
+
+def check_solicitation(seen: Observation) -> Deviations:
+    """Check a solicitation."""
+    if seen.checksum_is_wrong:
+        yield AG_21, "the ICMP checksum is wrong"
+    if seen.packet.code != 0:
+        yield AG_21, f"a solicitation with ICMP code {seen.packet.code}"
+    if seen.ip.ttl != _LINK_TTL:
+        yield MN_01, f"a solicitation with TTL {seen.ip.ttl} instead of 1"
+
+
+def check_advertisement(seen: Observation) -> Deviations:
+    """Check an advertisement by itself."""
+    if seen.checksum_is_wrong:
+        yield AG_21, "the ICMP checksum is wrong"
+    if seen.ip.ttl != _LINK_TTL:
+        yield AG_02, f"an advertisement with TTL {seen.ip.ttl} instead of 1"
+    last = int(seen.ip.destination.rsplit(".", 1)[1])
+    if last == _SUBNET_BROADCAST_END and not seen.is_to_many:
+        yield AG_02, f"an advertisement to the subnet broadcast {seen.ip.destination}"
+    mobility = seen.mobility
+    if mobility is None:
+        yield MN_05, "ICMP code 16 without the Mobility Agent Advertisement extension"
+        return
+    flags, addresses = mobility.flags, mobility.care_of_addresses
+    if not flags.F and not flags.H:
+        yield AG_12, "neither a home agent (H) nor a foreign agent (F)"
+    if (flags.B or flags.R) and not flags.F:
+        yield AG_12, "B or R without F"
+    if flags.F and not addresses:
+        yield AG_12, "a foreign agent without a care-of address"
+    if mobility.length != 6 + 4 * len(addresses):
+        yield AG_13, f"length {mobility.length} for {len(addresses)} care-of addresses"
+    yield from _check_the_rest(seen)
+
+
+def _check_the_rest(seen: Observation) -> Deviations:
+    packet = seen.packet
+    prefixes = seen.prefixes
+    if prefixes is not None and len(prefixes.prefix_lengths) != packet.num_addrs:
+        count = len(prefixes.prefix_lengths)
+        yield AG_17, f"{count} prefix lengths for {packet.num_addrs} routers"
+    places = [
+        place
+        for place, extension in enumerate(packet.extensions)
+        if isinstance(extension, MIPDiscoveryOneBytePadding)
+    ]
+    if len(places) > 1:
+        yield AG_18, f"{len(places)} bytes of padding"
+    elif places and places[0] != len(packet.extensions) - 1:
+        yield AG_18, "padding that is not at the end"
+
+
+@dataclass(slots=True)
+class _Agent:
+    """What was seen of an agent last."""
+
+    sequence: int
+    time: float
+
+
+class Agents:
+    """Sequence numbers and intervals of the agents of one link."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Agent] = {}
+        self._solicited: float | None = None
+
+    def see(self, seen: Observation) -> Deviations:
+        """Compare an advertisement with the one before it."""
+        if seen.kind is Kind.SOLICITATION:
+            self._solicited = seen.time
+            return
+        mobility = seen.mobility
+        if mobility is None:
+            return
+        known = self._known.get(seen.ip.source)
+        sequence = mobility.sequence_number
+        self._known[seen.ip.source] = _Agent(sequence, seen.time)
+        if known is None:
+            return
+        wanted = _AFTER_ROLLOVER if known.sequence == _LAST else known.sequence + 1
+        # Frames may have been missed, and an agent that was started again begins at 0.
+        over = known.sequence > _LATE and sequence >= _AFTER_ROLLOVER
+        went_on = sequence >= wanted or sequence == 0 or over
+        if not went_on:
+            text = f"sequence number {sequence} after {known.sequence}"
+            yield AG_11, f"{text} instead of {wanted}"
+        gap, lifetime = seen.time - known.time, seen.packet.lifetime
+        if lifetime and sequence == wanted and gap > lifetime / 3 + _SLACK_S:
+            text = f"{gap:.1f} s between advertisements with lifetime {lifetime} s"
+            yield AG_04, f"{text}: one that is lost may end it"

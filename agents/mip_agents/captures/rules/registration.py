@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Requests and replies beside each other (MN, FA, HA). RFC 5944 sections 3.6 to 3.8.
+
+One object watches one capture. A node is known by its home address, or by its NAI where
+it has none; a reply belongs to a request with the same low 32 bits of Identification.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mip_agents.captures.findings import Rule, Severity
+from mip_agents.captures.observation import Kind, Observation
+from mip_agents.captures.rules import Deviations
+from scapy_mip.const import (
+    LIFETIME_DEREGISTER,
+    MIP_PORT,
+    REPLAY_TOLERANCE_DEFAULT,
+    REPLY_CODES,
+    ExtensionType,
+    Issuer,
+    ReplyCode,
+    RequestFlag,
+)
+from scapy_mip.ident import from_unix_ns, split
+
+COM_18 = Rule("COM-18", Severity.ERROR, "RFC 5944 3.4")
+HA_18 = Rule("HA-18", Severity.WARNING, "RFC 5944 3.8.2.2")
+HA_25 = Rule("HA-25", Severity.ERROR, "RFC 5944 3.8.3.1")
+HA_29 = Rule("HA-29", Severity.ERROR, "RFC 5944 5.7")
+HA_30 = Rule("HA-30", Severity.ERROR, "RFC 5944 5.7.1")
+HA_31 = Rule("HA-31", Severity.ERROR, "RFC 5944 5.7.1")
+HA_19 = Rule("HA-19", Severity.ERROR, "RFC 5944 3.8.2.2")
+MN_18 = Rule("MN-18", Severity.ERROR, "RFC 5944 3.6.1.1")
+MN_25 = Rule("MN-25", Severity.ERROR, "RFC 5944 5.7")
+MN_38 = Rule("MN-38", Severity.ERROR, "RFC 5944 3.6.3")
+NAI_01 = Rule("NAI-01", Severity.ERROR, "RFC 2794 2")
+RT_02 = Rule("RT-02", Severity.ERROR, "RFC 3024 3.2")
+
+_ACCEPTING = (
+    ReplyCode.ACCEPTED,
+    ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS,
+)
+_ANY = "0.0.0.0"
+_LEAST_PAUSE_S = 0.98
+"""One second, but for what clocks and queues do to it."""
+_TTL_REVERSE_TUNNEL = 255
+_FORGET_S = 600.0
+
+
+@dataclass(slots=True)
+class Binding:
+    """A mobility binding as a reply has granted it."""
+
+    care_of_address: str
+    home_agents: set[str]
+    """The addresses that a home agent is known by: asked, answering, named."""
+    flags: int
+    until: float
+    """Seconds since 1970."""
+    since: float
+
+
+@dataclass(slots=True)
+class _Node:
+    """What was seen of one mobile node."""
+
+    requests: list[Observation] = field(default_factory=list)
+    accepted: int = 0
+    """The newest Identification that was accepted."""
+    single: bool = False
+    """Whether its home agent has said that it has no simultaneous bindings."""
+    bindings: dict[str, Binding] = field(default_factory=dict)
+
+
+class Registrations:
+    """Watches the registrations of one capture."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, _Node] = {}
+
+    def see(self, seen: Observation) -> Deviations:
+        """Compare a request or a reply with what came before."""
+        node = self._nodes.setdefault(_name(seen), _Node())
+        if seen.kind is Kind.REQUEST:
+            yield from self._request(node, seen)
+        else:
+            yield from self._reply(node, seen)
+
+    def bindings(self, home_address: str, now: float) -> list[Binding] | None:
+        """Return what a node has; None where nothing is known of the node."""
+        node = self._nodes.get(home_address)
+        if node is None:
+            return None
+        return [one for one in node.bindings.values() if one.until >= now]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no registration was seen at all."""
+        return not self._nodes
+
+    def _request(self, node: _Node, seen: Observation) -> Deviations:
+        packet = seen.packet
+        yield from _check_addresses(seen)
+        for before in reversed(node.requests):
+            if (before.ip.source, before.ip.destination) != (
+                seen.ip.source,
+                seen.ip.destination,
+            ):
+                continue
+            if _is_same_packet(before, seen):
+                return
+            pause = seen.time - before.time
+            if pause < _LEAST_PAUSE_S and not _was_answered(before):
+                yield MN_38, f"sent {pause:.3f} s after a request without an answer"
+            if before.packet.identification == packet.identification:
+                if before.data == seen.data:
+                    text = f"the request of frame {before.frame} again, byte for byte"
+                    yield MN_25, f"{text}, where timestamps want a new Identification"
+                else:
+                    yield MN_25, f"the Identification of frame {before.frame} again"
+            break
+        node.requests.append(seen)
+        while seen.time - node.requests[0].time > _FORGET_S:
+            node.requests.pop(0)
+
+    def _reply(self, node: _Node, seen: Observation) -> Deviations:
+        asked = _find_request(node, seen)
+        if asked is None:
+            waiting = [one for one in node.requests if not _was_answered(one)]
+            if waiting:
+                yield (
+                    HA_29,
+                    "the low 32 bits of Identification are not those of a request",
+                )
+            asked = waiting[-1] if waiting else None
+        if asked is None:
+            return
+        _answered(asked)
+        yield from _check_answer(asked, seen)
+        code = seen.packet.code
+        if code in _ACCEPTING:
+            yield from self._accepted(node, asked, seen)
+        elif code == ReplyCode.HA_TOO_MANY_BINDINGS:
+            if node.single:
+                yield HA_18, "too many bindings, says an agent that has but one"
+            if asked.packet.lifetime == LIFETIME_DEREGISTER:
+                yield HA_19, "too many bindings, where one was to be removed"
+        elif code == ReplyCode.HA_IDENTIFICATION_MISMATCH:
+            yield from _check_resynchronisation(asked, seen)
+
+    def _accepted(
+        self, node: _Node, asked: Observation, seen: Observation
+    ) -> Deviations:
+        request, reply = asked.packet, seen.packet
+        if reply.lifetime > request.lifetime:
+            text = f"{reply.lifetime} s granted where {request.lifetime} s were asked"
+            yield COM_18, text
+        yield from _check_freshness(asked, seen)
+        if request.identification < node.accepted:
+            yield HA_30, "accepted an Identification that is older than one before"
+        node.accepted = max(node.accepted, request.identification)
+        if reply.code == ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS:
+            node.single = True
+        self._bind(node, asked, seen)
+
+    def _bind(self, node: _Node, asked: Observation, seen: Observation) -> None:
+        request, reply = asked.packet, seen.packet
+        care_of, now = request.care_of_address, seen.time
+        granted = min(request.lifetime, reply.lifetime)
+        if granted == LIFETIME_DEREGISTER:
+            if care_of == request.home_address:
+                node.bindings.clear()
+            else:
+                node.bindings.pop(care_of, None)
+            return
+        keeps = request.flags & RequestFlag.S and reply.code == ReplyCode.ACCEPTED
+        if not keeps:
+            node.bindings = {
+                name: one for name, one in node.bindings.items() if name == care_of
+            }
+        known = node.bindings.get(care_of)
+        infinite = granted == 0xFFFF
+        node.bindings[care_of] = Binding(
+            care_of,
+            {asked.ip.destination, seen.ip.source, reply.home_agent},
+            int(request.flags),
+            float("inf") if infinite else now + granted,
+            known.since if known else now,
+        )
+
+
+def _name(seen: Observation) -> str:
+    address: str = seen.packet.home_address
+    if address != _ANY:
+        return address
+    nai = seen.extension(ExtensionType.MOBILE_NODE_NAI)
+    return str(nai.nai) if nai is not None else address
+
+
+def _is_same_packet(one: Observation, other: Observation) -> bool:
+    """Whether a packet was captured twice, as at two ports of a router."""
+    same = one.data == other.data and one.ip.identification == other.ip.identification
+    return (
+        same and other.time - one.time < _LEAST_PAUSE_S and one.ip.ttl != other.ip.ttl
+    )
+
+
+def _was_answered(request: Observation) -> bool:
+    return request.verdicts.get(-1) == "answered"
+
+
+def _answered(request: Observation) -> None:
+    request.verdicts[-1] = "answered"
+
+
+def _find_request(node: _Node, reply: Observation) -> Observation | None:
+    low = split(reply.packet.identification)[1]
+    for request in reversed(node.requests):
+        if split(request.packet.identification)[1] == low and _fits(request, reply):
+            return request
+    for request in reversed(node.requests):
+        if split(request.packet.identification)[1] == low:
+            return request
+    return None
+
+
+def _fits(request: Observation, reply: Observation) -> bool:
+    """Whether a reply goes to where a request came from: relays carry both on."""
+    return request.ip.source == reply.ip.destination
+
+
+def _check_addresses(seen: Observation) -> Deviations:
+    """Check where a request comes from, and for whom it is."""
+    packet, source = seen.packet, seen.ip.source
+    care_of, home = packet.care_of_address, packet.home_address
+    if home == _ANY and seen.extension(ExtensionType.MOBILE_NODE_NAI) is None:
+        yield NAI_01, "no home address, and no NAI either"
+    if packet.flags & RequestFlag.D or care_of == home:
+        return
+    if source in (home, _ANY):
+        wanted = packet.flags & RequestFlag.T
+        if wanted and seen.ip.ttl != _TTL_REVERSE_TUNNEL:
+            yield RT_02, f"a request with T and TTL {seen.ip.ttl} instead of 255"
+    elif source != care_of:
+        yield MN_18, f"sent from {source}, neither the home nor the care-of address"
+
+
+def _check_answer(asked: Observation, seen: Observation) -> Deviations:
+    """Check where a reply goes and comes from (HA-25)."""
+    known = REPLY_CODES.get(seen.packet.code)
+    of_home_agent = known is None or known.issuer in (Issuer.HA, Issuer.ACCEPT)
+    if not of_home_agent or not _fits(asked, seen):
+        return
+    if seen.ip.source != asked.ip.destination and not asked.is_to_many:
+        wanted = asked.ip.destination
+        if not wanted.endswith(".255"):
+            yield HA_25, f"the reply comes from {seen.ip.source}, asked was {wanted}"
+    if seen.destination_port != asked.source_port:
+        yield HA_25, f"the reply goes to port {seen.destination_port}"
+    if seen.source_port != MIP_PORT:
+        yield HA_25, f"the reply comes from port {seen.source_port}"
+
+
+def _check_freshness(asked: Observation, seen: Observation) -> Deviations:
+    """Check the Identification of a request that was accepted.
+
+    With nonces a reply has another one; then nothing is known of clocks.
+    """
+    high = split(asked.packet.identification)[0]
+    offset = abs(high - split(from_unix_ns(int(asked.time * 1e9)))[0])
+    if seen.packet.identification == asked.packet.identification:
+        if offset > REPLAY_TOLERANCE_DEFAULT:
+            yield HA_30, f"accepted an Identification that is {offset} s off the clock"
+    elif offset <= REPLAY_TOLERANCE_DEFAULT:
+        yield HA_31, "accepted with another Identification than the request has"
+
+
+def _check_resynchronisation(asked: Observation, seen: Observation) -> Deviations:
+    """Check that a 133 tells the time of the home agent (HA-31)."""
+    told = split(seen.packet.identification)[0]
+    sent = split(asked.packet.identification)[0]
+    now = split(from_unix_ns(int(seen.time * 1e9)))[0]
+    if told == sent and abs(told - now) > REPLAY_TOLERANCE_DEFAULT:
+        yield HA_31, "denied with 133 and the request's own time, not the home agent's"

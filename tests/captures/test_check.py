@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mip check`: what it finds in recorded captures, and rule by rule in made ones."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from scapy.layers.inet import GRE, ICMP, IP, UDP
+from scapy.packet import Raw
+from scapy.utils import wrpcap
+
+from mip_agents.captures.check import RULES, check_files
+from scapy_mip.all import (
+    MIPFHAE,
+    MIPMFAE,
+    MIPMHAE,
+    MIPNAI,
+    MIPRRP,
+    MIPRRQ,
+    MIPAgentAdvertisement,
+    MIPAgentSolicitation,
+    MIPDiscoveryOneBytePadding,
+    MIPMinimalEncapsulation,
+    MIPMobilityAgentAdvertisement,
+    MIPPrefixLengths,
+    SecurityAssociation,
+)
+from scapy_mip.ident import from_unix_ns
+from scapy_mip.keyring import make_ring
+
+ROOT = Path(__file__).parents[2]
+PCAPS = ROOT / "pcaps"
+MANIFEST = tomllib.loads((PCAPS / "manifest.toml").read_text())["capture"]
+CHECKLIST = (ROOT / "tests/data/behaviour.md").read_text()
+
+START = 1_700_000_000
+MN, HA, FA = "10.1.2.5", "10.1.1.20", "10.1.2.1"
+HOME = "10.1.1.10"
+SHARED = SecurityAssociation(256, "1234567812345678")
+
+
+def stamp(at):
+    return from_unix_ns(int((START + at) * 1e9))
+
+
+def request(at=0.0, **fields):
+    extensions = fields.pop("extensions", [MIPMHAE(association=SHARED)])
+    ip = {"src": MN, "dst": HA, "ttl": 64} | fields.pop("ip", {})
+    ports = {"sport": 434, "dport": 434} | fields.pop("udp", {})
+    wanted = {
+        "flags": "D",
+        "lifetime": 100,
+        "home_address": HOME,
+        "home_agent": HA,
+        "care_of_address": MN,
+        "identification": stamp(at),
+    }
+    message = MIPRRQ(extensions=extensions, **(wanted | fields))
+    return at, IP(**ip) / UDP(**ports) / message
+
+
+def reply(at=0.01, **fields):
+    extensions = fields.pop("extensions", [MIPMHAE(association=SHARED)])
+    ip = {"src": HA, "dst": MN} | fields.pop("ip", {})
+    ports = {"sport": 434, "dport": 434} | fields.pop("udp", {})
+    wanted = {
+        "code": 0,
+        "lifetime": 100,
+        "home_address": HOME,
+        "home_agent": HA,
+        "identification": stamp(0.0),
+    }
+    message = MIPRRP(extensions=extensions, **(wanted | fields))
+    return at, IP(**ip) / UDP(**ports) / message
+
+
+def advertisement(at=0.0, **fields):
+    ip = {"src": FA, "dst": "224.0.0.1", "ttl": 1} | fields.pop("ip", {})
+    icmp = {"entries": [FA], "lifetime": 9} | fields.pop("icmp", {})
+    behind = fields.pop("behind", [])
+    offer = {"flags": "RF", "care_of_addresses": [FA], "sequence_number": 0} | fields
+    message = MIPAgentAdvertisement(
+        extensions=[MIPMobilityAgentAdvertisement(**offer), *behind], **icmp
+    )
+    return at, IP(**ip) / message
+
+
+def tunnelled(at, outer, inner, **ip):
+    return (
+        at,
+        IP(src=outer[0], dst=outer[1], **ip) / IP(src=inner[0], dst=inner[1]) / ICMP(),
+    )
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """Give a function that writes packets to a capture and returns what is found."""
+    count = 0
+
+    def run(*packets, keys=SHARED):
+        nonlocal count
+        count += 1
+        path = tmp_path / f"{count}.pcap"
+        made = []
+        for at, packet in packets:
+            built = Raw(bytes(packet))
+            built.time = START + at
+            made.append(built)
+        wrpcap(str(path), made, linktype=101)
+        ring = None if keys is None else make_ring(keys)
+        return [(f.rule.id, f.frame) for f in check_files([path], ring)]
+
+    return run
+
+
+# Recorded captures
+
+
+@pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: Path(entry["file"]).stem)
+def test_findings_are_those_of_the_manifest(entry):
+    shared = [
+        SecurityAssociation(key["spi"], key["key"], key["algorithm"])
+        for key in entry.get("keys", [])
+    ]
+    found = check_files([PCAPS / entry["file"]], make_ring(shared) if shared else None)
+    assert Counter(finding.rule.id for finding in found) == entry["findings"]
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
+def test_rules_and_their_sources_are_those_of_the_checklist(rule):
+    (line,) = re.findall(rf"^- {rule.id} .*$", CHECKLIST, re.MULTILINE)
+    section = rule.source.rpartition(" ")[2]
+    assert section in line
+
+
+# Rules
+
+
+def test_registration_as_it_should_be_has_no_findings(judge):
+    assert judge(request(), reply()) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "packet"),
+    [
+        ("COM-01", request(extensions=[Raw(b"\x40\2ab"), MIPMHAE(association=SHARED)])),
+        (
+            "COM-03",
+            request(extensions=[MIPMHAE(association=SHARED), Raw(b"\x83\x40a")]),
+        ),
+        ("COM-03", request(extensions=[MIPMHAE(association=SHARED), Raw(b"\0\0\0")])),
+        ("COM-06", request(udp={"chksum": 0})),
+        ("COM-07", request(udp={"chksum": 0x1234})),
+        ("COM-09", request(extensions=[MIPMHAE(spi=7, authenticator=b"a" * 16)])),
+        ("COM-13", request(extensions=[MIPMHAE(spi=256, authenticator=b"a" * 16)])),
+        ("COM-13", request(extensions=[MIPMHAE(spi=256, authenticator=b"")])),
+        (
+            "COM-15",
+            request(
+                extensions=[
+                    MIPMFAE(spi=400, authenticator=b"a" * 16),
+                    MIPMHAE(association=SHARED),
+                ]
+            ),
+        ),
+        (
+            "MN-26",
+            request(
+                extensions=[
+                    MIPMFAE(spi=400, authenticator=b"a" * 16),
+                    MIPMHAE(association=SHARED),
+                ]
+            ),
+        ),
+        ("HA-06", request(extensions=[MIPNAI(nai="mn@example.org")])),
+        ("HA-15", request(flags="Dr")),
+        ("NAI-01", request(home_address="0.0.0.0")),
+        ("MN-18", request(flags="", ip={"src": "10.9.9.9"})),
+        ("RT-02", request(flags="T", ip={"src": HOME, "dst": FA, "ttl": 1})),
+    ],
+)
+def test_request_that_breaks_a_rule(judge, rule, packet):
+    assert rule in {found for found, _ in judge(packet)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ("MN-31", {"extensions": []}),
+        (
+            "C-3",
+            {
+                "lifetime": 0,
+                "extensions": [
+                    MIPMHAE(association=SHARED),
+                    MIPFHAE(spi=300, authenticator=b"a" * 16),
+                ],
+            },
+        ),
+        (
+            "HA-27",
+            {
+                "extensions": [
+                    MIPFHAE(spi=300, authenticator=b"a" * 16),
+                    MIPMHAE(association=SHARED),
+                ],
+            },
+        ),
+        ("COM-18", {"lifetime": 200}),
+        ("HA-25", {"ip": {"src": "10.1.1.1"}}),
+        ("HA-25", {"udp": {"dport": 4340}}),
+        ("HA-25", {"udp": {"sport": 4340}}),
+        ("HA-29", {"identification": 5}),
+        ("HA-31", {"identification": stamp(0.0) ^ (1 << 63)}),
+    ],
+)
+def test_reply_that_breaks_a_rule(judge, rule, changes):
+    assert (rule, 2) in judge(request(), reply(**changes))
+
+
+def test_reply_of_a_foreign_agent_needs_no_authentication(judge):
+    assert judge(request(), reply(code=66, extensions=[])) == []
+
+
+def test_identification_far_from_the_clock_is_not_to_be_accepted(judge):
+    late = stamp(-3600)
+    found = judge(request(identification=late), reply(identification=late))
+    assert found == [("HA-30", 2)]
+
+
+def test_older_identification_is_not_to_be_accepted(judge):
+    found = judge(
+        request(),
+        reply(),
+        request(at=2.0, identification=stamp(-1)),
+        reply(at=2.1, identification=stamp(-1)),
+    )
+    assert found == [("HA-30", 4)]
+
+
+def test_nonces_are_no_clocks(judge):
+    asked, answered = 0x1234_0000_0000_0001, 0x9999_0000_0000_0001
+    found = judge(request(identification=asked), reply(identification=answered))
+    assert found == []
+
+
+def test_resynchronisation_must_tell_the_time(judge):
+    late = stamp(-3600)
+    told = (stamp(0.0) & ~0xFFFFFFFF) | (late & 0xFFFFFFFF)
+    asked = request(identification=late)
+    assert judge(asked, reply(code=133, identification=late)) == [("HA-31", 2)]
+    assert judge(asked, reply(code=133, identification=told)) == []
+
+
+def test_too_many_bindings_of_an_agent_that_has_but_one(judge):
+    found = judge(
+        request(),
+        reply(code=1),
+        request(at=2.0, flags="SD"),
+        reply(at=2.1, code=135, identification=stamp(2.0)),
+    )
+    assert found == [("HA-18", 4)]
+
+
+def test_deregistration_cannot_be_one_binding_too_many(judge):
+    found = judge(request(lifetime=0), reply(code=135, lifetime=0))
+    assert found == [("HA-19", 2)]
+
+
+def test_requests_come_no_faster_than_one_a_second(judge):
+    assert judge(request(), request(at=0.5)) == [("MN-38", 2)]
+    assert judge(request(), request(at=1.1)) == []
+    assert judge(request(), reply(), request(at=0.5)) == []
+
+
+def test_request_is_not_sent_twice(judge):
+    again = request()[1]
+    found = judge(request(ip={"id": 1}), (1.5, again))
+    assert found == [("MN-25", 2)]
+    other = request(at=1.5, identification=stamp(0.0), lifetime=50)
+    assert judge(request(), other) == [("MN-25", 2)]
+
+
+def test_packet_that_passes_two_ports_is_one_packet(judge):
+    found = judge(request(ip={"ttl": 64, "id": 7}), request(ip={"ttl": 63, "id": 7}))
+    assert found == []
+
+
+# Relays, over two captures
+
+
+def relayed(**changes):
+    fields = {"flags": "", "care_of_address": FA}
+    node = request(**fields, ip={"src": HOME, "dst": FA, "ttl": 1})
+    agent = request(at=0.001, **fields | changes, ip={"src": FA})
+    return node, agent
+
+
+def test_relay_leaves_alone_what_is_protected(tmp_path):
+    found = {}
+    for name, changes in {
+        "good": {"identification": stamp(0.0)},
+        "bad": {"identification": stamp(0.0), "flags": "G"},
+    }.items():
+        paths = []
+        for number, (at, packet) in enumerate(relayed(**changes)):
+            built = Raw(bytes(packet))
+            built.time = START + at
+            paths.append(tmp_path / f"{name}{number}.pcap")
+            wrpcap(str(paths[-1]), [built], linktype=101)
+        found[name] = [
+            (one.rule.id, one.file, one.text) for one in check_files(paths, None)
+        ]
+    assert found["good"] == []
+    ((rule, file, text),) = found["bad"]
+    assert (rule, file) == ("FA-16", str(tmp_path / "bad1.pcap"))
+    assert str(tmp_path / "bad0.pcap") in text
+
+
+def test_relayed_reply_is_the_home_agents(judge):
+    node, agent = relayed()
+    there = reply(at=0.01, ip={"dst": FA})
+    same = reply(at=0.02, ip={"src": FA, "dst": HOME})
+    other = reply(at=0.02, ip={"src": FA, "dst": HOME}, lifetime=90)
+    assert judge(node, agent, there, same) == []
+    assert judge(node, agent, there, other) == [("FA-26", 4)]
+
+
+# Discovery
+
+
+def test_advertisements_as_they_should_be_have_no_findings(judge):
+    found = judge(
+        advertisement(),
+        advertisement(at=3, sequence_number=1),
+        advertisement(at=6, sequence_number=0),  # started again
+        advertisement(at=7, ip={"dst": MN}, sequence_number=1),
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "packet"),
+    [
+        ("AG-02", advertisement(ip={"ttl": 64})),
+        ("AG-02", advertisement(ip={"dst": "10.1.2.255"})),
+        ("AG-12", advertisement(flags="R", care_of_addresses=[])),
+        ("AG-12", advertisement(flags="RH", care_of_addresses=[])),
+        ("AG-12", advertisement(flags="F", care_of_addresses=[])),
+        ("AG-17", advertisement(behind=[MIPPrefixLengths(prefix_lengths=[24, 24])])),
+        (
+            "AG-18",
+            advertisement(
+                behind=[MIPDiscoveryOneBytePadding(), MIPDiscoveryOneBytePadding()]
+            ),
+        ),
+        ("AG-21", advertisement(icmp={"checksum": 0x1234})),
+        (
+            "MN-05",
+            (0, IP(src=FA, dst="224.0.0.1", ttl=1) / MIPAgentAdvertisement(code=16)),
+        ),
+        ("AG-21", (0, IP(src=MN, dst=FA, ttl=1) / MIPAgentSolicitation(code=5))),
+        ("MN-01", (0, IP(src=MN, dst=FA, ttl=64) / MIPAgentSolicitation())),
+    ],
+)
+def test_discovery_that_breaks_a_rule(judge, rule, packet):
+    assert rule in {found for found, _ in judge(packet)}
+
+
+def test_sequence_numbers_count_up(judge):
+    found = judge(
+        advertisement(sequence_number=7), advertisement(at=3, sequence_number=5)
+    )
+    assert found == [("AG-11", 2)]
+    over = judge(
+        advertisement(sequence_number=0xFFFF), advertisement(at=3, sequence_number=256)
+    )
+    assert over == []
+    wrong = judge(
+        advertisement(sequence_number=0xFFFF), advertisement(at=3, sequence_number=3)
+    )
+    assert wrong == [("AG-11", 2)]
+
+
+def test_interval_leaves_room_for_one_that_is_lost(judge):
+    slow = advertisement(at=8, sequence_number=1)
+    assert judge(advertisement(), slow) == [("AG-04", 2)]
+
+
+# Tunnels
+
+
+def test_tunnels_of_a_binding_have_no_findings(judge):
+    found = judge(
+        request(),
+        reply(),
+        tunnelled(1, (HA, MN), ("10.9.9.9", HOME)),
+        tunnelled(1, (MN, HA), (HOME, "10.9.9.9")),
+        tunnelled(
+            1, (HA, MN), ("10.9.9.9", "10.1.1.77")
+        ),  # of this one nothing is known
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "outer", "inner", "at"),
+    [
+        ("HA-33", (HA, "10.7.7.7"), ("10.9.9.9", HOME), 5),
+        ("HA-33", (HA, MN), ("10.9.9.9", HOME), 110),
+        ("HA-35", ("10.1.1.99", MN), ("10.9.9.9", HOME), 5),
+        ("RT-07", ("10.7.7.7", HA), (HOME, "10.9.9.9"), 5),
+        ("RT-07", (MN, HA), (HOME, "10.9.9.9"), 110),
+    ],
+)
+def test_tunnel_that_no_binding_wants(judge, rule, outer, inner, at):
+    found = judge(request(), reply(), tunnelled(at, outer, inner))
+    assert found == [(rule, 3)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "packet"),
+    [
+        ("TUN-01", IP(src=HA, dst=MN) / IP(dst=HOME, ttl=0)),
+        ("TUN-01", IP(src=HA, dst=MN) / IP(dst=HOME, flags="DF")),
+        ("TUN-05", IP(src=HA, dst=MN, flags="MF") / MIPMinimalEncapsulation()),
+        ("TUN-06", IP(src=HA, dst=MN) / MIPMinimalEncapsulation(header_checksum=1)),
+        ("TUN-07", IP(src=HA, dst=MN) / GRE(version=1) / IP(dst=HOME)),
+        ("TUN-07", IP(src=HA, dst=MN) / GRE(recursion_control=1) / IP(dst=HOME)),
+    ],
+)
+def test_tunnel_that_breaks_a_rule(judge, rule, packet):
+    assert (rule, 1) in judge((0, packet))
+
+
+def test_whatever_comes_is_judged_without_raising(judge):
+    rng = random.Random(8)
+    packets = []
+    for number in range(300):
+        whole = bytes(request()[1]) if number % 2 else bytes(advertisement()[1])
+        damaged = bytearray(whole)
+        for _ in range(rng.randrange(1, 6)):
+            damaged[rng.randrange(20, len(damaged))] = rng.randrange(256)
+        packets.append((number * 2, Raw(bytes(damaged[: rng.randrange(21, 99)]))))
+    assert judge(*packets)
+
+
+# The command
+
+
+def mip_check(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mip_agents.cli", "check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_clean_capture_exits_with_0():
+    done = mip_check(PCAPS / "recorded/mkiol-reg-dereg.pcap")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "no findings\n"
+
+
+def test_findings_exit_with_1_and_are_lines_json_and_junit(tmp_path):
+    capture, report = PCAPS / "recorded/proxymip4-agentadv.pcap", tmp_path / "j.xml"
+    done = mip_check(capture)
+    assert done.returncode == 1
+    assert done.stdout == (
+        "    3 error   AG-02  an advertisement with TTL 64 instead of 1 "
+        "(RFC 5944 2.1)\n"
+    )
+    assert done.stderr == "1 error\n"
+    done = mip_check(capture, "--json", "--junit", report)
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        "file": str(capture),
+        "frame": 3,
+        "severity": "error",
+        "rule": "AG-02",
+        "source": "RFC 5944 2.1",
+        "text": "an advertisement with TTL 64 instead of 1",
+    }
+    (suite,) = ElementTree.parse(report).getroot()
+    assert suite.get("tests") == str(len(RULES))
+    failed = {case.get("name"): case.find("failure") for case in suite}
+    failures = {name for name, failure in failed.items() if failure is not None}
+    assert failures == {"AG-02 (RFC 5944 2.1)"}
+
+
+@pytest.mark.parametrize("arguments", [["/gone.pcap"], ["--junit", "/gone/j.xml"]])
+def test_unusable_input_is_one_line_and_exit_code_2(arguments):
+    if arguments[0].startswith("--"):
+        arguments = [PCAPS / "recorded/mkiol-reg-dereg.pcap", *arguments]
+    done = mip_check(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "/gone" in done.stderr
