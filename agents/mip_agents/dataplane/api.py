@@ -70,16 +70,17 @@ class Dataplane(Protocol):
         """
 
     async def install(self, tunnel: Tunnel) -> None:
-        """Add the tunnel, or replace the one with the same home address atomically.
+        """Add the tunnel, or replace the one with the same key atomically.
 
         A home agent's driver also takes over the home address on the home link (proxy
         ARP, ARP-01). A mobile node's driver makes the home address local and, unless
-        the tunnel is receive-only, sends what comes from it through the tunnel.
+        the tunnel is receive-only, sends what comes from it through the tunnel. A
+        foreign agent's driver hands packets to the visitor by its link-layer address.
         :raises DataplaneError: nothing has changed then.
         """
 
-    async def remove(self, home_address: str) -> None:
-        """Undo `install`; an unknown address is no error."""
+    async def remove(self, key: str, /) -> None:
+        """Undo `install` of the tunnel with this key; an unknown one is no error."""
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
@@ -102,8 +103,8 @@ class Dataplane(Protocol):
     def tunnels(self) -> Iterable[Tunnel]:
         """Return what is installed now."""
 
-    def counters(self, home_address: str) -> Counters:
-        """Return the traffic of one home address; zeros where it is unknown."""
+    def counters(self, key: str, /) -> Counters:
+        """Return the traffic of one tunnel; zeros where it is unknown."""
 
     def drops(self) -> DropCounters:
         """Return what was thrown away, by reason."""

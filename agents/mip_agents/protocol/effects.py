@@ -28,6 +28,22 @@ class Send:
     """The interface to leave by; None: routing decides."""
     ttl: int | None = None
     """IP TTL; None: the system's default."""
+    link_address: str | None = None
+    """Link-layer address on `interface` to send to, as `02:00:00:00:00:01`, without
+    routing or ARP; None: the system decides."""
+
+
+@named_value
+class SendDiscovery:
+    """Send a router discovery message, always with TTL 1 (AG-02, MN-01)."""
+
+    data: bytes
+    """The ICMP message."""
+    source: str
+    destination: str
+    interface: str
+    link_address: str | None = None
+    """Link-layer destination; None: that of the multicast or broadcast address."""
 
 
 @named_value
@@ -121,7 +137,8 @@ class RemoveTunnel:
     """Take a tunnel away with all that came with it; answered by `TunnelReady`."""
 
     token: int
-    home_address: str
+    key: str
+    """`Tunnel.key`: the home address, unless we are a foreign agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +200,7 @@ class Finished:
 
 Effect = (
     Send
+    | SendDiscovery
     | Journal
     | InstallTunnel
     | RemoveTunnel

@@ -32,6 +32,36 @@ class Received:
     """Where the sender addressed it: ours, or a broadcast or multicast address."""
     destination_port: int
     interface: str | None = None
+    ttl: int | None = None
+    """IP TTL, where it is known: a foreign agent asks for it (RT-02)."""
+    link_address: str | None = None
+    """Link-layer address that it came from, as `02:00:00:00:00:01`, where it is known:
+    a foreign agent answers there (FA-28)."""
+
+
+@named_value
+class DiscoveryReceived:
+    """A router discovery message arrived: ICMP type 9 or 10, with a good checksum."""
+
+    data: bytes
+    """The ICMP message exactly as it came."""
+    source: str
+    destination: str
+    interface: str
+    ttl: int
+    link_address: str
+    """Link-layer address that it came from."""
+
+
+@named_value
+class Undelivered:
+    """An ICMP error came for a datagram that we sent (FA-20)."""
+
+    data: bytes
+    """What was sent, as far as it is known."""
+    destination: str
+    icmp_code: int
+    """Of Destination Unreachable; another ICMP type counts as code 1, host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +148,15 @@ class ClearRequested:
     home_address: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The agent is about to end: time for a last word, such as a final advertisement."""
+
+
 Event = (
     Received
+    | DiscoveryReceived
+    | Undelivered
     | TimerFired
     | JournalWritten
     | JournalFailed
@@ -131,4 +168,5 @@ Event = (
     | DeregisterRequested
     | CancelRequested
     | ClearRequested
+    | Stopping
 )

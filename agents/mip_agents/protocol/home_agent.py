@@ -40,6 +40,7 @@ from mip_agents.protocol.events import (
     CancelRequested,
     ClearRequested,
     DeregisterRequested,
+    DiscoveryReceived,
     Event,
     InterfacesChanged,
     JournalFailed,
@@ -47,9 +48,11 @@ from mip_agents.protocol.events import (
     Received,
     RegisterRequested,
     Restored,
+    Stopping,
     TimerFired,
     TunnelFailed,
     TunnelReady,
+    Undelivered,
 )
 from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.grants import granted_before, granted_bindings
@@ -138,7 +141,7 @@ class HomeAgentEngine:
                 return [Finished(token=token, error="a home agent does not register")]
             case CancelRequested(token):
                 return [Finished(token=token, error="nothing is under way")]
-            case InterfacesChanged():
+            case InterfacesChanged() | DiscoveryReceived() | Undelivered() | Stopping():
                 return []
             case _:
                 assert_never(event)

@@ -17,3 +17,5 @@ class InterfaceState:
     """IPv4 addresses with prefix length, such as `10.1.2.5/24`, in kernel order."""
     gateway: str | None = None
     """Next hop of the default route through this interface, where it has one."""
+    link_address: str | None = None
+    """Its own link-layer address, as `02:00:00:00:00:01`, where it has one."""

@@ -20,6 +20,7 @@ from mip_agents.protocol.events import (
     CancelRequested,
     ClearRequested,
     DeregisterRequested,
+    DiscoveryReceived,
     Event,
     InterfacesChanged,
     JournalFailed,
@@ -27,9 +28,11 @@ from mip_agents.protocol.events import (
     Received,
     RegisterRequested,
     Restored,
+    Stopping,
     TimerFired,
     TunnelFailed,
     TunnelReady,
+    Undelivered,
 )
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.outbox import Fields
@@ -82,6 +85,8 @@ class MobileNodeEngine:
             case ClearRequested(token):
                 registrar.out.finish([token], "a mobile node keeps no bindings")
             case JournalWritten() | JournalFailed() | Restored():
+                pass
+            case DiscoveryReceived() | Undelivered() | Stopping():
                 pass
             case _:
                 assert_never(event)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
@@ -24,6 +25,29 @@ class ReverseTunnel(enum.StrEnum):
     OPTIONAL = "optional"
     REQUIRED = "required"
     """A request without T is denied with 138."""
+
+
+ALL_SYSTEMS = "224.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvertisementPolicy:
+    """How an agent makes itself known on a link. RFC 5944 section 2.3."""
+
+    interval: float = 3.0
+    """Seconds between advertisements, at most; 0: only when solicited (AG-06)."""
+    icmp_code: int = 0
+    """0: we route common traffic, too; 16: we do not (AG-09)."""
+    destination: str = ALL_SYSTEMS
+    """224.0.0.1 or 255.255.255.255 (AG-02)."""
+    prefix_lengths: bool = False
+    """Tell the prefix length of our addresses; all agents of a link must do alike
+    (AG-16)."""
+
+    @property
+    def lifetime(self) -> int:
+        """Seconds for which an advertisement counts: three intervals (AG-04)."""
+        return max(1, math.ceil(3 * self.interval)) if self.interval else 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +76,8 @@ class HomeAgentPolicy:
     empty the B flag is ignored (HA-04)."""
     strict: bool = False
     """Deny requests with reserved bits set instead of ignoring the bits (C-1)."""
+    advertisement: AdvertisementPolicy | None = None
+    """How it advertises itself on the home link (AG-14); None: not at all."""
     hosts: range = field(init=False, repr=False, compare=False)
     """The addresses of hosts in `home_network`, as numbers; every request asks."""
     broadcast_addresses: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -92,6 +118,55 @@ class HomeAgentPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignAgentPolicy:
+    """What a foreign agent offers to mobile nodes that visit. RFC 5944 section 3.7."""
+
+    interfaces: tuple[str, ...]
+    """The visited links."""
+    care_of_addresses: tuple[str, ...]
+    """Our addresses that nodes may register; the first is advertised first (FA-01)."""
+    advertisement: AdvertisementPolicy = AdvertisementPolicy()
+    registration_lifetime: int = 1800
+    """Longest lifetime that we relay, in seconds; 65535 is infinite (FA-12)."""
+    registration_required: bool = True
+    """Nodes with a care-of address of their own are to register here, too (R)."""
+    encapsulations: frozenset[Encapsulation] = frozenset(
+        {Encapsulation.IPIP, Encapsulation.GRE}
+    )
+    reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
+    """OFF denies T with 74, REQUIRED denies its absence with 75 (RT-04)."""
+    max_pending: int = 5
+    """Requests that wait for a reply at one time; more get 66 (FA-03)."""
+    pending_timeout: float = 7.0
+    """Seconds until a request that waits is answered with 78 (FA-04)."""
+    max_visitors: int = 1000
+    """Visitors at one time; at the limit we are busy (AG-15), and new ones get 66."""
+    mobile_nodes: SecurityTable = field(default_factory=SecurityTable)
+    """Security associations with visitors (MFAE)."""
+    home_agents: SecurityTable = field(default_factory=SecurityTable)
+    """Security associations with home agents (FHAE)."""
+    strict: bool = False
+    """Deny requests with reserved bits set instead of ignoring the bits (C-1)."""
+
+
+class CareOf(enum.StrEnum):
+    """Which kind of care-of address a mobile node registers."""
+
+    AUTO = "auto"
+    """Co-located where the interface has an address, unless an agent asks for
+    registration with R (MN-09); else that of a foreign agent."""
+    CO_LOCATED = "co-located"
+    FOREIGN_AGENT = "foreign-agent"
+
+
+class DeliveryStyle(enum.StrEnum):
+    """How packets get to a foreign agent for its reverse tunnel. RFC 3024 section 5."""
+
+    DIRECT = "direct"
+    ENCAPSULATING = "encapsulating"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MobileNodePolicy:
     """Who a mobile node is and how it registers."""
 
@@ -112,6 +187,14 @@ class MobileNodePolicy:
     """Fixed care-of address by interface; others are read from the kernel."""
     roam: bool = True
     """Move by itself as interfaces come and go; False: only when asked to register."""
+    care_of: CareOf = CareOf.CO_LOCATED
+    foreign_agents: SecurityTable = field(default_factory=SecurityTable)
+    """Security associations with foreign agents (MFAE)."""
+    delivery_style: DeliveryStyle = DeliveryStyle.DIRECT
+    """With a reverse tunnel through a foreign agent."""
+    simultaneous: bool = False
+    """Keep the binding before while moving to another interface, if that still works
+    and the home agent allows it (S)."""
     coarse_timestamps: bool = False
     """Quirk: leave the low 11 bits of Identification zero, for home agents that keep it
     in a double and answer 131 otherwise."""

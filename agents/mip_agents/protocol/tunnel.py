@@ -15,6 +15,7 @@ class Role(enum.StrEnum):
     """Which end of the tunnels an agent is."""
 
     HOME_AGENT = "home-agent"
+    FOREIGN_AGENT = "foreign-agent"
     MOBILE_NODE = "mobile-node"
 
 
@@ -59,13 +60,35 @@ class Form(NamedTuple):
     messages (RFC 3519 section 4.2); None: directly in IP."""
 
 
+class Visitor(NamedTuple):
+    """A mobile node on a foreign agent's link. RFC 5944 section 3.7.1."""
+
+    link_address: str
+    """Its link-layer address: its packets go there without ARP (FA-28)."""
+    encapsulating: bool
+    """Whether it delivers packets in a tunnel from its home address to us, as RFC 3024
+    section 5.2 has it; else they are plain, and those that are not for the tunnel are
+    routed (RT-08 to RT-10)."""
+
+
+class AgentLink(NamedTuple):
+    """The foreign agent through which a mobile node is registered."""
+
+    address: str
+    link_address: str
+    """Its link-layer address: packets go there without ARP (MN-41)."""
+    encapsulating: bool
+    """Whether packets go to it in a tunnel from the home address (RFC 3024 section
+    5.2); else it is the default router, and takes them as they are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tunnel:
     """One home address and the tunnel that carries its packets.
 
-    Home agent and mobile node describe their end of a tunnel alike; `home_address` is
-    the key. Installing a tunnel whose key is present replaces it in one step, so that
-    a handover never leaves a moment without one. Addresses are dotted strings.
+    All agents describe their end of a tunnel alike. Installing a tunnel whose `key` is
+    present replaces it in one step, so that a handover never leaves a moment without
+    one. Addresses are dotted strings.
     """
 
     home_address: str
@@ -80,7 +103,7 @@ class Tunnel:
     a home agent drops what arrives through it (RT-07)."""
     interface: str | None = None
     """Mobile node: the interface whose care-of address is `local`; outer packets leave
-    there. None: routing decides."""
+    there. None: routing decides. Foreign agent: the visited link."""
     gateway: str | None = None
     """Mobile node: next hop on `interface`, where the kernel has no default route there
     that leads to the other end."""
@@ -98,6 +121,24 @@ class Tunnel:
 
     broadcasts: bool = False
     """Mobile node: the home agent sends it the broadcasts of the home network (B)."""
+
+    visitor: Visitor | None = None
+    """Foreign agent: who gets what comes out of the tunnel."""
+
+    agent: AgentLink | None = None
+    """Mobile node: the foreign agent that ends the tunnel, so that packets come out of
+    it as they are; `local` is its care-of address. None: the tunnel ends here."""
+
+    @property
+    def key(self) -> str:
+        """What it is known by: the home address.
+
+        A foreign agent's has the visited link behind it, as in `10.1.1.10%eth1`:
+        private addresses of several home networks may meet there.
+        """
+        if self.visitor is None:
+            return self.home_address
+        return f"{self.home_address}%{self.interface}"
 
     def forms(self) -> Iterator[tuple[str, Form]]:
         """Yield each of the other ends with the form of the packets there."""

@@ -23,6 +23,7 @@ from mip_agents.protocol.effects import (
     Noted,
     RemoveTunnel,
     Send,
+    SendDiscovery,
 )
 from mip_agents.protocol.engine import Engine
 from mip_agents.protocol.events import (
@@ -72,7 +73,7 @@ class Dispatcher:
         """
         self._crashed = False
         queue = deque(events)
-        sends: list[Send] = []
+        sends: list[Send | SendDiscovery] = []
         journals: list[Journal] = []
         while True:
             while queue:
@@ -84,7 +85,10 @@ class Dispatcher:
             journals.clear()
         for send in sends:
             try:
-                self._ports.net.send(send)
+                if isinstance(send, Send):
+                    self._ports.net.send(send)
+                else:
+                    self._ports.net.send_discovery(send)
             except Exception as error:  # noqa: BLE001 - the daemon lives
                 self._ports.notes.crash("send", error)
         return not self._crashed
@@ -104,13 +108,13 @@ class Dispatcher:
     def _carry_out(
         self,
         effect: Effect,
-        sends: list[Send],
+        sends: list[Send | SendDiscovery],
         journals: list[Journal],
         queue: deque[Event],
     ) -> None:
         try:
             match effect:
-                case Send():
+                case Send() | SendDiscovery():
                     sends.append(effect)
                 case Journal():
                     journals.append(effect)

@@ -211,7 +211,7 @@ class DataplaneWorker:
                 case InstallTunnel():
                     await self._dataplane.install(order.tunnel)
                 case RemoveTunnel():
-                    await self._dataplane.remove(order.home_address)
+                    await self._dataplane.remove(order.key)
                 case AnnounceAddress():
                     await self._dataplane.announce(order.address, order.interface)
                 case GiveBackAddress():

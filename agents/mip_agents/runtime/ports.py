@@ -20,6 +20,7 @@ from mip_agents.protocol.effects import (
     Noted,
     RemoveTunnel,
     Send,
+    SendDiscovery,
 )
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import Restored
@@ -37,6 +38,9 @@ class Net(Protocol):
 
     def send(self, send: Send) -> None:
         """Send now or as soon as possible. Trouble is noted, never raised."""
+
+    def send_discovery(self, send: SendDiscovery) -> None:
+        """Send a router discovery message now. Trouble is noted, never raised."""
 
 
 class Store(Protocol):
