@@ -150,7 +150,7 @@ class ClearRequested:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The agent is about to end: time for a last word, such as a final advertisement."""
+    """The agent is about to end: time for a final advertisement."""
 
 
 Event = (
