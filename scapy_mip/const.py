@@ -46,6 +46,10 @@ TTL_REVERSE_TUNNEL = 255
 TTL_DIRECT = 64
 """IP TTL of requests and replies that cross routers (decision C-6)."""
 
+TTL_LINK = 1
+"""IP TTL of what must not leave the link: router discovery, and requests to a foreign
+agent without a reverse tunnel (RFC 5944 section 2.1, decision C-6)."""
+
 
 class NamedInt(enum.IntEnum):
     """A number with the registry's name for it."""

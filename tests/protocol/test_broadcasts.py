@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from mip_agents.protocol.attempts import Goal
-from mip_agents.protocol.effects import AnnounceAddress, InstallTunnel, Journal
-from mip_agents.protocol.requests import request_flags
+from mip_agents.protocol.effects import (
+    AnnounceAddress,
+    InstallTunnel,
+    Journal,
+    RemoveTunnel,
+)
 from mip_agents.protocol.tunnel import BROADCASTS, Category, Delivery
-from support.agents import FA, HOME, A, B, asks, home_agent, mobile_node
+from support.agents import AT_HOME, FA, HOME, ON_A, A, B, asks, home_agent, mobile_node
 from support.scenario import (
     JOURNAL_WRITTEN,
     TUNNEL_READY,
@@ -104,6 +107,7 @@ def test_a_refresh_with_another_b_costs_nothing_where_it_means_nothing():
 @pytest.mark.parametrize(("broadcasts", "flags"), [(True, 0x62), (False, 0x22)])
 def test_a_mobile_node_asks_only_if_it_is_told_to(broadcasts, flags):
     """MN-21: it decapsulates itself (D), so that it may always ask."""
-    policy = mobile_node(broadcasts=broadcasts).policy
-    assert request_flags(policy, Goal.REGISTER) == flags
-    assert request_flags(policy, Goal.RETURN) == 0
+    running = scenario(mobile_node(broadcasts=broadcasts)) >> ON_A
+    running << like(InstallTunnel) >> TUNNEL_READY << sends(flags=flags)
+    running = running >> AT_HOME << like(RemoveTunnel) >> TUNNEL_READY
+    assert running << AnnounceAddress(HOME, "home0") << sends(flags=0)

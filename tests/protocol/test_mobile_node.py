@@ -774,6 +774,8 @@ def test_status_uses_the_names_of_the_registry():
         "home_address": HOME,
         "home_agent": HA,
         "interface": "eth0",
+        "foreign_agent": None,
+        "care_of": "co-located",
         "care_of_address": A,
         "registered_care_of_address": A,
         "lifetime": 600,
@@ -784,9 +786,11 @@ def test_status_uses_the_names_of_the_registry():
         "roam": True,
         "last_code": 0,
         "last_code_text": "registration accepted",
+        "last_codes": [0],
         "clock_offset": 0,
         "replay": "timestamp",
         "quirks": [],
+        "agents": [],
     }
     assert running
 

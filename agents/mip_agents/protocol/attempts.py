@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from mip_agents.protocol.attachment import Attachment
 from mip_agents.protocol.backoff import Backoff
 from mip_agents.protocol.fsm import Transitions
+from mip_agents.protocol.terms import Terms
 from scapy_mip.const import LIFETIME_INFINITE
 
 NEVER = float("inf")
 
 MAX_TRIES = 7
 """Unanswered requests until who asked is told, and until nothing is left to try for."""
+
+AGENT_TRIES = 3
+"""Unanswered requests through a foreign agent until another one is tried."""
 
 REFRESH_MARGIN_S = 7.5
 """Time for a refresh and three more tries, 1, 3 and 7 seconds later."""
@@ -127,8 +131,10 @@ class Attempt:
     care_of_address: str
     """As in the request: to deregister everything it is the home address (MN-24)."""
     home_agent: str
-    lifetime: int
-    """Requested seconds."""
+    wanted: int
+    """Seconds that are wanted; an agent may relay less."""
+    terms: Terms
+    """What is asked for now; denials make it less."""
     backoff: Backoff
     persistent: bool
     """Whether it goes on after a denial and without replies."""
@@ -144,6 +150,8 @@ class Attempt:
     mismatches: int = 0
     """Denials with 133 so far."""
     redirected: bool = False
+    refused: set[Terms] = field(default_factory=set)
+    """What was asked for and denied: it is not asked for again."""
     denials: Backoff | None = None
     last_code: int | None = None
 
@@ -154,7 +162,8 @@ class Registration:
 
     attachment: Attachment
     home_agent: str
-    requested: int
+    terms: Terms
+    """What was asked for, and is asked for again."""
     lifetime: int
     """Granted seconds; 65535 is infinite."""
     since: float

@@ -6,11 +6,13 @@ RFC 5944 sections 3.6.2.1 and 5.7.1.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from mip_agents.protocol.attempts import Attempt
 from mip_agents.protocol.backoff import Backoff, for_denials, for_replies
 from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import Severity
 from mip_agents.protocol.limits import TokenBucket
 from mip_agents.protocol.outbox import Fields, Outbox
 from mip_agents.protocol.policy import MobileNodePolicy
@@ -18,6 +20,9 @@ from mip_agents.protocol.replay import Timestamps
 from mip_agents.protocol.reply_checks import check_reply
 from mip_agents.protocol.requests import make_request
 from mip_agents.protocol.view import Reply
+
+LAST_CODES = 5
+"""Codes of replies that are kept for whoever asks."""
 
 
 class Exchange:
@@ -33,8 +38,9 @@ class Exchange:
         self._random_bytes = random_bytes
         self._outbox = outbox
         self.timestamps = Timestamps(random_bytes, coarse=policy.coarse_timestamps)
-        self.last_code: int | None = None
-        """Code of the latest reply that was believed."""
+        self.codes: deque[int] = deque(maxlen=LAST_CODES)
+        """Codes of the latest replies that were believed, the newest first."""
+        self._believed = b""
         # One request per second on average (MN-15); after a quiet time a handover or a
         # resynchronisation need not wait for the second after the last request.
         self._bucket = TokenBucket(rate=1, burst=2)
@@ -62,11 +68,13 @@ class Exchange:
         attempt.tries += 1
         attempt.due = now.mono + attempt.backoff.wait()
         self._outbox.put(make_request(self._policy, attempt, identification))
+        agent = attempt.attachment.agent
         fields: Fields = {
             "interface": attempt.attachment.interface,
+            "foreign_agent": agent.address if agent else None,
             "care_of_address": attempt.care_of_address,
             "home_agent": attempt.home_agent,
-            "lifetime": attempt.lifetime,
+            "lifetime": attempt.terms.lifetime,
             "identification": f"{identification:016x}",
             "tries": attempt.tries,
         }
@@ -80,17 +88,25 @@ class Exchange:
         The attempt then awaits no further reply.
         """
         sent = attempt.awaited if attempt is not None else None
-        doubt = check_reply(self._policy, reply, sent)
+        agent = attempt.attachment.agent if attempt is not None else None
+        doubt = check_reply(self._policy, reply, sent, source, agent)
         if doubt is not None:
             fields: Fields = {
                 "source": source,
                 "code": reply.code,
                 "reason": doubt.reason,
             }
-            self._outbox.warn("message_dropped", fields, rule=doubt.rule)
+            # A reply may come by a socket and as a frame as well, which is no news.
+            again = reply.data == self._believed
+            severity = Severity.DEBUG if again else Severity.WARNING
+            self._outbox.note(
+                "message_dropped", fields, rule=doubt.rule, severity=severity
+            )
             return None
         if attempt is not None:
+            self._believed = reply.data
             attempt.awaited = None
-            attempt.last_code = self.last_code = reply.code
+            attempt.last_code = reply.code
+            self.codes.appendleft(reply.code)
             self._round_trip = now.mono - attempt.sent_at
         return sent

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mobile node with a co-located care-of address. RFC 5944 section 3.6.
+"""The mobile node. RFC 5944 sections 2.4 and 3.6.
 
-This part decides where the node is to be registered, from its interfaces and from what
-it is asked; the registrar gets it there. A request to deregister stops roaming until
-the next request to register, since the node would undo it at once. An interface that
-was asked for stays in use as long as it can.
+This part decides where the node is to be registered, from its surroundings and from
+what it is asked; the registrar gets it there. A request to deregister stops roaming
+until the next request to register, since the node would undo it at once. An interface
+that was asked for stays in use as long as it can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, assert_never
 
-from mip_agents.protocol.attachment import Attachment, attach, choose
+from mip_agents.protocol.attachment import Attachment
 from mip_agents.protocol.attempts import NEVER, Goal, State
 from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.denials import Reaction
+from mip_agents.protocol.discovery import AgentAdvertisement, parse_discovery
 from mip_agents.protocol.effects import Effect
 from mip_agents.protocol.events import (
     CancelRequested,
@@ -34,9 +36,10 @@ from mip_agents.protocol.events import (
     TunnelReady,
     Undelivered,
 )
-from mip_agents.protocol.links import InterfaceState
+from mip_agents.protocol.jumps import JumpDetector
+from mip_agents.protocol.movement import Surroundings
 from mip_agents.protocol.outbox import Fields
-from mip_agents.protocol.policy import MobileNodePolicy
+from mip_agents.protocol.policy import CareOf, MobileNodePolicy
 from mip_agents.protocol.registrar import Registrar
 from mip_agents.protocol.view import Malformed, Request, parse
 from scapy_mip.const import LIFETIME_DEREGISTER, LIFETIME_INFINITE, describe_code
@@ -55,23 +58,28 @@ class MobileNodeEngine:
         self, policy: MobileNodePolicy, random_bytes: Callable[[int], bytes]
     ) -> None:
         self.policy = policy
-        self._registrar = Registrar(policy, random_bytes)
-        self._interfaces: Mapping[str, InterfaceState] = {}
+        self._around = Surroundings(policy, random_bytes)
+        self._registrar = Registrar(policy, random_bytes, self._elsewhere)
+        self._jumps = JumpDetector()
         self._pinned: str | None = None
         self._suspended = False
         self._lifetime = policy.lifetime
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Take in one event; return what is to be done, in order."""
-        registrar = self._registrar
+        registrar, around = self._registrar, self._around
+        self._catch_up(now)
         match event:
             case Received():
                 self._receive(event, now)
             case TimerFired():
+                self._look_around(now)
                 registrar.tick(now)
             case InterfacesChanged(interfaces):
-                self._interfaces = interfaces
+                around.update(interfaces)
                 self._look_around(now)
+            case DiscoveryReceived():
+                self._hear(event, now)
             case TunnelReady(token):
                 registrar.tunnel_answered(token, None, now)
             case TunnelFailed(token, reason):
@@ -86,12 +94,14 @@ class MobileNodeEngine:
                 registrar.out.finish([token], "a mobile node keeps no bindings")
             case JournalWritten() | JournalFailed() | Restored():
                 pass
-            case DiscoveryReceived() | Undelivered() | Stopping():
+            case Undelivered() | Stopping():
                 pass
             case _:
                 assert_never(event)
-        if registrar.attachment and not self._has(registrar.attachment):
-            registrar.lose(now)
+        attachment = registrar.attachment
+        if attachment and not around.has(attachment):
+            registrar.lose(now, interface_is_up=around.is_up(attachment.interface))
+        registrar.out.put(*around.solicit(now.mono, search=not self._suspended))
         return registrar.out.empty()
 
     @property
@@ -101,7 +111,8 @@ class MobileNodeEngine:
 
     def next_timer(self) -> float | None:
         """Return the monotonic second at which `TimerFired` is wanted, if at all."""
-        return self._registrar.next_timer()
+        times = self._registrar.next_timer(), self._around.next_timer
+        return min((t for t in times if t is not None), default=None)
 
     def status(self, now: Instant) -> dict[str, Any]:
         """Return the engine's state as JSON-able values, named as in the registry.
@@ -112,10 +123,12 @@ class MobileNodeEngine:
         policy, registrar = self.policy, self._registrar
         attachment, registration = registrar.attachment, registrar.registration
         away = attachment is not None and not attachment.is_home
+        agent = attachment.agent if attachment else None
         remaining = None
         if registration is not None and registration.expires != NEVER:
             remaining = max(0, int(registration.expires - now.mono))
-        code = registrar.exchange.last_code
+        codes = list(registrar.exchange.codes)
+        code = codes[0] if codes else None
         offset = registrar.exchange.timestamps.offset
         return {
             "role": "mobile_node",
@@ -123,6 +136,8 @@ class MobileNodeEngine:
             "home_address": policy.home_address,
             "home_agent": registrar.home_agent,
             "interface": attachment.interface if attachment else None,
+            "foreign_agent": agent.address if agent else None,
+            "care_of": policy.care_of.value,
             "care_of_address": attachment.address if attachment and away else None,
             "registered_care_of_address": (
                 registration.attachment.address if registration else None
@@ -135,9 +150,11 @@ class MobileNodeEngine:
             "roam": policy.roam and not self._suspended,
             "last_code": code,
             "last_code_text": None if code is None else describe_code(code),
+            "last_codes": codes,
             "clock_offset": (offset + _NTP_HALF_SECOND) >> 32,
             "replay": "timestamp",
             "quirks": ["coarse_timestamps"] if policy.coarse_timestamps else [],
+            "agents": self._around.agents.status(now.mono),
         }
 
     def _receive(self, received: Received, now: Instant) -> None:
@@ -149,15 +166,65 @@ class MobileNodeEngine:
             self._drop(received, "MN-29", "a request, but mobile nodes grant nothing")
         else:
             registrar.receive(message, received.source, now)
+            if registrar.attempt is None and registrar.registration is not None:
+                self._around.setbacks.forget(registrar.registration.attachment)
 
-    def _drop(self, received: Received, rule: str, reason: str) -> None:
+    def _hear(self, received: DiscoveryReceived, now: Instant) -> None:
+        """Take in an advertisement, and go where it is best then."""
+        policy, registrar = self.policy, self._registrar
+        if policy.care_of is CareOf.CO_LOCATED or not self._around.is_up(
+            received.interface
+        ):
+            return
+        message = parse_discovery(received.data)
+        if isinstance(message, Malformed):
+            self._drop(received, message.rule, message.reason)
+        if not isinstance(message, AgentAdvertisement):
+            return
+        attachment = registrar.attachment
+        agent = attachment.agent if attachment else None
+        in_use = agent.address if agent else None
+        restarted = self._around.agents.hear(received, message, now.mono, in_use)
+        self._look_around(now)
+        registered = registrar.state is State.REGISTERED
+        if restarted and registered and received.source == in_use:
+            fields: Fields = {
+                "interface": received.interface,
+                "foreign_agent": received.source,
+            }
+            registrar.out.warn("foreign_agent_restarted", fields, rule="MN-12")
+            registrar.renew(now)
+
+    def _drop(
+        self, received: Received | DiscoveryReceived, rule: str, reason: str
+    ) -> None:
         fields: Fields = {"source": received.source, "reason": reason}
         self._registrar.out.warn("message_dropped", fields, rule=rule)
 
-    def _has(self, attachment: Attachment) -> bool:
-        """Return whether an attachment can still be used."""
-        name = attachment.interface
-        return attach(self.policy, self._interfaces, name, attachment) == attachment
+    def _catch_up(self, now: Instant) -> None:
+        """Take note of time that went by, also of such that no timer has seen."""
+        registrar, around = self._registrar, self._around
+        missed = self._jumps.missed(now)
+        if missed:
+            registrar.out.warn("clock_jumped", {"seconds": int(missed)})
+            around.agents.age(missed)
+            registrar.age(missed, now)
+        if around.agents.expire(now.mono):
+            self._look_around(now)  # MN-10
+        if missed:
+            registrar.tick(now)
+
+    def _elsewhere(
+        self, failed: Attachment, why: Reaction, now: Instant
+    ) -> Attachment | None:
+        """Return what to try after an attachment that led nowhere, if anything."""
+        around = self._around
+        whole = why is Reaction.NEXT_AGENT
+        around.setbacks.add(
+            around.ways_through(failed) if whole else [failed], now.mono
+        )
+        roam = self.policy.roam and not self._suspended
+        return around.other_than(failed, now.mono, roam=roam)
 
     def _look_around(self, now: Instant) -> None:
         """Go where it is best, if it is for this node to choose."""
@@ -166,7 +233,7 @@ class MobileNodeEngine:
             self._look_only(now)
             return
         current = registrar.attachment
-        best = choose(policy, self._interfaces, self._pinned, current)
+        best = self._around.best(self._pinned, current, now.mono)
         if best is None or best.interface != self._pinned:
             self._pinned = None
         if best is None or best == current:
@@ -181,10 +248,10 @@ class MobileNodeEngine:
             return
         registration = registrar.registration
         if registration is not None:
-            if not self._suspended and self._has(registration.attachment):
+            if not self._suspended and self._around.has(registration.attachment):
                 registrar.renew(now)
             return
-        found = choose(self.policy, self._interfaces)
+        found = self._around.best(None, None, now.mono)
         if found is not None and found.is_home:
             registrar.stay_home(found)
 
@@ -197,11 +264,20 @@ class MobileNodeEngine:
         requesters: tuple[int, ...] = (),
     ) -> None:
         home = attachment.is_home
+        before = self._registrar.registration
+        overlap = (
+            self.policy.simultaneous
+            and not home
+            and before is not None
+            and before.attachment != attachment
+            and self._around.has(before.attachment)
+        )
         self._registrar.pursue(
             Goal.RETURN if home else Goal.REGISTER,
             attachment,
             now,
             lifetime=LIFETIME_DEREGISTER if home else self._lifetime,
+            overlap=overlap,
             persistent=persistent,
             requesters=requesters,
         )
@@ -214,7 +290,7 @@ class MobileNodeEngine:
             registrar.out.finish([token], error)
             return
         current, registration = registrar.attachment, registrar.registration
-        found = attach(self.policy, self._interfaces, event.interface, current)
+        found = self._around.attach(event.interface, current, now.mono)
         if isinstance(found, str):
             registrar.out.finish([token], found)
             return
@@ -245,13 +321,14 @@ class MobileNodeEngine:
             registrar.stand_down(now)
             registrar.out.finish([token])
         else:
-            # On the move the home agent may have either binding, or both.
-            everything = registration is None or registration.attachment != attachment
+            # On the move the home agent may have either binding, or both. A foreign
+            # agent relays no request that ends them all: its address must be in it.
+            moving = registration is not None and registration.attachment != attachment
             registrar.pursue(
                 Goal.DEREGISTER,
                 attachment,
                 now,
-                everything=everything and registration is not None,
+                everything=moving and attachment.is_co_located,
                 requesters=(token,),
             )
 

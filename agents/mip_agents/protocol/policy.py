@@ -159,6 +159,11 @@ class CareOf(enum.StrEnum):
     FOREIGN_AGENT = "foreign-agent"
 
 
+HYSTERESIS_S = 1.0
+"""What daemons take for `MobileNodePolicy.hysteresis`: an interface that is about to go
+again is gone by then, and no traffic waits for it."""
+
+
 class DeliveryStyle(enum.StrEnum):
     """How packets get to a foreign agent for its reverse tunnel. RFC 3024 section 5."""
 
@@ -195,6 +200,9 @@ class MobileNodePolicy:
     simultaneous: bool = False
     """Keep the binding before while moving to another interface, if that still works
     and the home agent allows it (S)."""
+    hysteresis: float = 0.0
+    """Seconds for which a better interface must have been usable before it is taken,
+    while the one in use works; 0: it is taken at once."""
     coarse_timestamps: bool = False
     """Quirk: leave the low 11 bits of Identification zero, for home agents that keep it
     in a double and answer 131 otherwise."""

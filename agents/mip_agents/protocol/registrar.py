@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from mip_agents.protocol.attachment import Attachment
 from mip_agents.protocol.attempts import (
+    AGENT_TRIES,
     MAX_TRIES,
     NEVER,
     STATES,
@@ -25,6 +26,12 @@ from mip_agents.protocol.attempts import (
     refresh_after,
 )
 from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.denials import (
+    AUTHENTICATION_FAILURES,
+    Reaction,
+    concede,
+    reaction,
+)
 from mip_agents.protocol.effects import (
     AnnounceAddress,
     Finished,
@@ -37,6 +44,7 @@ from mip_agents.protocol.policy import MobileNodePolicy
 from mip_agents.protocol.reply_checks import ACCEPTING
 from mip_agents.protocol.request_checks import is_unicast
 from mip_agents.protocol.requests import make_tunnel
+from mip_agents.protocol.terms import Terms, first_terms
 from mip_agents.protocol.tunnel_slot import NO_ANSWER, PATIENCE_S, TunnelSlot
 from mip_agents.protocol.view import Reply
 from scapy_mip.const import ReplyCode, describe_code
@@ -48,14 +56,25 @@ QUICK_RESYNCHRONISATIONS = 2
 """Denials with 133 that are answered at once; after them the back-off decides, since
 some home agents only repeat what was sent."""
 
+OVERLAP_S = 2.0
+"""Seconds for which two bindings are kept on the move, counted from the request: what
+was on its way to the care-of address before has arrived by then."""
+
 _SENDING = {Goal.RETURN: State.RETURNING, Goal.DEREGISTER: State.DEREGISTERING}
 
 
 class Registrar:
-    """The course of registrations. Its methods add to `out` what is to be done."""
+    """The course of registrations. Its methods add to `out` what is to be done.
+
+    :param elsewhere: tells what to try in the place of an attachment through a foreign
+        agent that led nowhere; None: there is nothing.
+    """
 
     def __init__(
-        self, policy: MobileNodePolicy, random_bytes: Callable[[int], bytes]
+        self,
+        policy: MobileNodePolicy,
+        random_bytes: Callable[[int], bytes],
+        elsewhere: Callable[[Attachment, Reaction, Instant], Attachment | None],
     ) -> None:
         self.policy = policy
         self.out = Outbox(policy.home_address)
@@ -66,6 +85,9 @@ class Registrar:
         self.home_agent = policy.home_agent
         """As configured, or as the home agent itself has said with code 136."""
         self.exchange = Exchange(policy, random_bytes, self.out)
+        self._elsewhere = elsewhere
+        self._single: str | None = None
+        """The home agent that has said that it keeps one binding at a time (code 1)."""
         self._machine = Machine(STATES)
         self._slot = TunnelSlot(policy.home_address, self.out)
 
@@ -95,25 +117,34 @@ class Registrar:
         now: Instant,
         *,
         lifetime: int = 0,
+        terms: Terms | None = None,
+        overlap: bool = False,
         everything: bool = False,
         persistent: bool = False,
         requesters: Iterable[int] = (),
     ) -> None:
         """Start an attempt in place of the one under way.
 
+        :param terms: instead of what is asked for first, with `lifetime`.
+        :param overlap: ask the home agent to keep the binding before for a moment, if
+            it can, as that still works.
         :param everything: deregister all bindings, not only that of the attachment.
         :param persistent: go on after a denial and without replies.
         """
         self.drop_attempt("superseded by a newer request")
         self.attachment = attachment
         home_address = self.policy.home_address
+        terms = terms or first_terms(self.policy, attachment, lifetime)
+        if overlap and self._single != self.home_agent:
+            terms = dataclasses.replace(terms, simultaneous=True)
         self.attempt = Attempt(
             goal=goal,
             attachment=attachment,
             care_of_address=home_address if everything else attachment.address,
             home_agent=self.home_agent,
-            lifetime=lifetime,
-            backoff=self.exchange.waits_for_replies(lifetime),
+            wanted=lifetime or terms.lifetime,
+            terms=terms,
+            backoff=self.exchange.waits_for_replies(terms.lifetime),
             persistent=persistent,
             requesters=list(requesters),
         )
@@ -127,7 +158,7 @@ class Registrar:
                 Goal.REGISTER,
                 registration.attachment,
                 now,
-                lifetime=registration.requested,
+                terms=registration.terms,
                 persistent=True,
                 requesters=requesters,
             )
@@ -156,17 +187,21 @@ class Registrar:
         self.attachment = registration.attachment
         self._go(State.REGISTERED)
 
-    def lose(self, now: Instant) -> None:
-        """Take note that the interface in use is gone.
+    def lose(self, now: Instant, *, interface_is_up: bool) -> None:
+        """Take note that the interface in use is gone, or the agent there.
 
-        A registration stays, with its tunnel, until its time is over: the interface
-        may come back.
+        A registration stays, with its tunnel, until its time is over: it may come back.
         """
         if self.attachment is None:
             return
-        name = self.attachment.interface
+        name, agent = self.attachment.interface, self.attachment.agent
         ending = self.attempt is not None and self.attempt.goal is Goal.DEREGISTER
-        self.out.warn("interface_lost", {"interface": name})
+        if agent is not None and interface_is_up:
+            fields: Fields = {"interface": name, "foreign_agent": agent.address}
+            self.out.warn("foreign_agent_lost", fields, rule="MN-10")
+            name = f"foreign agent {agent.address}"
+        else:
+            self.out.warn("interface_lost", {"interface": name})
         self.drop_attempt(f"{name} was lost")
         if ending:
             self.registration = None
@@ -201,7 +236,7 @@ class Registrar:
         elif reply.code == ReplyCode.HA_UNKNOWN_HOME_AGENT:
             self._redirected(attempt, reply, sent, now)
         else:
-            self._denied(attempt, reply.code, now)
+            self._denied(attempt, reply, now)
 
     def tunnel_answered(self, token: int, error: str | None, now: Instant) -> None:
         """Take in the data plane's answer to an order."""
@@ -319,7 +354,11 @@ class Registrar:
             attempt.requesters or self._may_end(attempt)
         ):
             self._unanswered(attempt, now)
-        else:
+        elif (
+            attempt.tries < AGENT_TRIES
+            or attempt.attachment.agent is None
+            or not self._go_elsewhere(attempt, Reaction.NEXT_AGENT, now)
+        ):
             self._transmit(attempt, now)
 
     def _may_end(self, attempt: Attempt) -> bool:
@@ -365,17 +404,21 @@ class Registrar:
     # Replies that are believed
 
     def _accepted(self, attempt: Attempt, reply: Reply, now: Instant) -> None:
-        lifetime = min(attempt.lifetime, reply.lifetime)  # COM-18
+        lifetime = min(attempt.terms.lifetime, reply.lifetime)  # COM-18
         if attempt.goal is Goal.REGISTER and not lifetime:
-            self._denied(attempt, reply.code, now, "accepted for no time at all")
+            self._denied(attempt, reply, now, "accepted for no time at all")
             return
         attachment, code = attempt.attachment, reply.code
+        if code == ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS:
+            self._single = attempt.home_agent
         fields: Fields = {
             "interface": attachment.interface,
             "care_of_address": attempt.care_of_address,
             "home_agent": attempt.home_agent,
             "lifetime": lifetime,
         }
+        if attachment.agent is not None:
+            fields["foreign_agent"] = attachment.agent.address
         finished = [
             Finished(token=token, code=code, fields=fields)
             for token in attempt.requesters
@@ -384,13 +427,17 @@ class Registrar:
         self.home_agent = attempt.home_agent
         if attempt.goal is Goal.REGISTER:
             renewed = self.state is State.REFRESHING
+            refresh = refresh_after(lifetime)
+            if attempt.terms.simultaneous and code == ReplyCode.ACCEPTED:
+                # What follows has no S, and so replaces the binding before.
+                refresh = min(refresh, OVERLAP_S)
             self.registration = Registration(
                 attachment=attachment,
                 home_agent=attempt.home_agent,
-                requested=attempt.lifetime,
+                terms=dataclasses.replace(attempt.terms, simultaneous=False),
                 lifetime=lifetime,
                 since=attempt.sent_at,
-                refresh_at=attempt.sent_at + refresh_after(lifetime),
+                refresh_at=attempt.sent_at + refresh,
             )
             self._go(State.REGISTERED)
             event = "registration_refreshed" if renewed else "registration_accepted"
@@ -430,7 +477,7 @@ class Registrar:
         """Try the home agent that the reply names, once in an attempt (MN-36)."""
         named = reply.home_agent
         if attempt.redirected or named == attempt.home_agent or not is_unicast(named):
-            self._denied(attempt, reply.code, now)
+            self._denied(attempt, reply, now)
             return
         self.exchange.timestamps.resynchronise(sent, reply.identification, now.ntp)
         attempt.redirected = True
@@ -440,16 +487,30 @@ class Registrar:
         self._prepare(attempt, now)
 
     def _denied(
-        self, attempt: Attempt, code: int, now: Instant, reason: str | None = None
+        self, attempt: Attempt, reply: Reply, now: Instant, reason: str | None = None
     ) -> None:
-        """Tell who asked; try again later, with long waits, if the attempt goes on."""
+        """Try something else, if there is anything; else tell who asked.
+
+        An attempt that goes on tries again later then, with long waits.
+        """
+        code = reply.code
         reason = reason or describe_code(code)
         fields: Fields = {
             "home_agent": attempt.home_agent,
             "code": code,
             "reason": reason,
         }
-        self.out.warn("registration_denied", fields)
+        rule = "MN-32" if code in AUTHENTICATION_FAILURES else None
+        self.out.warn("registration_denied", fields, rule=rule)
+        if attempt.attachment.agent is not None and attempt.goal is Goal.REGISTER:
+            terms = concede(attempt.terms, code, reply.lifetime)
+            attempt.refused.add(attempt.terms)
+            if terms is not None and terms not in attempt.refused:
+                attempt.terms = terms
+                self._prepare(attempt, now)
+                return
+            if self._go_elsewhere(attempt, reaction(code), now):
+                return
         self.out.finish(attempt.requesters, f"{reason} (code {code})", code)
         attempt.requesters = []
         if self._may_end(attempt):
@@ -458,6 +519,33 @@ class Registrar:
         if attempt.denials is None:
             attempt.denials = self.exchange.waits_after_denials()
         attempt.due = now.mono + attempt.denials.wait()
+
+    def _go_elsewhere(self, attempt: Attempt, why: Reaction, now: Instant) -> bool:
+        """Pursue the same by another way, for those who wait; return whether so."""
+        if attempt.goal is not Goal.REGISTER or why is Reaction.BACK_OFF:
+            return False
+        found = self._elsewhere(attempt.attachment, why, now)
+        if found is None:
+            return False
+        requesters, attempt.requesters = attempt.requesters, []
+        self.pursue(
+            Goal.REGISTER,
+            found,
+            now,
+            lifetime=attempt.wanted,
+            persistent=attempt.persistent,
+            requesters=requesters,
+        )
+        return True
+
+    def age(self, seconds: float, now: Instant) -> None:
+        """Let time go by that the monotonic clock did not see, and register again."""
+        if self.registration is not None:
+            self.registration = dataclasses.replace(
+                self.registration,
+                since=self.registration.since - seconds,
+                refresh_at=now.mono,
+            )
 
     # Ends
 
@@ -474,10 +562,8 @@ class Registrar:
         attempt = self.attempt
         if self.state is State.REGISTERED:
             # The timer came late, so late that there was no refresh.
-            lifetime = registration.requested
-            self.pursue(
-                Goal.REGISTER, attachment, now, lifetime=lifetime, persistent=True
-            )
+            terms = registration.terms
+            self.pursue(Goal.REGISTER, attachment, now, terms=terms, persistent=True)
         elif self.state is State.REFRESHING:
             self._go(State.REGISTERING)
         elif self.state is State.DETACHED:

@@ -6,11 +6,12 @@ from __future__ import annotations
 from mip_agents.protocol.attempts import Attempt, Goal
 from mip_agents.protocol.effects import Send
 from mip_agents.protocol.policy import MobileNodePolicy
-from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.tunnel import AgentLink, Tunnel
 from mip_agents.protocol.view import build_request
 from scapy_mip.const import (
     MIP_PORT,
     TTL_DIRECT,
+    TTL_LINK,
     TTL_REVERSE_TUNNEL,
     Encapsulation,
     RequestFlag,
@@ -23,17 +24,23 @@ _FORM_FLAGS = {
 }
 
 
-def request_flags(policy: MobileNodePolicy, goal: Goal) -> RequestFlag:
+def request_flags(policy: MobileNodePolicy, attempt: Attempt) -> RequestFlag:
     """Return the flags of a request (MN-20 to MN-22).
 
     At home there is no care-of address, and nothing is wanted of the home agent.
+    Broadcasts are wanted only where we take packets out of the tunnel ourselves.
     """
-    if goal is Goal.RETURN:
+    if attempt.goal is Goal.RETURN:
         return RequestFlag(0)
-    flags = RequestFlag.D | _FORM_FLAGS[policy.encapsulation]
-    if policy.broadcasts:  # we decapsulate ourselves (MN-21)
-        flags |= RequestFlag.B
-    return flags | RequestFlag.T if policy.reverse_tunnel else flags
+    terms = attempt.terms
+    flags = _FORM_FLAGS[terms.encapsulation]
+    if attempt.attachment.is_co_located:
+        flags |= RequestFlag.D
+        if policy.broadcasts:
+            flags |= RequestFlag.B
+    if terms.simultaneous:
+        flags |= RequestFlag.S
+    return flags | RequestFlag.T if terms.reverse_tunnel else flags
 
 
 def make_request(
@@ -41,27 +48,37 @@ def make_request(
 ) -> Send:
     """Make a request and address it (MN-18, MN-19, MN-24).
 
-    Its source is the care-of address, or the home address at home. With T its TTL must
-    be 255 (RT-02); otherwise it crosses routers like any other datagram (C-6).
+    Its source is the care-of address where that is the node's own, else the home
+    address. With T its TTL must be 255 (RT-02); otherwise it stays on the link of the
+    foreign agent, or crosses routers like any other datagram (C-6).
     """
-    flags = request_flags(policy, attempt.goal)
+    flags = request_flags(policy, attempt)
+    attachment = attempt.attachment
+    agent = attachment.agent
+    own = agent is None or attachment.is_co_located
+    usual_ttl = TTL_DIRECT if agent is None else TTL_LINK
     data = build_request(
         flags=flags,
-        lifetime=attempt.lifetime,
+        lifetime=attempt.terms.lifetime,
         home_address=policy.home_address,
         home_agent=attempt.home_agent,
         care_of_address=attempt.care_of_address,
         identification=identification,
         mobile_home=policy.security,
+        encapsulating=attempt.terms.encapsulating,
+        mobile_foreign=(
+            None if agent is None else policy.foreign_agents.any_of(agent.address)
+        ),
     )
     return Send(
         data=data,
-        source=attempt.attachment.address,
+        source=attachment.address if own else policy.home_address,
         source_port=MIP_PORT,
-        destination=attempt.home_agent,
+        destination=attempt.home_agent if agent is None else agent.address,
         destination_port=MIP_PORT,
-        interface=attempt.attachment.interface,
-        ttl=TTL_REVERSE_TUNNEL if flags & RequestFlag.T else TTL_DIRECT,
+        interface=attachment.interface,
+        ttl=TTL_REVERSE_TUNNEL if flags & RequestFlag.T else usual_ttl,
+        link_address=None if agent is None else agent.link_address,
     )
 
 
@@ -72,14 +89,23 @@ def make_tunnel(
 
     A home agent that cannot give the encapsulation or the reverse tunnel denies.
     """
+    attachment, terms = attempt.attachment, attempt.terms
+    agent = None
+    if attachment.agent is not None and not attachment.is_co_located:
+        agent = AgentLink(
+            address=attachment.agent.address,
+            link_address=attachment.agent.link_address,
+            encapsulating=terms.encapsulating,
+        )
     return Tunnel(
         home_address=policy.home_address,
-        local=attempt.attachment.address,
+        local=attachment.address,
         peers=(attempt.home_agent,),
-        encapsulation=policy.encapsulation,
-        reverse=policy.reverse_tunnel,
-        interface=attempt.attachment.interface,
-        gateway=attempt.attachment.gateway,
+        encapsulation=terms.encapsulation,
+        reverse=terms.reverse_tunnel,
+        interface=attachment.interface,
+        gateway=attachment.gateway,
         receive_only=receive_only,
-        broadcasts=policy.broadcasts,
+        broadcasts=policy.broadcasts and agent is None,
+        agent=agent,
     )

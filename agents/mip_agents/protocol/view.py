@@ -16,6 +16,7 @@ from scapy_mip.const import ExtensionType, MessageType
 from scapy_mip.extensions.auth import (
     MIPAuthentication,
     MIPForeignHomeAuthentication,
+    MIPMobileForeignAuthentication,
     MIPMobileHomeAuthentication,
 )
 from scapy_mip.extensions.base import (
@@ -26,7 +27,7 @@ from scapy_mip.extensions.base import (
     is_skippable,
 )
 from scapy_mip.extensions.identity import MIPMobileNodeNAI
-from scapy_mip.extensions.tunnels import MIPGREKey
+from scapy_mip.extensions.tunnels import MIPEncapsulatingDeliveryStyle, MIPGREKey
 from scapy_mip.messages import MIP, message_name
 from scapy_mip.registration import (
     MIPRegistration,
@@ -219,11 +220,22 @@ def build_request(
     care_of_address: str,
     identification: int,
     mobile_home: SecurityAssociation,
+    encapsulating: bool = False,
+    mobile_foreign: SecurityAssociation | None = None,
 ) -> bytes:
-    """Make a request that ends with a mobile-home authentication extension."""
+    """Make a request: what is for the home agent, then what is for a foreign agent.
+
+    :param encapsulating: ask for the encapsulating delivery style (RT-03).
+    :param mobile_foreign: what is shared with the foreign agent, if anything (MN-26).
+    """
+    parts: list[Part] = [(MIPMobileHomeAuthentication, mobile_home)]
+    if encapsulating:
+        parts.append(MIPEncapsulatingDeliveryStyle())
+    if mobile_foreign is not None:
+        parts.append((MIPMobileForeignAuthentication, mobile_foreign))
     return make_signed(
         MIPRegistrationRequest,
-        [(MIPMobileHomeAuthentication, mobile_home)],
+        parts,
         flags=flags,
         lifetime=lifetime,
         home_address=home_address,
