@@ -29,6 +29,9 @@ class ReverseTunnel(enum.StrEnum):
 
 ALL_SYSTEMS = "224.0.0.1"
 
+ALL_AGENTS = "224.0.0.11"
+"""All mobility agents of a link. RFC 5944 section 3.6.1.1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdvertisementPolicy:
@@ -135,6 +138,11 @@ class ForeignAgentPolicy:
     )
     reverse_tunnel: ReverseTunnel = ReverseTunnel.OPTIONAL
     """OFF denies T with 74, REQUIRED denies its absence with 75 (RT-04)."""
+    encapsulating_delivery: bool = True
+    """Nodes may deliver packets for the reverse tunnel in a tunnel to us (RT-01)."""
+    gre_keys: bool = False
+    """Ask the home agent for keys in GRE packets (TUN-09). One that does not know RFC
+    6245 discards such a request."""
     max_pending: int = 5
     """Requests that wait for a reply at one time; more get 66 (FA-03)."""
     pending_timeout: float = 7.0

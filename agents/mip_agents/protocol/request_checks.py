@@ -17,7 +17,7 @@ from mip_agents.protocol.bindings import Bindings, choose_encapsulation
 from mip_agents.protocol.events import Received
 from mip_agents.protocol.policy import HomeAgentPolicy, ReverseTunnel
 from mip_agents.protocol.values import value
-from mip_agents.protocol.view import Request
+from mip_agents.protocol.view import AUTHORIZING, Request
 from scapy_mip.auth import SecurityAssociation, verify
 from scapy_mip.const import (
     LIFETIME_DEREGISTER,
@@ -30,13 +30,6 @@ from scapy_mip.const import (
 _S, _D, _T = RequestFlag.S.value, RequestFlag.D.value, RequestFlag.T.value
 _RESERVED = RequestFlag.r.value | RequestFlag.x.value
 _FOREIGN_HOME = ExtensionType.FOREIGN_HOME_AUTHENTICATION.value
-
-_AUTHORIZING = (
-    ExtensionType.MOBILE_HOME_AUTHENTICATION.value,
-    ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION.value,
-)
-"""Authorization-enabling extensions. RFC 5944 section 1.6; all subtypes of 36 count,
-and without AAA they are verified with the node's own associations (HA-08)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +103,14 @@ def authenticate(
 
     :param node: whose associations to try, an NAI or a home address.
     """
-    authorizing = [a for a in request.authentications if a.type in _AUTHORIZING]
+    authorizing = [a for a in request.authentications if a.type in AUTHORIZING]
     if not authorizing:
         return Dropped("HA-06", "no authorization-enabling extension")
     found = [policy.association(node, a.spi) for a in authorizing]
     mobile_home = found[0] or policy.any_association(node)
     if mobile_home is None:
         return Dropped("HA-06", "no security association with the mobile node")
-    if request.authentications[0].type not in _AUTHORIZING:
+    if request.authentications[0].type not in AUTHORIZING:
         return Dropped("COM-15", "another authentication extension comes first")
     credentials = _credentials(policy, received, request, node, mobile_home)
     for association, extension in zip(found, authorizing, strict=True):

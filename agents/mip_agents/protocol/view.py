@@ -56,6 +56,13 @@ an agent understand it: one below 128 that is not named here discards the messag
 MAX_EXTENSIONS = 64
 """More than that stand in no message; strangers could make us build thousands."""
 
+AUTHORIZING = (
+    ExtensionType.MOBILE_HOME_AUTHENTICATION.value,
+    ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION.value,
+)
+"""Authorization-enabling extensions. RFC 5944 section 1.6; all subtypes of 36 count,
+and without AAA they are verified with the node's own associations (HA-08)."""
+
 _GRE_KEY_SIZE = 8
 
 _FOR_AGENTS = (
@@ -122,6 +129,9 @@ class Reply:
     identification: int
     extension_types: tuple[int, ...]
     authentications: tuple[Authentication, ...]
+    nai: str | None = None
+    gre_key: int | None = None
+    """That the home agent wants in the packets to it (TUN-08)."""
 
 
 def _has_too_many_extensions(data: bytes) -> bool:
@@ -203,7 +213,31 @@ def parse(data: bytes) -> Request | Reply | Malformed:
         identification=fields["identification"],
         extension_types=tuple(types),
         authentications=tuple(authentications),
+        nai=nai,
+        gre_key=gre_key,
     )
+
+
+def authorized_end(message: Request | Reply) -> int | None:
+    """Return where the last authorization-enabling extension ends.
+
+    What stands before that is between node and home agent, and a foreign agent must not
+    touch it (FA-16, FA-26); what stands behind is for the foreign agent. None where
+    there is no such extension.
+    """
+    offsets = [a.offset for a in message.authentications if a.type in AUTHORIZING]
+    if not offsets:
+        return None
+    return frame(message.data, offsets[-1], len(message.data))[1]
+
+
+def extension_types_in(data: bytes, start: int) -> list[int]:
+    """Return the types of the extensions from byte `start` of a message on."""
+    types = []
+    while start < len(data):
+        types.append(data[start])
+        start = frame(data, start, len(data))[1]
+    return types
 
 
 def _not_for_us(data: bytes) -> Malformed:
@@ -280,3 +314,22 @@ def build_reply(
         home_agent=home_agent,
         identification=identification,
     ).original
+
+
+def append(
+    message: bytes,
+    *,
+    gre_key: int | None = None,
+    foreign_home: SecurityAssociation | None = None,
+    mobile_foreign: SecurityAssociation | None = None,
+) -> bytes:
+    """Put a foreign agent's extensions behind a message, those that are not None."""
+    if gre_key is not None:
+        message += bytes(MIPGREKey(key_identifier=gre_key))
+    for cls, association in (
+        (MIPForeignHomeAuthentication, foreign_home),
+        (MIPMobileForeignAuthentication, mobile_foreign),
+    ):
+        if association is not None:
+            message += cls(association=association).build_after(message)
+    return message

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Visitors and their tunnels in step: how they come, stay and go. RFC 5944 3.7.3.2.
+
+All that concerns one place happens one after the other: what comes while the data plane
+is at work for it waits. A node is told that it is registered when its tunnel is there,
+and not before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass, replace
+
+from mip_agents.protocol.answers import describe
+from mip_agents.protocol.bindings import choose_encapsulation, expiry
+from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.effects import (
+    Effect,
+    InstallTunnel,
+    Noted,
+    RemoveTunnel,
+    Severity,
+)
+from mip_agents.protocol.policy import ForeignAgentPolicy
+from mip_agents.protocol.request_checks import Denied
+from mip_agents.protocol.tunnel import Form, Tunnel
+from mip_agents.protocol.tunnel import Visitor as Guest
+from mip_agents.protocol.view import Reply
+from mip_agents.protocol.visitor_answers import VisitorAnswers
+from mip_agents.protocol.visitors import (
+    PendingList,
+    Place,
+    Visit,
+    Visitor,
+    VisitorList,
+)
+from scapy_mip.const import (
+    LIFETIME_DEREGISTER,
+    Encapsulation,
+    ReplyCode,
+    RequestFlag,
+)
+
+_D, _T = RequestFlag.D.value, RequestFlag.T.value
+_LEFT_BEHIND = "stays at the home agent until it expires"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A request that the home agent has accepted."""
+
+    visit: Visit
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A visitor whose lifetime may be over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A visitor that came again on another of our links."""
+
+
+Job = Granted | Lapsed | Moved
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What the data plane is at work with."""
+
+    place: Place
+    installing: tuple[Granted, Visitor] | None = None
+    """None: a tunnel is being removed."""
+
+
+class VisitorLedger:
+    """Changes the visitor list, and orders the tunnels that belong to it."""
+
+    def __init__(
+        self,
+        policy: ForeignAgentPolicy,
+        visitors: VisitorList,
+        pending: PendingList,
+        answers: VisitorAnswers,
+    ) -> None:
+        self._policy = policy
+        self._visitors = visitors
+        self._pending = pending
+        self._answers = answers
+        self._tokens = itertools.count(1)
+        self._orders: dict[int, _Order] = {}
+        self._in_work: set[Place] = set()
+        self._waiting: dict[Place, deque[Job]] = {}
+
+    def grant(self, visit: Visit, reply: Reply, now: Instant) -> list[Effect]:
+        """Carry out what the home agent has accepted."""
+        self._pending.settling += 1
+        place = Place(visit.interface, reply.home_address)
+        return self._submit(place, Granted(visit, reply), now)
+
+    def attend(self, now: Instant) -> list[Effect]:
+        """Drop the visitors whose lifetime is over; nothing is sent (FA-05)."""
+        return [
+            effect
+            for place in self._visitors.take_due(now.mono)
+            for effect in self._submit(place, Lapsed(), now)
+        ]
+
+    def settle(self, token: int, error: str | None, now: Instant) -> list[Effect]:
+        """Take in that an order is carried out, or has failed."""
+        order = self._orders.pop(token, None)
+        if order is None:
+            return []
+        self._in_work.discard(order.place)
+        effects: list[Effect] = []
+        if error is not None:
+            effects.append(_failure(order.place, error))
+        if order.installing is not None:
+            granted, visitor = order.installing
+            if error is None:
+                effects += self._enter(order.place, granted, visitor, now)
+            else:
+                effects += self._refuse(granted, error, now)
+        queue = self._waiting.get(order.place)
+        while queue and order.place not in self._in_work:
+            effects += self._run(order.place, queue.popleft(), now)
+        if not queue:
+            self._waiting.pop(order.place, None)
+        return effects
+
+    def _submit(self, place: Place, job: Job, now: Instant) -> list[Effect]:
+        if place in self._in_work:
+            self._waiting.setdefault(place, deque()).append(job)
+            return []
+        return self._run(place, job, now)
+
+    def _run(self, place: Place, job: Job, now: Instant) -> list[Effect]:
+        visitor = self._visitors.get(place)
+        if isinstance(job, Granted):
+            lifetime = min(job.reply.lifetime, job.visit.request.lifetime)  # COM-18
+            if lifetime == LIFETIME_DEREGISTER:
+                return self._end(place, job)
+            return self._begin(place, job, lifetime, now)
+        lapsed = isinstance(job, Lapsed)
+        if visitor is None or (lapsed and visitor.expires > now.mono):
+            return []
+        fields: dict[str, str | int | None] = {
+            "home_address": place.home_address,
+            "interface": place.interface,
+            "home_agent": visitor.home_agent,
+            "lifetime": visitor.lifetime,
+        }
+        event = "visitor_expired" if lapsed else "visitor_moved"
+        return [*self._drop(place), Noted(event=event, rule="FA-24", fields=fields)]
+
+    def _begin(
+        self, place: Place, granted: Granted, lifetime: int, now: Instant
+    ) -> list[Effect]:
+        """List a node once its tunnel is as it was granted (FA-24, C-4)."""
+        visit, reply = granted.visit, granted.reply
+        request = visit.request
+        lifetime = min(lifetime, self._policy.registration_lifetime)
+        visitor = Visitor(
+            home_address=reply.home_address,
+            nai=visit.nai,
+            link_address=visit.link_address,
+            source=visit.received.source,
+            care_of_address=request.care_of_address,
+            home_agent=reply.home_agent,
+            flags=request.flags,
+            identification=request.identification,
+            lifetime=lifetime,
+            expires=expiry(lifetime, now),
+            tunnel=None if request.flags & _D else tunnel_of(self._policy, granted),
+        )
+        effects: list[Effect] = []
+        for other in self._visitors.elsewhere(place, reply.home_agent):
+            effects += self._submit(other, Moved(), now)
+        before = self._visitors.get(place)
+        if visitor.tunnel == (None if before is None else before.tunnel):
+            return effects + self._enter(place, granted, visitor, now)
+        if visitor.tunnel is None:
+            # A co-located care-of address has taken the place of ours.
+            effects += self._drop(place)
+            return effects + self._enter(place, granted, visitor, now)
+        order = InstallTunnel(
+            self._begun(_Order(place, (granted, visitor))), visitor.tunnel
+        )
+        return [*effects, order]
+
+    def _enter(
+        self, place: Place, granted: Granted, visitor: Visitor, now: Instant
+    ) -> list[Effect]:
+        """List a visitor and tell it; its lifetime begins now (FA-24)."""
+        self._pending.settling -= 1
+        before = self._visitors.get(place)
+        end = expiry(visitor.lifetime, now)
+        self._visitors.put(place, replace(visitor, expires=end))
+        # Most registrations are refreshes, of which nobody wants to hear.
+        severity = Severity.INFO if before is None else Severity.DEBUG
+        event = "registration_accepted" if before is None else "registration_refreshed"
+        noted = self._noted(event, "FA-24", granted, visitor.lifetime, severity)
+        return [self._answers.relay(granted.visit, granted.reply), noted]
+
+    def _end(self, place: Place, granted: Granted) -> list[Effect]:
+        """Let a node go (FA-25), unless another care-of address is meant."""
+        self._pending.settling -= 1
+        noted = self._noted("deregistration_accepted", "FA-25", granted, 0)
+        effects: list[Effect] = [
+            self._answers.relay(granted.visit, granted.reply),
+            noted,
+        ]
+        visitor = self._visitors.get(place)
+        care_of_address = granted.visit.request.care_of_address
+        if visitor is not None and care_of_address in (
+            visitor.care_of_address,
+            place.home_address,
+        ):
+            effects += self._drop(place)
+        return effects
+
+    def _refuse(self, granted: Granted, error: str, now: Instant) -> list[Effect]:
+        """Tell a node that we cannot do what its home agent has granted.
+
+        We must not deregister it there (FA-05).
+        """
+        self._pending.settling -= 1
+        denied = Denied(ReplyCode.FA_INSUFFICIENT_RESOURCES, "FA-05", error)
+        return self._answers.deny(granted.visit, denied, now, binding=_LEFT_BEHIND)
+
+    def _drop(self, place: Place) -> list[Effect]:
+        visitor = self._visitors.drop(place)
+        if visitor is None or visitor.tunnel is None:
+            return []
+        return [RemoveTunnel(self._begun(_Order(place)), visitor.tunnel.key)]
+
+    def _begun(self, order: _Order) -> int:
+        token = next(self._tokens)
+        self._orders[token] = order
+        self._in_work.add(order.place)
+        return token
+
+    def _noted(
+        self,
+        event: str,
+        rule: str,
+        granted: Granted,
+        lifetime: int,
+        severity: Severity = Severity.INFO,
+    ) -> Noted:
+        fields = describe(granted.visit.received, granted.visit.request)
+        fields |= {
+            "home_address": granted.reply.home_address,
+            "home_agent": granted.reply.home_agent,
+            "interface": granted.visit.interface,
+            "lifetime": lifetime,
+            "code": granted.reply.code,
+        }
+        return Noted(event=event, severity=severity, rule=rule, fields=fields)
+
+
+def tunnel_of(policy: ForeignAgentPolicy, granted: Granted) -> Tunnel:
+    """Return the tunnel of a request that was granted (RT-08, RT-09).
+
+    Its other end is the home agent that the reply names.
+    """
+    visit, reply = granted.visit, granted.reply
+    flags = visit.request.flags
+    form = choose_encapsulation(flags, policy.encapsulations) or Encapsulation.IPIP
+    keyed = Form(form, send_key=reply.gre_key, receive_key=visit.gre_key)
+    return Tunnel(
+        home_address=reply.home_address,
+        local=visit.request.care_of_address,
+        peers=(reply.home_agent,),
+        encapsulation=form,
+        reverse=bool(flags & _T),
+        interface=visit.interface,
+        peer_forms=() if visit.gre_key is None else (keyed,),
+        visitor=Guest(visit.link_address, visit.encapsulating),
+    )
+
+
+def _failure(place: Place, error: str) -> Noted:
+    fields: dict[str, str | int | None] = {
+        "home_address": place.home_address,
+        "interface": place.interface,
+        "reason": error,
+    }
+    return Noted(event="visitor_change_failed", severity=Severity.ERROR, fields=fields)
