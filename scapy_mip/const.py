@@ -807,6 +807,14 @@ VENDORS: dict[int, str] = {9: "Cisco", 5535: "3GPP2", 12951: "Verizon Wireless"}
 """Vendors whose extensions are known, by their enterprise number."""
 
 
+class ICMPType(NamedInt):
+    """ICMP types of Mobile IP. RFC 1256 section 3, RFC 4065."""
+
+    AGENT_ADVERTISEMENT = (9, "Agent Advertisement")
+    AGENT_SOLICITATION = (10, "Agent Solicitation")
+    EXPERIMENTAL_MOBILITY = (41, "Experimental Mobility")
+
+
 class DiscoveryExtensionType(NamedInt):
     """Types of extensions in router discovery, a number space of its own (COM-04)."""
 

@@ -36,6 +36,7 @@ from scapy_mip.const import (
     HANDOVER_ACKNOWLEDGE_CODES,
     ICMP_MOBILITY_SUBTYPES,
     PROXY_ADVERTISEMENT_CODES,
+    ICMPType,
 )
 from scapy_mip.discovery_extensions import (
     DiscoveryExtensionListField,
@@ -46,11 +47,7 @@ from scapy_mip.discovery_extensions import (
 from scapy_mip.extensions.base import unchain
 from scapy_mip.fields import TypeField
 
-_NAMES = {
-    9: "Agent Advertisement",
-    10: "Agent Solicitation",
-    41: "Experimental Mobility",
-}
+_NAMES = {int(known): known.title for known in ICMPType}
 _HEADER_BYTES = 8
 _WORD = 4
 _ENTRY_WORDS = 2
@@ -215,7 +212,7 @@ class MIPAgentAdvertisement(MIPICMP):
 
     name = "Agent Advertisement"
     fields_desc = [
-        ICMPTypeField(9),
+        ICMPTypeField(ICMPType.AGENT_ADVERTISEMENT),
         ByteEnumField("code", 0, AGENT_ADVERTISEMENT_CODES),
         XShortField("checksum", None),
         FieldLenField("num_addrs", None, fmt="B", count_of="entries"),
@@ -250,7 +247,7 @@ class MIPAgentSolicitation(MIPICMP):
 
     name = "Agent Solicitation"
     fields_desc = [
-        ICMPTypeField(10),
+        ICMPTypeField(ICMPType.AGENT_SOLICITATION),
         ByteField("code", 0),
         XShortField("checksum", None),
         IntField("reserved", 0),
@@ -278,7 +275,7 @@ class MIPExperimentalMobility(MIPICMP):
 
     name = "Experimental Mobility"
     fields_desc = [
-        ICMPTypeField(41),
+        ICMPTypeField(ICMPType.EXPERIMENTAL_MOBILITY),
         MultiEnumField(
             "code",
             0,
@@ -316,9 +313,9 @@ class MIPExperimentalMobility(MIPICMP):
 
 
 _CLASSES |= {
-    9: MIPAgentAdvertisement,
-    10: MIPAgentSolicitation,
-    41: MIPExperimentalMobility,
+    ICMPType.AGENT_ADVERTISEMENT: MIPAgentAdvertisement,
+    ICMPType.AGENT_SOLICITATION: MIPAgentSolicitation,
+    ICMPType.EXPERIMENTAL_MOBILITY: MIPExperimentalMobility,
 }
 
 

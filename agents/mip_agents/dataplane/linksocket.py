@@ -109,15 +109,19 @@ class LinkSocket:
 
         :raises OSError: where the link does not take it.
         """
-        destination = packet[_DESTINATION : _DESTINATION + 4]
-        link = b"\xff" * 6
-        if 0xE0 <= destination[0] < 0xF0:  # RFC 1112 section 6.4
-            link = b"\x01\x00\x5e" + bytes((destination[1] & 0x7F,)) + destination[2:]
+        link = group_address(packet[_DESTINATION : _DESTINATION + 4])
         self._socket.sendto(packet, (self._name, _ETH_P_IP, 0, 0, link))
 
     def close(self) -> None:
         """Hear nothing more."""
         self._socket.close()
+
+
+def group_address(destination: bytes) -> bytes:
+    """Return the Ethernet address of a multicast or broadcast IPv4 address."""
+    if 0xE0 <= destination[0] < 0xF0:  # RFC 1112 section 6.4
+        return b"\x01\x00\x5e" + bytes((destination[1] & 0x7F,)) + destination[2:]
+    return b"\xff" * 6
 
 
 def _one_of(addresses: Iterable[bytes]) -> list[Instruction]:

@@ -22,6 +22,8 @@ Instruction = tuple[int, int, int, int]
 # Operations (linux/bpf_common.h); the accumulator is A, the index register X.
 LOAD_WORD: Final = 0x20
 """A = four octets of the packet from k on."""
+LOAD_PAIR: Final = 0x28
+"""A = two octets of the packet from k on."""
 LOAD_OCTET: Final = 0x30
 """A = packet[k]."""
 LOAD_SIZE: Final = 0x80
