@@ -8,6 +8,8 @@ from mip_agents.dataplane import linkwatch
 from mip_agents.protocol.links import InterfaceState
 from support.netns import ash, isolated
 
+MAC = "02:00:00:00:00:01"
+
 
 async def until(watch, condition):
     """Return the first snapshot that satisfies `condition`."""
@@ -19,17 +21,19 @@ async def until(watch, condition):
 
 
 async def scenario() -> None:
-    await ash("ip link add eth0 type veth peer name far; ip link set far up")
+    await ash(f"ip link add eth0 address {MAC} type veth peer name far")
+    await ash("ip link set far up; ip tuntap add ppp0 mode tun")
     async with contextlib.aclosing(linkwatch.watch()) as watch:
         first = await anext(watch)
-        assert first["eth0"] == InterfaceState("eth0", False)
+        assert first["eth0"] == InterfaceState("eth0", False, link_address=MAC)
+        assert first["ppp0"].link_address is None
         assert "lo" not in first
         await ash("ip addr add 10.1.2.5/24 dev eth0; ip link set eth0 up")
         await ash("ip addr add 10.1.2.6/24 dev eth0")
         await ash("ip route add default via 10.1.2.2 dev eth0 metric 9")
         await ash("ip route add default via 10.1.2.1 dev eth0 metric 5")
         wanted = InterfaceState(
-            "eth0", True, ("10.1.2.5/24", "10.1.2.6/24"), "10.1.2.1"
+            "eth0", True, ("10.1.2.5/24", "10.1.2.6/24"), "10.1.2.1", MAC
         )
         await until(watch, lambda now: now["eth0"] == wanted)
         await ash("ip link set far down")  # no carrier, still administratively up
@@ -41,8 +45,10 @@ async def scenario() -> None:
         await until(watch, lambda now: now["eth0"].gateway == "10.1.2.2")
         await ash("ip addr del 10.1.2.5/24 dev eth0")
         await until(watch, lambda now: "10.1.2.5/24" not in now["eth0"].addresses)
-        await ash("ip link del eth0")
-        assert await until(watch, lambda now: "eth0" not in now) == {}
+        await ash("ip link set eth0 address 02:00:00:00:00:02")
+        await until(watch, lambda now: now["eth0"].link_address == "02:00:00:00:00:02")
+        await ash("ip link del eth0; ip link del ppp0")
+        await until(watch, lambda now: not now)
 
 
 @isolated

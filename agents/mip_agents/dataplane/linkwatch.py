@@ -12,7 +12,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -27,6 +27,7 @@ Snapshot = dict[str, InterfaceState]
 LINKS_ONLY: Final = 0x1  # RTMGRP_LINK
 _GROUPS: Final = LINKS_ONLY | 0x10 | 0x40  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE
 _MAIN_TABLE = 254
+_ARPHRD_ETHER = 1
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_LOWER_UP = 0x10000
@@ -101,11 +102,16 @@ async def snapshot(ipr: AsyncIPRoute) -> Snapshot:
             up=_is_up(link["flags"]),
             addresses=tuple(addresses.get(link["index"], ())),
             gateway=gateways.get(link["index"], (0, None))[1],
+            link_address=link.get_attr("IFLA_ADDRESS") if _is_ethernet(link) else None,
         )
         for link in links
         if not link["flags"] & _IFF_LOOPBACK
         and not link.get_attr("IFLA_IFNAME").startswith(_OURS)
     }
+
+
+def _is_ethernet(link: Any) -> bool:
+    return bool(link["ifi_type"] == _ARPHRD_ETHER)
 
 
 def _is_up(flags: int) -> bool:
