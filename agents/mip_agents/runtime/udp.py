@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.protocol.effects import Noted, Send, Severity
 from mip_agents.protocol.errors import MipError
-from mip_agents.protocol.events import Received
+from mip_agents.protocol.events import Event, Received, Undelivered
 from mip_agents.runtime.ports import Notes
 from scapy_mip.const import MIP_PORT
 
@@ -38,6 +38,16 @@ _RECEIVE_BUFFER = 1 << 20
 _PKTINFO = struct.Struct("=i4s4s")
 _PKTINFO_SPACE = socket.CMSG_SPACE(_PKTINFO.size)
 _INT = struct.Struct("=i")
+# struct sock_extended_err of linux/errqueue.h: errno, origin, type and code.
+_EXTENDED_ERROR = struct.Struct("=IBBB")
+_ERROR_SPACE = 512
+_MSG_ERRQUEUE = 0x2000
+_IP_RECVERR = 11
+_ORIGIN_ICMP = 2
+_DESTINATION_UNREACHABLE = 3
+_NETWORK, _HOST = 0, 1
+_NO_ROUTE = {errno.ENETUNREACH: _NETWORK, errno.EHOSTUNREACH: _HOST}
+"""What the kernel says of a destination by itself, and the ICMP code of the same."""
 # Not in the socket module before Python 3.14; the number is Linux' ABI.
 _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 _ANY = bytes(4)
@@ -60,17 +70,24 @@ class UdpServer:
 
     :param address: where to listen; the wildcard also hears broadcasts, which dynamic
         home agent discovery needs.
+    :param errors: hear of datagrams that do not arrive (`Undelivered`).
     """
 
     def __init__(
-        self, notes: Notes, *, address: str = "0.0.0.0", port: int = MIP_PORT
+        self,
+        notes: Notes,
+        *,
+        address: str = "0.0.0.0",
+        port: int = MIP_PORT,
+        errors: bool = False,
     ) -> None:
         self._notes = notes
         self._address = address
         self._port = port
+        self._errors = errors
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deliver: Callable[[Sequence[Received]], None] | None = None
+        self._deliver: Callable[[Sequence[Event]], None] | None = None
         self._names: dict[int, str] = {}
         self._backlog: deque[Send] = deque()
 
@@ -82,6 +99,7 @@ class UdpServer:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, self._errors)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             refuse_tunnel_data(sock)
@@ -112,7 +130,7 @@ class UdpServer:
             return f"{where}: no interface has this address (ip -4 address shows them)"
         return f"{where}: {os.strerror(error.errno or 0)}"
 
-    def start(self, deliver: Callable[[Sequence[Received]], None]) -> None:
+    def start(self, deliver: Callable[[Sequence[Event]], None]) -> None:
         """Begin to read; `deliver` gets the datagrams of each wake-up at once."""
         assert self._socket is not None, "open() comes first"
         self._deliver = deliver
@@ -140,12 +158,14 @@ class UdpServer:
 
     def _readable(self) -> None:
         batch = self._drain()
+        if self._errors:
+            batch += self._undelivered()
         if batch and self._deliver is not None:
             self._deliver(batch)
 
-    def _drain(self) -> list[Received]:
+    def _drain(self) -> list[Event]:
         sock, port = self._socket, self._port
-        batch: list[Received] = []
+        batch: list[Event] = []
         if sock is None:
             return batch
         for _ in range(DRAIN):
@@ -157,7 +177,8 @@ class UdpServer:
                 break
             except OSError as error:
                 # An ICMP error of an earlier datagram, at most: the next read goes on.
-                self._trouble("receive_failed", error)
+                if not self._errors:
+                    self._trouble("receive_failed", error)
                 continue
             if flags & socket.MSG_TRUNC:
                 self._refuse(source)
@@ -215,18 +236,65 @@ class UdpServer:
         if sock is None:
             return True
         try:
-            index = socket.if_nametoindex(send.interface) if send.interface else 0
-            sock.sendmsg(
-                [send.data],
-                _control(index, send.source, send.ttl),
-                0,
-                (send.destination, send.destination_port),
-            )
+            self._put(sock, send)
         except BlockingIOError:
             return False
         except OSError as error:
-            self._trouble("send_failed", error, send.destination)
+            self._fail(send, error)
         return True
+
+    def _put(self, sock: socket.socket, send: Send) -> None:
+        """Hand a datagram to the kernel. :raises OSError: it does not take it."""
+        index = socket.if_nametoindex(send.interface) if send.interface else 0
+        control = _control(index, send.source, send.ttl)
+        destination = (send.destination, send.destination_port)
+        try:
+            sock.sendmsg([send.data], control, 0, destination)
+        except BlockingIOError:
+            raise
+        except OSError:
+            # That may have been about an earlier datagram: then this one is not sent.
+            earlier = self._undelivered()
+            if not earlier:
+                raise
+            self._deliver_soon(earlier)
+            sock.sendmsg([send.data], control, 0, destination)
+
+    def _fail(self, send: Send, error: OSError) -> None:
+        code = _NO_ROUTE.get(error.errno or 0)
+        if self._errors and code is not None:
+            self._deliver_soon(
+                [
+                    Undelivered(
+                        data=send.data, destination=send.destination, icmp_code=code
+                    )
+                ]
+            )
+        else:
+            self._trouble("send_failed", error, send.destination)
+
+    def _undelivered(self) -> list[Event]:
+        """Return what the ICMP errors that wait are about."""
+        sock = self._socket
+        found: list[Event] = []
+        if sock is None or not self._errors:
+            return found
+        with contextlib.suppress(OSError):  # no more of them
+            for _ in range(DRAIN):
+                data, ancillary, _, (destination, _) = sock.recvmsg(
+                    _LARGEST, _ERROR_SPACE, _MSG_ERRQUEUE
+                )
+                code = _icmp_code(ancillary)
+                if code is not None:
+                    found.append(
+                        Undelivered(data=data, destination=destination, icmp_code=code)
+                    )
+        return found
+
+    def _deliver_soon(self, events: list[Event]) -> None:
+        """Deliver what came up while sending, in a turn of its own."""
+        if self._loop is not None and self._deliver is not None:
+            self._loop.call_soon(self._deliver, events)
 
     def _queue(self, send: Send) -> None:
         if len(self._backlog) >= _BACKLOG:
@@ -253,3 +321,13 @@ class UdpServer:
         if destination is not None:
             fields["destination"] = destination
         self._notes.note(Noted(event=event, severity=Severity.WARNING, fields=fields))
+
+
+def _icmp_code(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """Return what an entry of the error queue says; None if it is not from ICMP."""
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_RECVERR):
+            _, origin, icmp_type, code = _EXTENDED_ERROR.unpack_from(content)
+            if origin == _ORIGIN_ICMP:
+                return code if icmp_type == _DESTINATION_UNREACHABLE else _HOST
+    return None
