@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
+from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.names import NamedNodes
 from mip_agents.protocol.security import NodeAssociation, SecurityTable
 from mip_agents.protocol.tunnel import Category
@@ -95,6 +96,12 @@ class HomeAgentPolicy:
             first, last = first + 1, last - 1
         object.__setattr__(self, "hosts", range(first, last + 1))
         object.__setattr__(self, "broadcast_addresses", frozenset(broadcasts))
+
+    def is_home_link(self, link: InterfaceState) -> bool:
+        """Return whether we advertise on this interface: it has our address (AG-14)."""
+        return self.advertisement is not None and any(
+            entry.partition("/")[0] == self.address for entry in link.addresses
+        )
 
     def association(self, node: str, spi: int) -> SecurityAssociation | None:
         """Return what we share with a node, an NAI or a home address, under an SPI."""

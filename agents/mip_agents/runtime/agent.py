@@ -29,6 +29,7 @@ from mip_agents.protocol.events import (
     DeregisterRequested,
     InterfacesChanged,
     RegisterRequested,
+    Stopping,
 )
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.links import InterfaceState
@@ -37,6 +38,7 @@ from mip_agents.runtime.assembly import (
     HOME_AGENT,
     MOBILE_NODE,
     choose_dataplane,
+    link_needs,
     make_engine,
     open_store,
     watch_links,
@@ -47,11 +49,11 @@ from mip_agents.runtime.driver import Driver
 from mip_agents.runtime.events import Broadcast, Notes, Sink
 from mip_agents.runtime.fit import fit
 from mip_agents.runtime.metrics import EventCounters, exposition
+from mip_agents.runtime.net import AgentNet
 from mip_agents.runtime.options import AgentOptions
 from mip_agents.runtime.ports import Store
 from mip_agents.runtime.sdnotify import ServiceManager
 from mip_agents.runtime.timesync import SystemClock, TimeSync
-from mip_agents.runtime.udp import UdpServer
 from mip_agents.runtime.unixserver import ControlServer
 from scapy_mip import __version__
 
@@ -94,8 +96,11 @@ class Agent:
         self._store = store
         self._given_dataplane = dataplane
         self._passed_over: Mapping[str, str] = {}
-        self._net = UdpServer(
-            self.notes, address=self.options.listen, port=self.options.port
+        self._net = AgentNet(
+            self.notes,
+            link_needs(policy),
+            address=self.options.listen,
+            port=self.options.port,
         )
         self._driver: Driver | None = None
         self._dataplane: Dataplane | None = None
@@ -176,6 +181,7 @@ class Agent:
                 yield
             finally:
                 self._note("agent_stopping")
+                driver.post(Stopping())
                 await self._say_farewell()
                 self._net.stop()
                 self.broadcast.close()
@@ -222,7 +228,8 @@ class Agent:
         looked = asyncio.Event()
 
         def changed(interfaces: Mapping[str, InterfaceState]) -> None:
-            self._net.forget_interfaces()
+            # First: the engine may speak on a link at once.
+            self._net.follow(interfaces)
             driver.post(InterfacesChanged(self._with_gateways(interfaces)))
             looked.set()
 

@@ -18,8 +18,13 @@ from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.mobile_node import MobileNodeEngine
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.protocol.policy import (
+    ForeignAgentPolicy,
+    HomeAgentPolicy,
+    MobileNodePolicy,
+)
 from mip_agents.protocol.tunnel import Role
+from mip_agents.runtime.linknet import AGENT_GROUPS, LinkNeeds
 from mip_agents.runtime.options import AgentOptions
 from mip_agents.runtime.ports import Notes, Store
 from mip_agents.runtime.store import MemoryStore, SqliteStore
@@ -86,6 +91,31 @@ def choose_dataplane(
         encapsulations=encapsulations,
     )
     return chosen.dataplane, dict(chosen.passed_over)
+
+
+def link_needs(
+    policy: HomeAgentPolicy | ForeignAgentPolicy | MobileNodePolicy,
+) -> LinkNeeds:
+    """Return what an agent is to hear of its links."""
+    match policy:
+        case HomeAgentPolicy():
+            return LinkNeeds(
+                wanted=lambda link: policy.is_home_link(link), groups=AGENT_GROUPS
+            )
+        case ForeignAgentPolicy():
+            return LinkNeeds(
+                wanted=lambda link: link.name in policy.interfaces,
+                groups=AGENT_GROUPS,
+                addresses=frozenset(policy.care_of_addresses),
+                own_addresses=True,
+                required=True,
+            )
+        case MobileNodePolicy():
+            # Its home address may not be one of its kernel yet (MN-19).
+            return LinkNeeds(
+                wanted=lambda link: link.name in policy.interfaces,
+                addresses=frozenset((policy.home_address,)),
+            )
 
 
 async def watch_links(
