@@ -823,12 +823,17 @@ def test_no_gre_key_without_gre_here(fields):
     assert scenario(engine) >> visits(**fields) << relayed(gre_key=None)
 
 
-def test_home_agents_frames_and_strangers_replies_are_nothing():
-    """FA-22: replies come by the socket; a frame with one is a copy of it."""
-    running = scenario(foreign_agent()) >> visits() << relayed()
-    answer = grants(udp={"interface": LINK, "link_address": STRANGER})
-    assert running >> answer
-    assert [state for _, state, _ in rows(running)] == ["pending"]
+def test_a_home_agent_may_be_on_a_visited_link():
+    """FA-22: its reply is a frame then; one for another host is not for us."""
+    frame = {"interface": LINK, "link_address": STRANGER}
+    assert (
+        scenario(foreign_agent())
+        >> visits()
+        << relayed()
+        >> grants(udp=frame | {"destination": "10.1.2.77"})
+        >> grants(udp=frame)
+        << like(InstallTunnel)
+    )
 
 
 def test_what_is_no_message_is_counted():

@@ -2,8 +2,7 @@
 """The foreign agent as values in, values out. RFC 5944 section 3.7, RFC 3024 4.2.
 
 Requests of nodes come as frames, with the link-layer address that the answer goes to.
-The agent's UDP socket hears them, too, as it hears the replies of home agents, which
-come to it alone: so each kind is taken from one of the two, and not from the other.
+Replies come whichever way their home agents are.
 """
 
 from __future__ import annotations
@@ -223,18 +222,17 @@ class ForeignAgentEngine:
         return len(self._visitors) >= self.policy.max_visitors
 
     def _receive(self, received: Received, now: Instant) -> list[Effect]:
-        by_frame = received.link_address is not None
-        if by_frame and not self._is_for_us(received):
+        if received.link_address is not None and not self._is_for_us(received):
             return []
         message = parse(received.data)
         if isinstance(message, Malformed):
             return [dropped(received, message.rule, message.reason)]
         if isinstance(message, Request):
-            return self._ask(received, message, now) if by_frame else []
-        return [] if by_frame else self._answer(received, message, now)
+            return self._ask(received, message, now)
+        return self._answer(received, message, now)
 
     def _is_for_us(self, received: Received) -> bool:
-        """Return whether a frame is for a foreign agent on one of our links (MN-19)."""
+        """Return whether a frame is for an agent on one of our links (MN-19)."""
         return received.interface in self.policy.interfaces and (
             received.destination == ALL_AGENTS
             or received.destination in self._links.own
@@ -242,10 +240,14 @@ class ForeignAgentEngine:
 
     def _ask(self, received: Received, request: Request, now: Instant) -> list[Effect]:
         """Relay a request, or deny it."""
+        if received.interface is None or received.link_address is None:
+            reason = "not from a visited link"
+            return [dropped(received, "FA-02", reason, request)]
         if not self._links.offered:
             reason = "we have no care-of address"
             return [dropped(received, "FA-01", reason, request)]
-        visit = self._visit(received, request)
+        interface, link_address = received.interface, received.link_address
+        visit = self._visit(received, request, interface, link_address)
         judged: Denied | Dropped | None = check_request(
             self.policy,
             request,
@@ -266,11 +268,11 @@ class ForeignAgentEngine:
             return self._answers.deny(visit, judged, now)
         return self._relay(visit, now)
 
-    def _visit(self, received: Received, request: Request) -> Visit:
+    def _visit(
+        self, received: Received, request: Request, interface: str, link_address: str
+    ) -> Visit:
         """Find out all that it takes to answer a request."""
         policy, offered = self.policy, self._links.offered
-        assert received.interface is not None
-        assert received.link_address is not None
         care_of_address = request.care_of_address
         if care_of_address not in offered:
             care_of_address = offered[0]
@@ -280,14 +282,14 @@ class ForeignAgentEngine:
         return Visit(
             received=received,
             request=request,
-            interface=received.interface,
-            link_address=received.link_address,
+            interface=interface,
+            link_address=link_address,
             nai=None if request.nai is None else canonical(request.nai),
             care_of_address=care_of_address,
             encapsulating=wants_encapsulating(request),
             mobile_foreign=policy.mobile_nodes.any_of(request.home_address),
             foreign_home=foreign_home,
-            gre_key=self._gre_key(received.interface, request),
+            gre_key=self._gre_key(interface, request),
         )
 
     def _gre_key(self, interface: str, request: Request) -> int | None:
