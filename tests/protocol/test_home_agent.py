@@ -316,7 +316,7 @@ def test_deregistering_the_home_address_ends_everything():
             ),
         )
     )
-    running << like(RemoveTunnel, home_address=HOME)
+    running << like(RemoveTunnel, key=HOME)
     assert (
         running
         >> JOURNAL_WRITTEN

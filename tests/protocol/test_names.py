@@ -125,7 +125,7 @@ def granted(running: Scenario, request: Asks, home: str) -> Scenario:
 def ended(running: Scenario, home: str, name: str = MN, **fields: object) -> Scenario:
     """Deregister everything of a node, by default with zeros for its address."""
     request = asks(name, lifetime=0, **{"care_of_address": ZERO} | fields)
-    running >> request << like(Journal) << like(RemoveTunnel, home_address=home)
+    running >> request << like(Journal) << like(RemoveTunnel, key=home)
     running >> JOURNAL_WRITTEN >> TUNNEL_READY
     return running << sends(code=0, lifetime=0, home_address=home)
 
