@@ -26,7 +26,7 @@ from mip_agents.dataplane.rtnetlink import Outer, Requests
 from mip_agents.dataplane.statefile import StateFile, read_setting, write_setting
 from mip_agents.protocol.tunnel import Role
 
-MARKS: Final = {Role.HOME_AGENT: 134, Role.MOBILE_NODE: 135}
+MARKS: Final = {Role.HOME_AGENT: 134, Role.MOBILE_NODE: 135, Role.FOREIGN_AGENT: 136}
 """Routing protocol number of each role, on its routes, rules, addresses, neighbours."""
 
 MAIN_TABLE: Final = 254
@@ -150,6 +150,8 @@ class Rule(Change):
     """Take no default route from the table."""
     local: bool = False
     """Only for packets of this host."""
+    interface: str | None = None
+    """Only for packets that arrive there."""
     mark: tuple[int, int] | None = None
     """Only for packets whose mark has this value in the bits of this mask."""
 
@@ -171,6 +173,8 @@ class Rule(Change):
             arguments["FRA_SUPPRESS_PREFIXLEN"] = 0
         if self.local:
             arguments["iifname"] = "lo"
+        elif self.interface is not None:
+            arguments["iifname"] = self.interface
         return arguments
 
     async def make(self, ledger: Ledger) -> None:
@@ -200,6 +204,39 @@ class Proxy(Change):
     def _message(self, action: str, ledger: Ledger) -> bytes:
         return rtnetlink.proxy(
             action, address=self.address, ifindex=self.ifindex, protocol=ledger.mark
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour(Change):
+    """The link-layer address of a neighbour, which is therefore never asked for."""
+
+    address: str
+    ifindex: int
+    link_address: str
+    """As `02:00:00:00:00:01`."""
+
+    @property
+    def slot(self) -> object:
+        """An interface has one neighbour with an address."""
+        return (Neighbour, self.address, self.ifindex)
+
+    async def make(self, ledger: Ledger) -> None:
+        """See `Change`; what the kernel had found out by itself is replaced."""
+        ledger.request(
+            rtnetlink.neighbour(
+                "replace",
+                address=self.address,
+                ifindex=self.ifindex,
+                link_address=self.link_address,
+                protocol=ledger.mark,
+            )
+        )
+
+    async def undo(self, ledger: Ledger) -> None:
+        """See `Change`."""
+        ledger.request(
+            rtnetlink.neighbour("del", address=self.address, ifindex=self.ifindex)
         )
 
 

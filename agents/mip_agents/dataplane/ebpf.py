@@ -26,6 +26,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Setting
+from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.link_filters import (
     EGRESS,
     INGRESS,
@@ -124,7 +125,7 @@ class EbpfDataplane(RoutedDataplane):
         self._port = await self._make_port(ipr)
         self._stack.push_async_callback(self._remove_port, ipr)
         self._reassembled = Reassembled(
-            self.port_name, self._tunnel_for, self._path_changed
+            self.port_name, self._tunnel_of, self._path_changed
         )
         self._stack.callback(self._reassembled.close)
         self._filters = LinkFilters(ipr, self._role)
@@ -268,9 +269,9 @@ class EbpfDataplane(RoutedDataplane):
         self._put(tunnel, ifindex, 0)
         self._set_local(tunnel.local)
 
-    async def _drop(self, home_address: str) -> None:
+    async def _drop(self, key: str) -> None:
         """See `RoutedDataplane`."""
-        self._take_back(home_address)
+        self._take_back(key)
         self._set_local(None)
 
     def _set_local(self, local: str | None) -> None:
@@ -341,8 +342,9 @@ class EbpfDataplane(RoutedDataplane):
             self._reassembled.data.forget(tunnel)
             self._running()[1].set_ports(self._reassembled.data.ports)
 
-    def _tunnel_for(self, inner: bytes) -> Tunnel | None:
-        """Return the tunnel that a packet goes into."""
+    def _tunnel_of(self, sent: Decapsulated) -> Tunnel | None:
+        """Return the tunnel that a packet of ours went into."""
+        inner = sent.inner
         home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
         return self._tunnels.get(socket.inet_ntoa(home))
 
@@ -424,30 +426,30 @@ class EbpfDataplane(RoutedDataplane):
             self._unmeasured.update(dict.fromkeys(self._tunnels))
             await self._measure()
 
-    async def remove(self, home_address: str) -> None:
+    async def remove(self, key: str, /) -> None:
         """See `Dataplane.remove`."""
         if self._role is Role.MOBILE_NODE:
-            await super().remove(home_address)
+            await super().remove(key)
             return
         ledger = self._opened()
-        self._announcer.cancel(home_address)
-        old = self._tunnels.pop(home_address, None)
+        self._announcer.cancel(key)
+        old = self._tunnels.pop(key, None)
         if old is None:
             return
-        self._mtus.pop(home_address, None)
+        self._mtus.pop(key, None)
         if old.deliveries:
-            self._spread_no_more(home_address)
+            self._spread_no_more(key)
         self._running()[1].drop_local(old.local)
-        asked = self._take_back(home_address)
+        asked = self._take_back(key)
         if asked:  # our own answer is among this host's neighbours, wrong from now on
             with contextlib.suppress(NetlinkError):
-                await ledger.call("neigh", "del", dst=home_address, ifindex=asked)
+                await ledger.call("neigh", "del", dst=key, ifindex=asked)
 
     # What is known of the traffic
 
-    def counters(self, home_address: str) -> Counters:
+    def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`."""
-        return self._maps.counters(home_address) if self._maps else Counters()
+        return self._maps.counters(key) if self._maps else Counters()
 
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""

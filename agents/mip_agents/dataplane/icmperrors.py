@@ -11,6 +11,7 @@ from collections.abc import Callable, Container
 from typing import Final
 
 from mip_agents.dataplane.api import DropCounters
+from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.icmprelay import answer, quoted
 from mip_agents.dataplane.outer import room_for
 from mip_agents.dataplane.rawsockets import open_sender
@@ -30,18 +31,22 @@ class IcmpErrors:
     def __init__(
         self,
         drops: DropCounters,
-        find: Callable[[bytes], Tunnel | None],
+        find: Callable[[Decapsulated], Tunnel | None],
         on_path_change: Callable[[], None],
+        tell: Callable[[Tunnel, bytes], None] | None = None,
     ) -> None:
         """Prepare to answer.
 
-        :param find: returns the tunnel that an inner packet goes into
+        :param find: returns the tunnel that a packet of ours went into
         :param on_path_change: is called when a path MTU has become smaller (TUN-04)
+        :param tell: hands a complaint to the sender of what went into a tunnel, from
+            our end of it; None: routing decides how it gets there
         :raises OSError: where raw sockets are not permitted
         """
         self._drops = drops
         self._find = find
         self._on_path_change = on_path_change
+        self._tell = tell
         self._socket = open_sender()
 
     def close(self) -> None:
@@ -74,14 +79,18 @@ class IcmpErrors:
         Only what we sent into a tunnel that we have counts: anyone can send us errors.
         """
         sent = quoted(packet)
-        tunnel = self._find(sent.inner) if sent else None
+        tunnel = self._find(sent) if sent else None
         if sent is None or tunnel is None:
             return
         if socket.inet_ntoa(sent.destination) not in tunnel.peers:
             return
         room = max(room_for(form) for _, form in tunnel.forms())
-        complaint = answer(kind, code, mtu - room, sent.inner)
+        source = socket.inet_aton(tunnel.local if self._tell else "0.0.0.0")
+        complaint = answer(kind, code, mtu - room, sent.inner, source)
         if complaint is None:
+            return
+        if self._tell is not None:
+            self._tell(tunnel, complaint)
             return
         try:
             address = socket.inet_ntoa(complaint[16:20])

@@ -57,13 +57,14 @@ def quoted(packet: bytes) -> Decapsulated | None:
     return whole._replace(inner=inner)
 
 
-def answer(kind: int, code: int, mtu: int, inner: bytes) -> bytes | None:
+def answer(
+    kind: int, code: int, mtu: int, inner: bytes, source: bytes = bytes(4)
+) -> bytes | None:
     """Return the packet that tells the sender of `inner`, or None if none is due.
-
-    Its source is 0.0.0.0, for the kernel to fill in.
 
     :param mtu: that inner packets may have, where the error is about their size
     :param inner: as `quoted` returns it
+    :param source: of the packet; 0.0.0.0 is for the kernel to fill in
     """
     told = _CODES.get((kind, code))
     if told is None or not _may_be_told(inner):
@@ -77,8 +78,9 @@ def answer(kind: int, code: int, mtu: int, inner: bytes) -> bytes | None:
     check = checksum(head + b"\0\0" + rest)
     message = head + check.to_bytes(2, "big") + rest
     size = IPV4_HEADER + len(message)
-    header = struct.pack("!BBHIBBH", 0x45, 0, size, 0, _TTL, _ICMP, 0)
-    return header + bytes(4) + inner[12:16] + message
+    header = struct.pack("!BBHIBB", 0x45, 0, size, 0, _TTL, _ICMP)
+    ends = source + inner[12:16]
+    return header + checksum(header + ends).to_bytes(2, "big") + ends + message
 
 
 def _may_be_told(inner: bytes) -> bool:

@@ -86,12 +86,12 @@ class KernelHomeAgent(RoutedDataplane):
             self._stale.append((home, old))
         self._admitted[home] = peer
 
-    async def _drop(self, home_address: str) -> None:
+    async def _drop(self, key: str) -> None:
         """See `RoutedDataplane`."""
-        peer = self._admitted.pop(home_address, None)
+        peer = self._admitted.pop(key, None)
         if peer is not None:
-            self._stale.append((home_address, peer))
-            self._guarding().forget(home_address)
+            self._stale.append((key, peer))
+            self._guarding().forget(key)
 
     async def _settled(self) -> None:
         """See `RoutedDataplane`."""
@@ -104,9 +104,9 @@ class KernelHomeAgent(RoutedDataplane):
         assert self._gate is not None  # between `open` and `close`
         return self._gate
 
-    def counters(self, home_address: str) -> Counters:
+    def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`."""
-        return self._gate.counters(home_address) if self._gate else Counters()
+        return self._gate.counters(key) if self._gate else Counters()
 
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""

@@ -135,7 +135,7 @@ class KernelMobileNode(RoutedDataplane):
             raise DataplaneError(f"{setting.key}: {error.strerror}") from error
         return device
 
-    async def _drop(self, home_address: str) -> None:  # noqa: ARG002  # the only one
+    async def _drop(self, key: str) -> None:  # noqa: ARG002  # the only one
         """See `RoutedDataplane`."""
         await self._remove_devices(0)
         self._past = _Traffic()
@@ -153,9 +153,9 @@ class KernelMobileNode(RoutedDataplane):
             self._past += _traffic_of(device.name)
             await tunneldevice.remove(self._ipr, device.ifindex)
 
-    def counters(self, home_address: str) -> Counters:
+    def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`; what the devices have counted."""
-        if home_address not in self._tunnels:
+        if key not in self._tunnels:
             return Counters()
         now = self._traffic()
         return Counters(

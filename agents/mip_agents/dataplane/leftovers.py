@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Removal of what a killed predecessor of the same role left in the kernel.
 
-Its interface and its filters are known by name, its routes, rules, addresses and proxy
+Its interfaces and its filters are known by name, its routes, rules, addresses and
 neighbours by the role's protocol number. A lock, which the kernel releases with the
 process, makes sure that the predecessor is dead.
 """
@@ -20,9 +20,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.changes import MARKS
 from mip_agents.dataplane.link_filters import remove_filters
-from mip_agents.dataplane.port import PORT_NAMES
-from mip_agents.dataplane.rtnetlink import Requests, proxy
-from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES
+from mip_agents.dataplane.port import INTERFACE_PREFIXES
+from mip_agents.dataplane.rtnetlink import Requests, neighbour, proxy
 from mip_agents.protocol.tunnel import Role
 
 
@@ -63,7 +62,7 @@ async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
             removed += await _delete(ipr, "rule", **_rule(rule))
     async for link in _dump(ipr, "link", family=socket.AF_UNSPEC):
         name = link.get_attr("IFLA_IFNAME")
-        if name == PORT_NAMES[role] or name.startswith(DEVICE_PREFIXES[role]):
+        if name.startswith(INTERFACE_PREFIXES[role]):
             removed += await _delete(ipr, "link", index=link["index"])
     async for route in _dump(ipr, "route"):
         if route["proto"] == mark:
@@ -72,6 +71,11 @@ async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
         codes = requests.carry_out(
             proxy("del", address=address, ifindex=ifindex, protocol=mark)
             for address, ifindex, protocol in requests.proxies()
+            if protocol == mark
+        )
+        codes += requests.carry_out(
+            neighbour("del", address=address, ifindex=ifindex)
+            for address, ifindex, protocol in requests.neighbours()
             if protocol == mark
         )
         removed += codes.count(0)

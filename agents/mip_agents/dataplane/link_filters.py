@@ -16,7 +16,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import DataplaneError
-from mip_agents.dataplane.port import PORT_NAMES
+from mip_agents.dataplane.port import INTERFACE_PREFIXES
 from mip_agents.protocol.tunnel import Role
 
 INGRESS: Final = 0xFFFFFFF2
@@ -25,7 +25,11 @@ EGRESS: Final = 0xFFFFFFF3
 PREFERENCES: Final = {Role.HOME_AGENT: 434, Role.MOBILE_NODE: 435}
 """Place among the filters of an interface; those with lower numbers come before."""
 
-PREFIXES: Final = {Role.HOME_AGENT: "mip_ha_", Role.MOBILE_NODE: "mip_mn_"}
+PREFIXES: Final = {
+    Role.HOME_AGENT: "mip_ha_",
+    Role.FOREIGN_AGENT: "mip_fa_",
+    Role.MOBILE_NODE: "mip_mn_",
+}
 """How the names of our filters begin."""
 
 _HANDLE = 1
@@ -125,7 +129,7 @@ async def links(ipr: AsyncIPRoute) -> list[Link]:
     async for link in await ipr.link("dump"):
         name = link.get_attr("IFLA_IFNAME")
         if link["ifi_type"] != _TYPE_ETHERNET or name.startswith(
-            tuple(PORT_NAMES.values())
+            tuple(INTERFACE_PREFIXES.values())
         ):
             continue
         info = link.get_attr("IFLA_LINKINFO")

@@ -18,7 +18,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import DataplaneError
-from mip_agents.dataplane.port import PORT_NAMES
+from mip_agents.dataplane.port import INTERFACE_PREFIXES
 from mip_agents.protocol.links import InterfaceState
 
 Snapshot = dict[str, InterfaceState]
@@ -31,7 +31,7 @@ _ARPHRD_ETHER = 1
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_LOWER_UP = 0x10000
-_OURS = tuple(PORT_NAMES.values())
+_OURS = tuple(INTERFACE_PREFIXES.values())
 
 
 async def watch() -> AsyncIterator[Snapshot]:

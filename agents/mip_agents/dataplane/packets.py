@@ -11,12 +11,11 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv4Network
 from typing import Final
 
 from mip_agents.dataplane.api import DropCounters
 from mip_agents.dataplane.datasocket import DataSocket
-from mip_agents.dataplane.decap import decapsulate
+from mip_agents.dataplane.decap import Decapsulated, decapsulate
 from mip_agents.dataplane.icmperrors import IcmpErrors
 from mip_agents.dataplane.outer import (
     UDP,
@@ -24,11 +23,12 @@ from mip_agents.dataplane.outer import (
     check_inner,
     make_encapsulator,
 )
-from mip_agents.dataplane.pathmtu import no_local_end
+from mip_agents.dataplane.pathmtu import local_end, no_local_end
 from mip_agents.dataplane.port import Port
 from mip_agents.dataplane.rawsockets import open_receiver, open_sender
+from mip_agents.dataplane.visitors import Visitors
 from mip_agents.dataplane.ways import Sender, Way, Ways, make_way
-from mip_agents.protocol.tunnel import Role, Tunnel
+from mip_agents.protocol.tunnel import Tunnel
 from scapy_mip.const import Encapsulation
 
 BATCH: Final = 64
@@ -36,31 +36,30 @@ BATCH: Final = 64
 
 
 class PacketPath:
-    """Moves packets between a port and the raw sockets of one role."""
+    """Moves packets between ports and the raw sockets of one role."""
 
     def __init__(
         self,
-        role: Role,
-        port: Port,
+        ways: Ways | Visitors,
         *,
-        home_network: IPv4Network | None,
         drops: DropCounters,
         on_path_change: Callable[[], None],
+        tell: Callable[[Tunnel, bytes], None] | None = None,
     ) -> None:
-        """`on_path_change` is called when a router reports a smaller path MTU (TUN-04).
+        """`on_path_change` and `tell` are those of `IcmpErrors`.
 
         :raises OSError: where raw sockets are not permitted.
         """
-        self._port = port
         self._on_path_change = on_path_change
-        self._ways = Ways(role, home_network)
+        self._ways = ways
+        self._ports: list[Port] = []
         self._send_sockets: dict[tuple[str | None, str], socket.socket] = {}
         self._uses: Counter[tuple[str | None, str]] = Counter()
         self.drops = drops
         self._receivers: list[socket.socket] = []
         self._data = DataSocket(self._from_tunnels)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._errors = IcmpErrors(self.drops, self._tunnel_for, on_path_change)
+        self._errors = IcmpErrors(self.drops, self._tunnel_of, on_path_change, tell)
         try:
             for encapsulation in Encapsulation:
                 self._receivers.append(open_receiver(int(encapsulation)))
@@ -71,36 +70,52 @@ class PacketPath:
     def start(self) -> None:
         """Read from now on."""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._port.fileno(), self._from_port)
+        for port in self._ports:
+            self._loop.add_reader(port.fileno(), self._from_port, port)
         for sock in self._receivers:
             self._loop.add_reader(sock.fileno(), self._from_tunnels, sock)
         self._data.start()
 
+    def attach(self, port: Port) -> None:
+        """Read from one more port; it remains the caller's."""
+        self._ports.append(port)
+        if self._loop is not None:
+            self._loop.add_reader(port.fileno(), self._from_port, port)
+
+    def detach(self, port: Port) -> None:
+        """Read from a port no more."""
+        self._ports.remove(port)
+        if self._loop is not None:
+            self._loop.remove_reader(port.fileno())
+
     def close(self) -> None:
-        """Stop reading and close the sockets; the port is the caller's."""
+        """Stop reading and close the sockets."""
         self._ways.clear()
         self._uses.clear()
         self._data.close()
         if self._loop is not None:
-            self._loop.remove_reader(self._port.fileno())
+            for port in self._ports:
+                self._loop.remove_reader(port.fileno())
             for sock in self._receivers:
                 self._loop.remove_reader(sock.fileno())
             self._loop = None
         for sock in (*self._receivers, *self._send_sockets.values()):
             sock.close()
         self._errors.close()
+        self._ports.clear()
         self._receivers.clear()
         self._send_sockets.clear()
 
-    def prepare(self, tunnel: Tunnel) -> Way:
+    def prepare(self, tunnel: Tunnel, port: Port) -> Way:
         """Make the way of `tunnel`, without using it yet.
 
+        :param port: gets what comes out of it
         :raises DataplaneError: if packets could not be sent from its local end.
         """
         local = socket.inet_aton(tunnel.local)
         senders: list[Sender] = []
         if not tunnel.receive_only:
-            sock = self._sender(tunnel.interface, tunnel.local)
+            sock = self._sender(*local_end(tunnel))
             senders = [
                 (
                     make_encapsulator(local, socket.inet_aton(peer), form),
@@ -109,7 +124,7 @@ class PacketPath:
                 )
                 for peer, form in tunnel.forms()
             ]
-        return make_way(tunnel, tuple(senders))
+        return make_way(tunnel, tuple(senders), port)
 
     def put(self, way: Way) -> None:
         """Let packets go `way` from now on, in the place of another.
@@ -117,53 +132,57 @@ class PacketPath:
         :raises DataplaneError: nothing has changed then.
         """
         self._data.use(way.tunnel)
-        self._uses[_local_end(way.tunnel)] += 1
+        self._uses[local_end(way.tunnel)] += 1
         self._forget(self._ways.put(way))
 
-    def drop(self, home_address: str) -> None:
-        """Take a way out of use."""
-        self._forget(self._ways.drop(home_address))
+    def drop(self, key: str) -> None:
+        """Take the way of a tunnel out of use."""
+        self._forget(self._ways.drop(key))
         self.close_unused()
 
     def _forget(self, old: Way | None) -> None:
         """Note that a way is not in use any more."""
         if old is not None:
-            self._uses[_local_end(old.tunnel)] -= 1
+            self._uses[local_end(old.tunnel)] -= 1
             self._data.forget(old.tunnel)
 
-    def get(self, home_address: str) -> Way | None:
-        """Return the way of a home address."""
-        return self._ways.get(socket.inet_aton(home_address))
+    def get(self, key: str) -> Way | None:
+        """Return the way of a tunnel."""
+        return self._ways.get(key)
 
-    def _tunnel_for(self, inner: bytes) -> Tunnel | None:
-        way = self._ways.into(inner)
+    def _tunnel_of(self, sent: Decapsulated) -> Tunnel | None:
+        way = self._ways.of(sent)
         return way.tunnel if way else None
 
     # From the kernel into a tunnel
 
-    def _from_port(self) -> None:
-        """Take what the kernel routed into the port, a batch at most."""
-        read, send = self._port.read, self._into_tunnel
+    def _from_port(self, port: Port) -> None:
+        """Take what the kernel routed into a port, a batch at most."""
+        read, send, link = port.read, self._into_tunnel, port.ifindex
         try:
             for _ in range(BATCH):
-                send(read())
+                send(read(), link)
         except BlockingIOError:
             return
         except OSError as error:
             self._count("port", error)
             # Deleted from outside: a reader that stays would be called for ever.
             if error.errno in (errno.EBADFD, errno.ENODEV, errno.ENXIO) and self._loop:
-                self._loop.remove_reader(self._port.fileno())
+                self._loop.remove_reader(port.fileno())
 
-    def _into_tunnel(self, inner: bytes) -> None:
+    def _into_tunnel(self, inner: bytes, link: int) -> None:
         problem = check_inner(inner)
         if problem is not None:
             self.drops.count(problem)
             return
-        way = self._ways.into(inner)
+        way = self._ways.into(inner, link)
         if way is None:
             self.drops.count("no_tunnel")
-            return
+        else:
+            self._send(way, inner)
+
+    def _send(self, way: Way, inner: bytes) -> None:
+        """Send what has been checked to the other ends."""
         if not way.senders:
             self.drops.count("receive_only")
             return
@@ -193,26 +212,36 @@ class PacketPath:
             for _ in range(BATCH):
                 take(receive(65535))
         except OSError:  # no more packets, or an ICMP error, which is reported once
-            self._errors.read(sock, self._data.ports if sock.proto == UDP else None)
+            self._read_errors(sock)
+
+    def _read_errors(self, sock: socket.socket) -> None:
+        self._errors.read(sock, self._data.ports if sock.proto == UDP else None)
 
     def _out_of_tunnel(self, packet: bytes) -> None:
         # The kernel has checked the outer header and will check the inner one.
         result = decapsulate(packet, verify=False)
         if isinstance(result, Drop):
             self.drops.count(result)
-            return
-        inner = result.inner
-        verdict = self._ways.judge(result)
+        else:
+            self._hand_over(result)
+
+    def _hand_over(self, packet: Decapsulated) -> None:
+        """Give the kernel what came out of a tunnel that it may come out of."""
+        verdict = self._ways.judge(packet)
         if isinstance(verdict, str):
             self.drops.count(verdict)
-            return
+        elif self._write(verdict.port, packet.inner):
+            verdict.counters.received_packets += 1
+            verdict.counters.received_bytes += len(packet.inner)
+
+    def _write(self, port: Port, inner: bytes) -> bool:
+        """Write into a port; tell whether the kernel has taken it."""
         try:
-            self._port.write(inner)
+            port.write(inner)
         except OSError as error:
             self._count("port", error)
-            return
-        verdict.counters.received_packets += 1
-        verdict.counters.received_bytes += len(inner)
+            return False
+        return True
 
     def _count(self, where: str, error: OSError) -> None:
         name = errno.errorcode.get(error.errno or 0, "error").lower()
@@ -242,8 +271,3 @@ class PacketPath:
                 sock = self._send_sockets.pop(key, None)
                 if sock is not None:
                     sock.close()
-
-
-def _local_end(tunnel: Tunnel) -> tuple[str | None, str]:
-    """Return what the socket that sends for a tunnel is known by."""
-    return tunnel.interface, tunnel.local

@@ -20,8 +20,8 @@ _IP_MTU = 14
 _DISCARD_PORT = 9
 _MOST_SOCKETS = 64
 
-_End = tuple[str | None, str]
-"""One of our ends: interface and address."""
+End = tuple[str | None, str]
+"""One of our ends: interface, or None if routing decides, and address."""
 
 
 class PathProbe:
@@ -31,14 +31,14 @@ class PathProbe:
     """
 
     def __init__(self) -> None:
-        self._sockets: dict[_End, socket.socket] = {}
+        self._sockets: dict[End, socket.socket] = {}
 
     def mtu(self, tunnel: Tunnel) -> int:
         """Return the size of the largest inner packet that fits.
 
         The smallest of several peers counts.
         """
-        end = tunnel.interface, tunnel.local
+        end = local_end(tunnel)
         least = min(
             self._size(end, peer) - room_for(form) for peer, form in tunnel.forms()
         )
@@ -58,7 +58,7 @@ class PathProbe:
         sock = self._sockets[end] = open_end(interface, local)
         return sock
 
-    def _size(self, end: _End, peer: str) -> int:
+    def _size(self, end: End, peer: str) -> int:
         """Return the size of the largest packet to `peer`."""
         known = self._sockets.get(end)
         if known is not None:
@@ -86,6 +86,12 @@ def _ask(sock: socket.socket, peer: str) -> int | None:
         return sock.getsockopt(socket.SOL_IP, _IP_MTU)
     except OSError:
         return None
+
+
+def local_end(tunnel: Tunnel) -> End:
+    """Return the end of a tunnel that packets are sent from."""
+    # The interface of a visitor is the one behind the tunnel.
+    return None if tunnel.visitor else tunnel.interface, tunnel.local
 
 
 def largest_room(tunnel: Tunnel) -> int:

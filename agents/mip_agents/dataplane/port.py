@@ -27,8 +27,16 @@ from mip_agents.protocol.tunnel import Role
 
 TUN_DEVICE: Final = Path("/dev/net/tun")
 
-PORT_NAMES: Final = {Role.HOME_AGENT: "mipha0", Role.MOBILE_NODE: "mipmn0"}
-"""The interface of each role; the far end of a veth pair has an `x` behind it."""
+INTERFACE_PREFIXES: Final = {
+    Role.HOME_AGENT: "mipha",
+    Role.FOREIGN_AGENT: "mipfa",
+    Role.MOBILE_NODE: "mipmn",
+}
+"""How the names of all interfaces of a role begin."""
+
+PORT_NAMES: Final = {role: f"{name}0" for role, name in INTERFACE_PREFIXES.items()}
+"""The port of each role, the first one where it has more; the far end of a veth pair
+has an `x` behind it."""
 
 NEXT_HOP: Final = "192.0.0.8"
 """Next hop of routes into a port: the IPv4 dummy address (RFC 7600 section 4.8).
@@ -155,12 +163,14 @@ class VethPort:
             await self._ipr.link("del", index=self.ifindex)
 
 
-async def open_port(ipr: AsyncIPRoute, role: Role, kind: str = "auto") -> Port:
-    """Create the port of `role`: `tun`, `veth`, or `auto` for the first that works.
+async def open_port(
+    ipr: AsyncIPRoute, role: Role, kind: str = "auto", *, number: int = 0
+) -> Port:
+    """Create a port of `role`: `tun`, `veth`, or `auto` for the first that works.
 
     :raises DataplaneError: if none can be had; the text gives the reason for each.
     """
-    name = PORT_NAMES[role]
+    name = f"{INTERFACE_PREFIXES[role]}{number}"
     reasons = []
     if kind in ("auto", "tun"):
         try:

@@ -59,6 +59,11 @@ def tun_driver_problem(_role: Role) -> str | None:
     return veth_port_problem()
 
 
+def _not_for(role: Role) -> str | None:
+    """Say that a driver does not have what a role needs."""
+    return "not for foreign agents" if role is Role.FOREIGN_AGENT else None
+
+
 def clsact_problem() -> str | None:
     """Say why there can be no tc programs, found out on `lo`."""
     with Requests() as requests:
@@ -71,10 +76,11 @@ def clsact_problem() -> str | None:
     return None
 
 
-def ebpf_driver_problem(_role: Role) -> str | None:
+def ebpf_driver_problem(role: Role) -> str | None:
     """Say why the `ebpf` driver cannot work: it needs bpf(2), tc and raw sockets."""
     return (
-        missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
+        _not_for(role)
+        or missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
         or bpf.problem()
         or clsact_problem()
     )
@@ -97,7 +103,11 @@ def kernel_driver_problem(role: Role) -> str | None:
 
     It needs devices and, for path MTUs, a raw socket; a home agent needs eBPF, too.
     """
-    reason = missing_capability(CAP_NET_ADMIN, CAP_NET_RAW) or tunnel_devices_problem()
+    reason = (
+        _not_for(role)
+        or missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
+        or tunnel_devices_problem()
+    )
     if reason is None and role is Role.HOME_AGENT:
         reason = bpf.problem()
     return reason

@@ -20,6 +20,7 @@ from typing import Final
 
 from mip_agents.dataplane.api import DropCounters
 from mip_agents.dataplane.datasocket import DataSocket
+from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.icmperrors import IcmpErrors
 from mip_agents.dataplane.outer import IPV4_HEADER, UDP, Drop, checksum
 from mip_agents.dataplane.port import widen_buffers
@@ -43,13 +44,13 @@ class Reassembled:
     def __init__(
         self,
         port: str,
-        find: Callable[[bytes], Tunnel | None],
+        find: Callable[[Decapsulated], Tunnel | None],
         on_path_change: Callable[[], None],
     ) -> None:
         """Read from now on.
 
         :param port: name of the near end of our pair
-        :param find: returns the tunnel that an inner packet goes into
+        :param find: returns the tunnel that a packet of ours went into
         :param on_path_change: is called when a router reports a smaller path MTU
         :raises OSError: where raw sockets are not permitted
         """

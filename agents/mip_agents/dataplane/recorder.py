@@ -23,7 +23,7 @@ class Recorded:
     """`open`, `install`, `replace`, `refresh`, `remove`, `announce`, `give_back` or
     `close`."""
     subject: str = ""
-    """The home address."""
+    """The key of the tunnel, or an address."""
     tunnel: Tunnel | None = None
     """What was installed."""
     detail: str = ""
@@ -60,17 +60,17 @@ class RecorderDataplane:
         """See `Dataplane.install`."""
         if self.fail_with is not None:
             raise DataplaneError(self.fail_with)
-        old = self._tunnels.get(tunnel.home_address)
+        old = self._tunnels.get(tunnel.key)
         action = "install" if old is None else "replace"
         if old == tunnel:
             action = "refresh"
-        self._tunnels[tunnel.home_address] = tunnel
-        self._record(action, tunnel.home_address, tunnel)
+        self._tunnels[tunnel.key] = tunnel
+        self._record(action, tunnel.key, tunnel)
 
-    async def remove(self, home_address: str) -> None:
+    async def remove(self, key: str, /) -> None:
         """See `Dataplane.remove`."""
-        if self._tunnels.pop(home_address, None) is not None:
-            self._record("remove", home_address)
+        if self._tunnels.pop(key, None) is not None:
+            self._record("remove", key)
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
@@ -87,9 +87,9 @@ class RecorderDataplane:
         """See `Dataplane.tunnels`."""
         return list(self._tunnels.values())
 
-    def counters(self, home_address: str) -> Counters:
+    def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`."""
-        return self._counters.get(home_address, Counters())
+        return self._counters.get(key, Counters())
 
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""

@@ -111,14 +111,14 @@ class RoutedDataplane(ABC):
         """
 
     @abstractmethod
-    async def _drop(self, home_address: str) -> None:
-        """Carry nothing for this home address any more."""
+    async def _drop(self, key: str) -> None:
+        """Carry nothing by the tunnel with this key any more."""
 
     async def _settled(self) -> None:  # noqa: B027  # not every driver has to
         """A change is complete: what only an earlier tunnel needed can go."""
 
     @abstractmethod
-    def counters(self, home_address: str) -> Counters:
+    def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`."""
 
     @abstractmethod
@@ -203,7 +203,7 @@ class RoutedDataplane(ABC):
 
     async def _install(self, tunnel: Tunnel) -> None:
         ledger = self._opened()
-        home = tunnel.home_address
+        home = tunnel.key
         if self._role is Role.MOBILE_NODE:
             others = self._tunnels.keys() - {home}
             if others:
@@ -248,19 +248,19 @@ class RoutedDataplane(ABC):
         if self._broadcasts is not None:
             self._broadcasts.drop(home_address)
 
-    async def remove(self, home_address: str) -> None:
+    async def remove(self, key: str, /) -> None:
         """See `Dataplane.remove`."""
         async with self._changing:
             ledger = self._opened()
-            self._announcer.cancel(home_address)
-            old = self._tunnels.pop(home_address, None)
-            await ledger.settle(home_address, ())
-            self._mtus.pop(home_address, None)
-            self._spread_no_more(home_address)
+            self._announcer.cancel(key)
+            old = self._tunnels.pop(key, None)
+            await ledger.settle(key, ())
+            self._mtus.pop(key, None)
+            self._spread_no_more(key)
             if old is not None:
-                await self._drop(home_address)
+                await self._drop(key)
                 await self._settled()
-                if old.interface is not None:
+                if old.interface is not None and old.visitor is None:
                     await forget_unresolved(ledger.ipr, old.interface)
 
     async def announce(

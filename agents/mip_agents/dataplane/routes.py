@@ -288,3 +288,13 @@ def no_reverse_path_filter(port: str) -> Setting:
     general = Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text().strip()
     value = "0" if general == "0" else "2"
     return Setting(kind="sysctl", key=f"conf/{port}/rp_filter", value=value)
+
+
+def no_merging(interface: str) -> Setting:
+    """Switch generic receive offload off where tunnel packets arrive.
+
+    It merges TCP segments inside of tunnel packets into one of up to 64 KB with an
+    unfinished checksum. The kernel's own tunnels take that apart again, a raw socket
+    hands it out as it is.
+    """
+    return Setting(kind="gro", key=interface, value="0", optional=True)

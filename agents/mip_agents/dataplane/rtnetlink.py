@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Routes and proxy neighbours as rtnetlink messages packed by hand, and their sending.
+"""Routes and neighbours as rtnetlink messages packed by hand, and their sending.
 
 A home agent makes one of each for every binding. pyroute2 needs about 0.3 ms to build
 such a message, the kernel 5 us to carry it out; packed by hand, ten thousand bindings
@@ -44,7 +44,8 @@ _LWTUNNEL_ENCAP_IP: Final = 2
 _ENCAP_ID, _ENCAP_DST, _ENCAP_SRC, _ENCAP_TTL, _ENCAP_TOS, _ENCAP_FLAGS = range(1, 7)
 _TUNNEL_KEY, _TUNNEL_DONT_FRAGMENT = 0x0004, 0x0100
 
-_NDA_DST, _NDA_PROTOCOL = 1, 12
+_NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL = 1, 2, 12
+_NUD_PERMANENT: Final = 0x80
 _NTF_PROXY: Final = 8
 
 _IFLA_LINKINFO: Final = 18
@@ -157,6 +158,29 @@ def proxy(action: str, *, address: str, ifindex: int, protocol: int) -> bytes:
     return _request(_RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_EXCL, body)
 
 
+def neighbour(
+    action: str,
+    *,
+    address: str,
+    ifindex: int,
+    link_address: str = "",
+    protocol: int = 0,
+) -> bytes:
+    """Return the request to `replace` (or make) or `del` a neighbour for good.
+
+    :param link_address: as `02:00:00:00:00:01`
+    """
+    adding = action == "replace"
+    state = _NUD_PERMANENT if adding else 0
+    body = _NEIGHBOUR.pack(socket.AF_INET, ifindex, state, 0, 0)
+    body += _attribute(_NDA_DST, socket.inet_aton(address))
+    if not adding:
+        return _request(_RTM_DELNEIGH, 0, body)
+    body += _attribute(_NDA_LLADDR, bytes.fromhex(link_address.replace(":", "")))
+    body += _attribute(_NDA_PROTOCOL, bytes((protocol,)))
+    return _request(_RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_REPLACE, body)
+
+
 def impossible_link(kind: str, attribute: int, value: bytes) -> bytes:
     """Return the request for a device with an attribute that its kind refuses.
 
@@ -236,7 +260,14 @@ class Requests:
 
     def proxies(self) -> list[tuple[str, int, int]]:
         """Return the proxy neighbours: address, interface, protocol of the maker."""
-        body = _NEIGHBOUR.pack(socket.AF_INET, 0, 0, _NTF_PROXY, 0)
+        return self._neighbours(_NTF_PROXY)
+
+    def neighbours(self) -> list[tuple[str, int, int]]:
+        """Return the other neighbours, in the same way."""
+        return self._neighbours(0)
+
+    def _neighbours(self, flags: int) -> list[tuple[str, int, int]]:
+        body = _NEIGHBOUR.pack(socket.AF_INET, 0, 0, flags, 0)
         found = []
         for message in self._dump(_request(_RTM_GETNEIGH, _NLM_F_DUMP, body)):
             _, ifindex, _, _, _ = _NEIGHBOUR.unpack_from(message)

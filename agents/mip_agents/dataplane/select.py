@@ -13,7 +13,7 @@ from mip_agents.dataplane.api import Dataplane, DataplaneError
 from mip_agents.dataplane.ebpf import EbpfDataplane
 from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
-from mip_agents.dataplane.tun import TunDataplane
+from mip_agents.dataplane.tunforeign import make_tun
 from mip_agents.protocol.tunnel import Role
 from scapy_mip.const import Encapsulation
 
@@ -30,7 +30,7 @@ class Driver(NamedTuple):
 DRIVERS: Final[dict[str, Driver]] = {
     "ebpf": Driver(probe.ebpf_driver_problem, EbpfDataplane),
     "kernel": Driver(probe.kernel_driver_problem, make_kernel),
-    "tun": Driver(probe.tun_driver_problem, TunDataplane),
+    "tun": Driver(probe.tun_driver_problem, make_tun),
 }
 """By name, the fastest first."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pyroute2 import AsyncIPRoute
 
 from mip_agents.dataplane.api import Counters, DropCounters
-from mip_agents.dataplane.changes import Change, Setting
+from mip_agents.dataplane.changes import Change
 from mip_agents.dataplane.packets import PacketPath
 from mip_agents.dataplane.port import NEXT_HOP, Port, open_port
 from mip_agents.dataplane.routed import RoutedDataplane
@@ -24,8 +24,10 @@ from mip_agents.dataplane.routes import (
     Entry,
     default_interfaces,
     forwarding,
+    no_merging,
     no_reverse_path_filter,
 )
+from mip_agents.dataplane.ways import Ways
 from mip_agents.protocol.tunnel import Category, Role, Tunnel
 
 
@@ -70,13 +72,12 @@ class TunDataplane(RoutedDataplane):
         self._port = await open_port(ipr, self._role, self._port_kind)
         self._stack.push_async_callback(self._port.close)
         self._path = PacketPath(
-            self._role,
-            self._port,
-            home_network=self._home_network,
+            Ways(self._role, self._home_network),
             drops=self._drops,
             on_path_change=self._path_changed,
         )
         self._stack.callback(self._path.close)
+        self._path.attach(self._port)
         return await self._settings(ipr, self._port.name)
 
     async def _settings(self, ipr: AsyncIPRoute, port: str) -> list[Change]:
@@ -86,7 +87,7 @@ class TunDataplane(RoutedDataplane):
             home = self._home_interface
             changes += forwarding(home, port)
             arrivals = dict.fromkeys((home, *await default_interfaces(ipr)))
-            changes += [_no_merging(name) for name in arrivals]
+            changes += [no_merging(name) for name in arrivals]
         return changes
 
     async def _start(self) -> None:
@@ -102,17 +103,18 @@ class TunDataplane(RoutedDataplane):
         """See `RoutedDataplane`."""
         wanted = await super()._wanted(tunnel, mtu)
         if self._role is Role.MOBILE_NODE and tunnel.interface is not None:
-            wanted.insert(0, _no_merging(tunnel.interface))
+            wanted.insert(0, no_merging(tunnel.interface))
         return wanted
 
     async def _carry(self, tunnel: Tunnel) -> None:
         """See `RoutedDataplane`."""
         path = self._running()
-        path.put(path.prepare(tunnel))
+        assert self._port is not None
+        path.put(path.prepare(tunnel, self._port))
 
-    async def _drop(self, home_address: str) -> None:
+    async def _drop(self, key: str) -> None:
         """See `RoutedDataplane`."""
-        self._running().drop(home_address)
+        self._running().drop(key)
 
     async def _settled(self) -> None:
         """See `RoutedDataplane`."""
@@ -122,9 +124,9 @@ class TunDataplane(RoutedDataplane):
         assert self._path is not None  # between `open` and `close`
         return self._path
 
-    def counters(self, home_address: str) -> Counters:
+    def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`."""
-        way = self._path.get(home_address) if self._path else None
+        way = self._path.get(key) if self._path else None
         return way.counters if way else Counters()
 
     def drops(self) -> DropCounters:
@@ -135,13 +137,3 @@ class TunDataplane(RoutedDataplane):
         """See `Dataplane.close`."""
         await super().close()
         self._path = self._port = None
-
-
-def _no_merging(interface: str) -> Setting:
-    """Switch generic receive offload off where tunnel packets arrive.
-
-    It merges TCP segments inside of tunnel packets into one of up to 64 KB with an
-    unfinished checksum. The kernel's own tunnels take that apart again, a raw socket
-    hands it out as it is.
-    """
-    return Setting(kind="gro", key=interface, value="0", optional=True)

@@ -15,6 +15,7 @@ from typing import Final
 from mip_agents.dataplane.api import Counters
 from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.outer import Encapsulator, is_fragment, port_bytes
+from mip_agents.dataplane.port import Port
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
 
@@ -36,10 +37,16 @@ class Way:
     """IP protocol number and GRE key of what each of them sends (HA-44), by address
     and, where it comes in UDP, ports."""
     senders: tuple[Sender, ...]
+    port: Port
+    """Where what comes out of the tunnel is handed over."""
+    link: int = 0
+    """Foreign agent: index of the visited link's interface."""
+    mtu: int = 0xFFFF
+    """Foreign agent: size of the largest packet that fits into the tunnel."""
     counters: Counters = field(default_factory=Counters)
 
 
-def make_way(tunnel: Tunnel, senders: tuple[Sender, ...]) -> Way:
+def make_way(tunnel: Tunnel, senders: tuple[Sender, ...], port: Port) -> Way:
     """Return the way of `tunnel`."""
     peers: dict[bytes, tuple[int, int | None]] = {}
     for peer, form in tunnel.forms():
@@ -52,6 +59,7 @@ def make_way(tunnel: Tunnel, senders: tuple[Sender, ...]) -> Way:
         addresses=frozenset(map(socket.inet_aton, tunnel.peers)),
         peers=peers,
         senders=senders,
+        port=port,
     )
 
 
@@ -68,8 +76,6 @@ class Ways:
     def __init__(self, role: Role, home_network: IPv4Network | None) -> None:
         self._home_agent = role is Role.HOME_AGENT
         self._ways: dict[bytes, Way] = {}
-        self.get = self._ways.get
-        """Return the way of a home address in four bytes, or None."""
         self.judge = self._judge_reverse if self._home_agent else self._judge_forward
         """Return the way that a packet came, or the reason to drop it."""
         self._broadcasts = {LIMITED, subnet_broadcast(home_network) or LIMITED}
@@ -86,6 +92,10 @@ class Ways:
         self._ways[key] = way
         return old
 
+    def get(self, home_address: str) -> Way | None:
+        """Return the way of a home address."""
+        return self._ways.get(socket.inet_aton(home_address))
+
     def drop(self, home_address: str) -> Way | None:
         """Take a way out of use and return it."""
         return self._ways.pop(socket.inet_aton(home_address), None)
@@ -94,13 +104,13 @@ class Ways:
         """Take all out of use."""
         self._ways.clear()
 
-    def tunnels(self) -> list[Tunnel]:
-        """Return the tunnels in use."""
-        return [way.tunnel for way in self._ways.values()]
-
-    def into(self, inner: bytes) -> Way | None:
+    def into(self, inner: bytes, link: int) -> Way | None:  # noqa: ARG002  # one port
         """Return the way that a packet of the kernel is to go."""
         return self._ways.get(inner[16:20] if self._home_agent else inner[12:16])
+
+    def of(self, sent: Decapsulated) -> Way | None:
+        """Return the way that a packet went which we sent."""
+        return self.into(sent.inner, 0)
 
     def _judge_reverse(self, packet: Decapsulated) -> Way | str:
         """Home agent: let in what a registered mobile node sent (RT-07)."""
@@ -111,7 +121,7 @@ class Ways:
             return "reverse_wrong_outer_source"
         if packet.destination != way.local:
             return "reverse_wrong_outer_destination"
-        problem = _deviation(way, packet)
+        problem = deviation(way, packet)
         if problem is not None:
             return f"reverse_{problem}"
         if not way.tunnel.reverse:
@@ -137,7 +147,7 @@ class Ways:
                     way = candidate
         if way is None or packet.source not in way.addresses:
             return "forward_wrong_outer_source"
-        problem = _deviation(way, packet)
+        problem = deviation(way, packet)
         return way if problem is None else f"forward_{problem}"
 
 
@@ -150,7 +160,7 @@ def _is_nest(packet: Decapsulated) -> bool:
     return packet.encapsulation == Encapsulation.IPIP and not packet.ports
 
 
-def _deviation(way: Way, packet: Decapsulated) -> str | None:
+def deviation(way: Way, packet: Decapsulated) -> str | None:
     """Say in what a packet from the right address differs from what was negotiated.
 
     Nothing else is let in beside that (RT-07, NAT-09); but fragments of a minimal
