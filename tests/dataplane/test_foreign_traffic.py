@@ -4,20 +4,15 @@
 import pytest
 
 from dataplane.foreign import (
-    CARE_OF,
-    FA_ETH1,
     ForeignWorld,
     counted,
     drop_counts,
-    frames,
-    watch_frames,
 )
 from dataplane.traffic import tcp_both_ways, udp_both_ways
 from dataplane.world import (
     CORRESPONDENT,
     FORMS,
     HOME,
-    HOME_AGENT,
     PORTS,
     counters,
     have_tun,

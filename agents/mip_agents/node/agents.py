@@ -23,7 +23,11 @@ from mip_agents.node import arguments
 from mip_agents.node.aio import AsyncHomeAgent, AsyncMobileNode, OnError, guarded
 from mip_agents.node.background import BackgroundAgent, Running
 from mip_agents.protocol.errors import MipError
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.protocol.policy import (
+    AgentPolicy,
+    HomeAgentPolicy,
+    MobileNodePolicy,
+)
 from mip_agents.protocol.security import SecurityTable, check_spi, parse_security
 from mip_agents.runtime.agent import Agent
 from mip_agents.runtime.assembly import network_of
@@ -54,7 +58,7 @@ class _Node(Generic[_Facade]):
         self._stack = AsyncExitStack()
         self._lock = threading.Lock()
 
-    async def _policy(self) -> HomeAgentPolicy | MobileNodePolicy:
+    async def _policy(self) -> AgentPolicy:
         raise NotImplementedError
 
     async def _make(self) -> Agent:

@@ -221,3 +221,7 @@ class MobileNodePolicy:
     coarse_timestamps: bool = False
     """Quirk: leave the low 11 bits of Identification zero, for home agents that keep it
     in a double and answer 131 otherwise."""
+
+
+AgentPolicy = HomeAgentPolicy | ForeignAgentPolicy | MobileNodePolicy
+"""What an agent is told to do; it says which kind of agent that is."""

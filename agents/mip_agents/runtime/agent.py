@@ -31,16 +31,18 @@ from mip_agents.protocol.events import (
     RegisterRequested,
     Stopping,
 )
+from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.links import InterfaceState
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.protocol.policy import AgentPolicy
 from mip_agents.runtime.assembly import (
-    HOME_AGENT,
+    FOREIGN_AGENT,
     MOBILE_NODE,
     choose_dataplane,
     link_needs,
     make_engine,
     open_store,
+    role_of,
     watch_links,
 )
 from mip_agents.runtime.collector import resting_collector
@@ -67,7 +69,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Agent:
-    """A home agent or a mobile node, by the policy it is given.
+    """A home agent, foreign agent or mobile node, by the policy it is given.
 
     `run` does all; `running` is the same as a context for a program of its own.
 
@@ -78,14 +80,14 @@ class Agent:
 
     def __init__(
         self,
-        policy: HomeAgentPolicy | MobileNodePolicy,
+        policy: AgentPolicy,
         options: AgentOptions | None = None,
         *,
         sinks: Iterable[Sink] = (),
         store: Store | None = None,
         dataplane: Dataplane | None = None,
     ) -> None:
-        self.role = HOME_AGENT if isinstance(policy, HomeAgentPolicy) else MOBILE_NODE
+        self.role = role_of(policy)
         self.options = options or AgentOptions()
         self.clock = SystemClock()
         self.counters = EventCounters()
@@ -101,6 +103,7 @@ class Agent:
             link_needs(policy),
             address=self.options.listen,
             port=self.options.port,
+            errors=self.role == FOREIGN_AGENT,
         )
         self._driver: Driver | None = None
         self._dataplane: Dataplane | None = None
@@ -355,13 +358,25 @@ class Agent:
                 binding |= counters.as_json()
         return bindings
 
+    def visitors(self) -> list[dict[str, Any]]:
+        """Return a foreign agent's visitors, each with the traffic of its tunnel."""
+        engine, dataplane = self._engine, self._dataplane
+        if not isinstance(engine, ForeignAgentEngine):
+            raise MipError("only a foreign agent has visitors")
+        visitors = engine.visitors(self.clock.now())
+        for visitor in visitors:
+            counters = Counters()
+            if dataplane is not None and visitor["tunnel"] is not None:
+                counters = dataplane.counters(visitor["tunnel"])
+            visitor |= counters.as_json()
+        return visitors
+
     def _traffic(self) -> dict[str, Counters]:
         dataplane = self._dataplane
         if dataplane is None:
             return {}
         return {
-            tunnel.home_address: dataplane.counters(tunnel.home_address)
-            for tunnel in dataplane.tunnels()
+            tunnel.key: dataplane.counters(tunnel.key) for tunnel in dataplane.tunnels()
         }
 
     def _drops(self) -> dict[str, int]:

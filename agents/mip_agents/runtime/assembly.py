@@ -15,10 +15,12 @@ from typing import Any
 
 from mip_agents.dataplane.api import Dataplane
 from mip_agents.protocol.errors import MipError
+from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.mobile_node import MobileNodeEngine
 from mip_agents.protocol.policy import (
+    AgentPolicy,
     ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
@@ -30,16 +32,32 @@ from mip_agents.runtime.ports import Notes, Store
 from mip_agents.runtime.store import MemoryStore, SqliteStore
 
 HOME_AGENT = "home_agent"
+FOREIGN_AGENT = "foreign_agent"
 MOBILE_NODE = "mobile_node"
 
+AgentEngine = HomeAgentEngine | ForeignAgentEngine | MobileNodeEngine
 
-def make_engine(
-    policy: HomeAgentPolicy | MobileNodePolicy,
-) -> HomeAgentEngine | MobileNodeEngine:
+
+def role_of(policy: AgentPolicy) -> str:
+    """Return which kind of agent the policy is for."""
+    match policy:
+        case HomeAgentPolicy():
+            return HOME_AGENT
+        case ForeignAgentPolicy():
+            return FOREIGN_AGENT
+        case MobileNodePolicy():
+            return MOBILE_NODE
+
+
+def make_engine(policy: AgentPolicy) -> AgentEngine:
     """Make the engine that the policy is for."""
-    if isinstance(policy, HomeAgentPolicy):
-        return HomeAgentEngine(policy, os.urandom)
-    return MobileNodeEngine(policy, os.urandom)
+    match policy:
+        case HomeAgentPolicy():
+            return HomeAgentEngine(policy, os.urandom)
+        case ForeignAgentPolicy():
+            return ForeignAgentEngine(policy, os.urandom)
+        case MobileNodePolicy():
+            return MobileNodeEngine(policy, os.urandom)
 
 
 def open_store(options: AgentOptions, role: str, notes: Notes) -> Store:
@@ -67,7 +85,7 @@ def settings_file(options: AgentOptions, role: str) -> Path | None:
 
 
 def choose_dataplane(
-    policy: HomeAgentPolicy | MobileNodePolicy, options: AgentOptions
+    policy: AgentPolicy, options: AgentOptions
 ) -> tuple[Dataplane, dict[str, str]]:
     """Return the data plane, and why each faster one was passed over.
 
@@ -76,26 +94,29 @@ def choose_dataplane(
     # pyroute2 takes its time; what never changes the kernel never waits for it.
     from mip_agents.dataplane import select
 
-    if isinstance(policy, HomeAgentPolicy):
-        name, role, address = HOME_AGENT, Role.HOME_AGENT, policy.address
-        encapsulations = policy.encapsulations
-    else:
-        name, role, address = MOBILE_NODE, Role.MOBILE_NODE, None
-        encapsulations = frozenset((policy.encapsulation,))
+    address = home_network = None
+    match policy:
+        case HomeAgentPolicy():
+            role, address = Role.HOME_AGENT, policy.address
+            home_network = policy.home_network
+            encapsulations = policy.encapsulations
+        case ForeignAgentPolicy():
+            role, encapsulations = Role.FOREIGN_AGENT, policy.encapsulations
+        case MobileNodePolicy():
+            role, home_network = Role.MOBILE_NODE, policy.home_network
+            encapsulations = frozenset((policy.encapsulation,))
     chosen = select.create(
         options.dataplane,
         role,
         address=address,
-        home_network=policy.home_network,
-        state_file=settings_file(options, name),
+        home_network=home_network,
+        state_file=settings_file(options, role_of(policy)),
         encapsulations=encapsulations,
     )
     return chosen.dataplane, dict(chosen.passed_over)
 
 
-def link_needs(
-    policy: HomeAgentPolicy | ForeignAgentPolicy | MobileNodePolicy,
-) -> LinkNeeds:
+def link_needs(policy: AgentPolicy) -> LinkNeeds:
     """Return what an agent is to hear of its links."""
     match policy:
         case HomeAgentPolicy():

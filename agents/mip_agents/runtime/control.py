@@ -35,7 +35,7 @@ class Controllable(Protocol):
     """What the control interface needs of an agent."""
 
     role: str
-    """`home_agent` or `mobile_node`."""
+    """`home_agent`, `foreign_agent` or `mobile_node`."""
     broadcast: Broadcast
 
     def status(self) -> dict[str, Any]:
@@ -43,6 +43,9 @@ class Controllable(Protocol):
 
     def binding_pages(self) -> Iterable[list[dict[str, Any]]]:
         """Home agent: return its bindings, some at a time."""
+
+    def visitors(self) -> list[dict[str, Any]]:
+        """Foreign agent: return its visitors."""
 
     def metrics(self) -> str:
         """Return the counters as Prometheus text."""
@@ -73,6 +76,7 @@ def make_app(agent: Controllable) -> Starlette:
         ("GET", "/metrics", api.metrics, None),
         ("GET", "/v1/bindings", api.bindings, "home_agent"),
         ("DELETE", "/v1/bindings/{home_address}", api.clear, "home_agent"),
+        ("GET", "/v1/visitors", api.visitors, "foreign_agent"),
         ("POST", "/v1/register", api.register, "mobile_node"),
         ("POST", "/v1/deregister", api.deregister, "mobile_node"),
         ("POST", "/v1/cancel", api.cancel, "mobile_node"),
@@ -119,6 +123,9 @@ class _Api:
         return Streaming(
             _json_list(self._agent.binding_pages()), media_type="application/json"
         )
+
+    async def visitors(self, _: Request) -> Response:
+        return JSONResponse(self._agent.visitors())
 
     async def metrics(self, _: Request) -> Response:
         return PlainTextResponse(self._agent.metrics(), media_type=CONTENT_TYPE)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A policy cut down to what the data plane can carry, so that nothing else is promised.
 
-A home agent then refuses an encapsulation that it cannot make (139, RT-05), and says
-that it has no simultaneous bindings (code 1, HA-18), where it would otherwise fail to
-install the tunnel. What is sent to many and cannot be carried is not asked for.
+An agent then refuses an encapsulation that it cannot make (139, RT-05; 72, RT-04), and
+a home agent says that it has no simultaneous bindings (code 1, HA-18), where it would
+otherwise fail to install the tunnel. What is sent to many and cannot be carried is not
+asked for.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from dataclasses import replace
 
 from mip_agents.dataplane.api import Dataplane
 from mip_agents.protocol.errors import MipError
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.protocol.policy import (
+    AgentPolicy,
+    ForeignAgentPolicy,
+    MobileNodePolicy,
+)
 from scapy_mip.const import Encapsulation
 
 
-def fit(
-    policy: HomeAgentPolicy | MobileNodePolicy, dataplane: Dataplane
-) -> tuple[HomeAgentPolicy | MobileNodePolicy, list[str]]:
+def fit(policy: AgentPolicy, dataplane: Dataplane) -> tuple[AgentPolicy, list[str]]:
     """Return the policy for a data plane, and what was taken away, a phrase for each.
 
     :raises MipError: nothing is left.
@@ -36,6 +39,8 @@ def fit(
         raise _nothing_left(dataplane, policy.encapsulations)
     if left != policy.encapsulations:
         taken.append(f"encapsulation {_names(policy.encapsulations - left)}")
+    if isinstance(policy, ForeignAgentPolicy):
+        return replace(policy, encapsulations=left), taken
     most = policy.max_bindings_per_node
     if most > 1 and not dataplane.copies:
         taken.append("simultaneous bindings")

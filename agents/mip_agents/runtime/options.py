@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.protocol.policy import AgentPolicy
 from scapy_mip.const import MIP_PORT
 
 DATAPLANES = ("auto", "ebpf", "kernel", "tun", "none")
@@ -56,7 +56,7 @@ class AgentOptions:
 class AgentConfig:
     """A whole configuration: for the engine, for the shell, and what looked odd."""
 
-    policy: HomeAgentPolicy | MobileNodePolicy
+    policy: AgentPolicy
     options: AgentOptions
     warnings: tuple[str, ...] = ()
     """One line each."""
