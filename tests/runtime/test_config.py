@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
+from mip_agents.protocol.policy import (
+    AdvertisementPolicy,
+    HomeAgentPolicy,
+    MobileNodePolicy,
+    ReverseTunnel,
+)
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import NodeAssociation, ReplayStyle
 from mip_agents.protocol.tunnel import Category
@@ -67,6 +72,7 @@ def test_a_home_agent_with_defaults(write):
     assert policy.reverse_tunnel is ReverseTunnel.OPTIONAL
     assert policy.broadcasts == frozenset()
     assert policy.timestamp_tolerance == 7
+    assert policy.advertisement == AdvertisementPolicy(interval=3.0)
     found = policy.mobile_nodes.find("10.1.1.10", 256)
     assert found == SecurityAssociation(256, "1234567812345678")
     assert config.options.state_dir == path.parent / "state"
@@ -126,6 +132,10 @@ reverse_tunnel = "required"
 broadcasts = ["limited", "multicast"]
 timestamp_tolerance = 20
 strict = true
+advertisement_interval = 20
+advertisement_destination = "255.255.255.255"
+icmp_code = 16
+prefix_lengths = true
 control_socket = "ha.sock"
 dataplane = "none"
 ntp_server = ["a.example", "b.example"]
@@ -148,6 +158,9 @@ key_hex = "{KEY_HEX}"
     assert policy.reverse_tunnel is ReverseTunnel.REQUIRED
     assert policy.broadcasts == {Category.LIMITED, Category.MULTICAST}
     assert policy.strict
+    assert policy.advertisement == AdvertisementPolicy(
+        interval=20, icmp_code=16, destination="255.255.255.255", prefix_lengths=True
+    )
     key = "1234567812345678"
     assert policy.mobile_nodes.find("10.1.1.99", 300) == SecurityAssociation(
         300, key, "hmac-sha256"
@@ -155,6 +168,17 @@ key_hex = "{KEY_HEX}"
     assert policy.foreign_agents.find("10.1.2.1", 400) == SecurityAssociation(400, key)
     assert config.options.ntp_servers == ("a.example", "b.example")
     assert config.options.dataplane == "none"
+
+
+def test_a_home_agent_need_not_advertise(write):
+    """AG-06, AG-14: not at all, or only when it is asked."""
+    policy = load_config(write(HA.replace("# here", "advertise = false"))).policy
+    assert isinstance(policy, HomeAgentPolicy)
+    assert policy.advertisement is None
+    asked = HA.replace("# here", "advertisement_interval = 0")
+    policy = load_config(write(asked)).policy
+    assert isinstance(policy, HomeAgentPolicy)
+    assert policy.advertisement == AdvertisementPolicy(interval=0)
 
 
 def test_all_encapsulations(write):
@@ -235,6 +259,16 @@ ERRORS = [
     (HA, "# here", "max_bindings_per_node = 0", "home_agent.max_bindings_per_node: ",
      "1 to 64"),
     (HA, "# here", "timestamp_tolerance = -1", "home_agent.timestamp_tolerance: ", ""),
+    (HA, "# here", "advertisement_interval = 0.05",
+     "home_agent.advertisement_interval: out of range", "0.1 to 1800 seconds, or 0"),
+    (HA, "# here", "advertisement_interval = nan",
+     "home_agent.advertisement_interval: out of range", ""),
+    (HA, "# here", "advertisement_interval = true",
+     "home_agent.advertisement_interval: wrong type", "a number"),
+    (HA, "# here", "icmp_code = 1", "home_agent.icmp_code: not a known code",
+     "0 (routes common traffic), 16 ("),
+    (HA, "# here", 'advertisement_destination = "10.1.1.255"',
+     "home_agent.advertisement_destination: not one", '"224.0.0.1", "255.255.255.255"'),
     (HA, "spi = 256", "spi = 255", "mobile_node[0].spi: out of range", "256 to"),
     (HA, "spi = 256", "spi = 4294967296", "mobile_node[0].spi: out of range", ""),
     (MN, "# here", "lifetime = 0", "mobile_node.lifetime: out of range", ""),

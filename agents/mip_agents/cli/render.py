@@ -23,7 +23,7 @@ _TITLES = (
     "from node",
 )
 _RIGHT = {"left", "to node", "from node"}
-_LATER = ("counters", "drops", "traffic", "dataplane")
+_LATER = ("advertisement", "counters", "drops", "traffic", "dataplane")
 """Parts of a status that get a table or a line of their own."""
 
 
@@ -39,6 +39,8 @@ def status(answer: Mapping[str, Any]) -> None:
     for name, value in answer.items():
         if name not in _LATER:
             table.add_row(_words(name), escape(_value(name, value)))
+    if "advertisement" in answer:
+        table.add_row("advertisement", escape(_advertisement(answer["advertisement"])))
     dataplane = answer.get("dataplane", {})
     table.add_row("data plane", escape(str(dataplane.get("name"))))
     by_reason: dict[str, list[str]] = {}
@@ -125,6 +127,17 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
     return "-" if value is None else str(value)
+
+
+def _advertisement(found: Mapping[str, Any] | None) -> str:
+    """Say where an agent advertises, and what."""
+    if found is None:
+        return "-"
+    place = found["interface"]
+    if place is None:
+        return "nowhere: no interface that is up has the address"
+    often = f"every {found['interval']:g} s" if found["interval"] else "when solicited"
+    return f"on {place} {often}, {found['flags']}, {found['sent']} sent"
 
 
 def _traffic(counters: Mapping[str, int]) -> str:

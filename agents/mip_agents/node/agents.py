@@ -24,6 +24,7 @@ from mip_agents.node.aio import AsyncHomeAgent, AsyncMobileNode, OnError, guarde
 from mip_agents.node.background import BackgroundAgent, Running
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import (
+    AdvertisementPolicy,
     AgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
@@ -161,6 +162,7 @@ class HomeAgent(_Node[AsyncHomeAgent]):
     :param home_network: a prefix; None: that of the interface with `address`.
     :param broadcasts: what is passed on to nodes that are away: `limited`, `subnet`
         (for those who ask with B), `multicast` (the groups that they join).
+    :param advertise: make itself known on the home link by agent advertisements.
     :param state_dir: where bindings outlive the process; None: in memory.
     :param control_socket: for `mip status --socket`; None: no control interface.
     :param dataplane: `auto`, `ebpf`, `kernel`, `tun`, or `none` to carry no packets.
@@ -183,6 +185,7 @@ class HomeAgent(_Node[AsyncHomeAgent]):
         reverse_tunnel: str = "optional",
         broadcasts: Iterable[str] = (),
         timestamp_tolerance: int = 7,
+        advertise: bool = True,
         state_dir: Path | str | None = None,
         control_socket: Path | str | None = None,
         dataplane: str = "auto",
@@ -226,6 +229,7 @@ class HomeAgent(_Node[AsyncHomeAgent]):
             timestamp_tolerance=between(
                 "timestamp_tolerance", timestamp_tolerance, 1, 3600
             ),
+            advertisement=AdvertisementPolicy() if advertise else None,
         )
         self._stop_asked = False
         self._run_lock = threading.Lock()

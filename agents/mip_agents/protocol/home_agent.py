@@ -57,6 +57,7 @@ from mip_agents.protocol.events import (
 from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.grants import granted_before, granted_bindings
 from mip_agents.protocol.home_addresses import HomeAddresses
+from mip_agents.protocol.home_link import HomeLink
 from mip_agents.protocol.limits import RateLimiter
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.replay import Freshness
@@ -100,7 +101,8 @@ Job = Asked | Cleared | Reconciled
 class HomeAgentEngine:
     """A home agent without clock, socket or kernel.
 
-    :param random_bytes: where nonces (HA-32) and GRE keys (TUN-08) come from.
+    :param random_bytes: where nonces (HA-32), GRE keys (TUN-08) and the spread of
+        advertisements (AG-04) come from.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class HomeAgentEngine:
         self._in_work: dict[str, Job] = {}
         self._waiting: dict[str, deque[Job]] = {}
         self._answers = Answers(policy, self._guard)
+        self._home_link = HomeLink(policy, random_bytes)
         self._quirks = policy.quirks()
         # Failed authentications by source. A source is easily forged, so that nodes
         # with a binding from there are asked in spite of it.
@@ -141,14 +144,21 @@ class HomeAgentEngine:
                 return [Finished(token=token, error="a home agent does not register")]
             case CancelRequested(token):
                 return [Finished(token=token, error="nothing is under way")]
-            case InterfacesChanged() | DiscoveryReceived() | Undelivered() | Stopping():
+            case InterfacesChanged(interfaces):
+                return self._home_link.follow(interfaces, now.mono)
+            case DiscoveryReceived():
+                return self._home_link.hear(event, now.mono)
+            case Stopping():
+                return self._home_link.stop()
+            case Undelivered():
                 return []
             case _:
                 assert_never(event)
 
     def next_timer(self) -> float | None:
         """Return the monotonic second at which `TimerFired` is wanted, if at all."""
-        return self._ledger.next_timer()
+        timers = (self._ledger.next_timer(), self._home_link.next_timer())
+        return min((due for due in timers if due is not None), default=None)
 
     def status(self, now: Instant) -> dict[str, Any]:  # noqa: ARG002
         """Return the engine's state as JSON-able values, named as in the registry."""
@@ -166,6 +176,7 @@ class HomeAgentEngine:
             "encapsulations": sorted(form.slug for form in policy.encapsulations),
             "reverse_tunnel": policy.reverse_tunnel.value,
             "broadcasts": sorted(policy.broadcasts),
+            "advertisement": self._home_link.status(),
             "quirks": self._quirks,
         }
 
@@ -393,8 +404,8 @@ class HomeAgentEngine:
         return [*effects, noted]
 
     def _attend(self, now: Instant) -> list[Effect]:
-        """Drop expired bindings; nothing is sent for them (HA-03, HA-23)."""
-        effects: list[Effect] = []
+        """Advertise; drop expired bindings; nothing is sent for them (HA-03, HA-23)."""
+        effects = self._home_link.tick(now.mono)
         for home_address in self._ledger.due(now):
             effects += self._reconciled(home_address, now)
         return effects

@@ -97,11 +97,12 @@ class HomeAgentPolicy:
         object.__setattr__(self, "hosts", range(first, last + 1))
         object.__setattr__(self, "broadcast_addresses", frozenset(broadcasts))
 
-    def is_home_link(self, link: InterfaceState) -> bool:
-        """Return whether we advertise on this interface: it has our address (AG-14)."""
-        return self.advertisement is not None and any(
-            entry.partition("/")[0] == self.address for entry in link.addresses
-        )
+    def home_entry(self, link: InterfaceState) -> str | None:
+        """Return our address, as `10.1.1.20/24`, if this is our home link (AG-14)."""
+        for entry in link.addresses:
+            if entry.partition("/")[0] == self.address:
+                return entry
+        return None
 
     def association(self, node: str, spi: int) -> SecurityAssociation | None:
         """Return what we share with a node, an NAI or a home address, under an SPI."""

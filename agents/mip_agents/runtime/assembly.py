@@ -120,8 +120,10 @@ def link_needs(policy: AgentPolicy) -> LinkNeeds:
     """Return what an agent is to hear of its links."""
     match policy:
         case HomeAgentPolicy():
+            advertises = policy.advertisement is not None
             return LinkNeeds(
-                wanted=lambda link: policy.is_home_link(link), groups=AGENT_GROUPS
+                wanted=lambda link: advertises and policy.home_entry(link) is not None,
+                groups=AGENT_GROUPS,
             )
         case ForeignAgentPolicy():
             return LinkNeeds(

@@ -20,7 +20,12 @@ from pydantic import BaseModel, ValidationError
 
 from mip_agents.protocol.errors import InputError
 from mip_agents.protocol.names import NamedNode, NamedNodes
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy, ReverseTunnel
+from mip_agents.protocol.policy import (
+    AdvertisementPolicy,
+    HomeAgentPolicy,
+    MobileNodePolicy,
+    ReverseTunnel,
+)
 from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import NodeAssociation, ReplayStyle, SecurityTable
@@ -140,11 +145,21 @@ def _home_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
             broadcasts=_broadcasts(path, table),
             timestamp_tolerance=table.timestamp_tolerance,
             strict=table.strict,
+            advertisement=_advertisement(table) if table.advertise else None,
         ),
         options=_options(path, table, Path(table.state_dir)),
         warnings=_exposed(
             [*((one.path, one.entries) for one in sources), (path, file.foreign_agent)]
         ),
+    )
+
+
+def _advertisement(table: models.AdvertisingTable) -> AdvertisementPolicy:
+    return AdvertisementPolicy(
+        interval=table.advertisement_interval,
+        icmp_code=table.icmp_code,
+        destination=table.advertisement_destination,
+        prefix_lengths=table.prefix_lengths,
     )
 
 

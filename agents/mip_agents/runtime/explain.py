@@ -19,13 +19,14 @@ _TYPES = {
     "string_type": "text in quotes",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
+    "float_type": "a number",
     "bool_type": "true or false",
     "list_type": "a list in [ ]",
     "model_type": "a table",
     "dict_type": "a table",
 }
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,24}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,25}")
 """What a key looks like. Anything else is not repeated: it may be a secret that changed
 places with its name (16 bytes in hexadecimal have 32 digits), or end a line."""
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from mip_agents.protocol.names import canonical
+from mip_agents.protocol.policy import ALL_SYSTEMS, LIMITED_BROADCAST
 from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import ReplayStyle
@@ -29,6 +30,7 @@ from mip_agents.runtime.keys import KEY_NAMES, resolve_key
 from mip_agents.runtime.options import DATAPLANES, QUIRKS
 from scapy_mip.auth import Algorithm
 from scapy_mip.const import (
+    AGENT_ADVERTISEMENT_CODES,
     LIFETIME_INFINITE,
     REPLAY_TOLERANCE_DEFAULT,
     SPI_RESERVED_MAX,
@@ -103,6 +105,24 @@ def _interface(name: str) -> str:
             "shows them"
         )
     return name
+
+
+def _advertisement_interval(seconds: float) -> float:
+    # RFC 1256 section 4.1 has half an hour at most; its least, 4 s, is not for movers.
+    if seconds != 0 and not 0.1 <= seconds <= 1800:
+        raise ValueError(
+            "out of range; allowed: 0.1 to 1800 seconds, or 0: only when solicited"
+        )
+    return seconds
+
+
+def _icmp_code(code: int) -> int:
+    if code not in AGENT_ADVERTISEMENT_CODES:
+        meanings = (
+            f"{one} ({what})" for one, what in AGENT_ADVERTISEMENT_CODES.items()
+        )
+        raise ValueError(f"not a known code; allowed: {', '.join(meanings)}")
+    return code
 
 
 def _allowed(*names: str, missing: tuple[str, ...] = ()) -> BeforeValidator:
@@ -231,7 +251,20 @@ class CommonTable(Table):
     ntp_server: Annotated[list[Server], BeforeValidator(_listed)] = []
 
 
-class HomeAgentTable(CommonTable):
+class AdvertisingTable(CommonTable):
+    """What the table of every agent has that advertises itself on a link."""
+
+    advertisement_interval: Annotated[
+        float, AfterValidator(_advertisement_interval)
+    ] = 3.0
+    icmp_code: Annotated[int, AfterValidator(_icmp_code)] = 0
+    advertisement_destination: Annotated[
+        str, _allowed(ALL_SYSTEMS, LIMITED_BROADCAST)
+    ] = ALL_SYSTEMS
+    prefix_lengths: bool = False
+
+
+class HomeAgentTable(AdvertisingTable):
     """`[home_agent]`."""
 
     address: Address
@@ -247,6 +280,7 @@ class HomeAgentTable(CommonTable):
     ] = []
     timestamp_tolerance: Annotated[int, _between(1, 3600)] = REPLAY_TOLERANCE_DEFAULT
     strict: bool = False
+    advertise: bool = True
     address_pool: Pool | None = None
     state_dir: FilePath = "/var/lib/mip"
     control_socket: SocketPath = "/run/mip/ha.sock"

@@ -57,6 +57,17 @@ _STATUS = _object(
 _STATUS["properties"] |= {
     "bindings": _COUNT | {"description": "home agents"},
     "leases": _COUNT | {"description": "home agents: addresses given to NAIs"},
+    "advertisement": _or_null(
+        _object(
+            interface=_or_null(_TEXT),
+            interval={"type": "number", "description": "seconds; 0: when solicited"},
+            lifetime=_COUNT | {"description": "seconds that each counts"},
+            destination=_ADDRESS,
+            flags=_TEXT | {"description": "letters of an advertisement's flags"},
+            sent=_COUNT,
+        )
+    )
+    | {"description": "home agents: on the home link; null: not at all"},
     "quirks": {
         "type": "array",
         "items": _TEXT,
