@@ -9,6 +9,7 @@ import pytest
 
 from mip_agents.protocol.policy import (
     AdvertisementPolicy,
+    ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
     ReverseTunnel,
@@ -44,6 +45,22 @@ spi = 256
 key_text = "{SECRET}"
 interfaces = ["eth0"]
 # here
+"""
+
+FA = f"""\
+[foreign_agent]
+interfaces = ["eth1"]
+care_of_addresses = ["10.1.2.1"]
+# here
+[[mobile_node]]
+home_address = "10.1.1.10"
+spi = 400
+key_text = "{SECRET}"
+# there
+[[home_agent]]
+address = "10.1.1.20"
+spi = 300
+key_hex = "{KEY_HEX}"
 """
 
 
@@ -364,10 +381,39 @@ key_text = "{SECRET}" """, "mobile_node[2].spi: mn@example.org has SPI 256 twice
      'not supported by this version; allowed: "auto", "co-located"'),
     (MN, "# here", '[[foreign_agent]]\naddress = "10.1.2.1"',
      "foreign_agent: not supported", ""),
+    # A foreign agent
+    (FA, '["eth1"]', "[]", "foreign_agent.interfaces: is empty", ""),
+    (FA, '["10.1.2.1"]', "[]", "foreign_agent.care_of_addresses: is empty", ""),
+    (FA, '"10.1.2.1"', '"224.0.0.1"', "foreign_agent.care_of_addresses[0]: not a", ""),
+    (FA, '"10.1.2.1"', ", ".join(f'"10.1.2.{n}"' for n in range(1, 64)),
+     "foreign_agent.care_of_addresses: do not fit", "up to 62"),
+    (FA, "care_of_addresses", "careof_addresses",
+     "foreign_agent.careof_addresses: unknown key", "care_of_addresses"),
+    (FA, "# here", 'reverse_tunnel = "optional"', "foreign_agent.reverse_tunnel: not",
+     'allowed: true, false, "required"'),
+    (FA, "# here", "reverse_tunnel = 1", "foreign_agent.reverse_tunnel: not", ""),
+    (FA, "# here", "reverse_tunnel = [true]", "foreign_agent.reverse_tunnel: not", ""),
+    (FA, "# here", "icmp_code = 1", "foreign_agent.icmp_code: ", "16"),
+    (FA, "# here", 'advertisement_destination = "10.1.2.255"',
+     "foreign_agent.advertisement_destination: not one", '"224.0.0.1"'),
+    (FA, "# here", "max_pending = 0", "foreign_agent.max_pending: out of range", ""),
+    (FA, "# here", "pending_timeout = 0", "foreign_agent.pending_timeout: out of", ""),
+    (FA, "# here", "pending_timeout = true", "foreign_agent.pending_timeout: ",
+     "a number"),
+    (FA, "# here", "registration_lifetime = 65536",
+     "foreign_agent.registration_lifetime: out of range", ""),
+    (FA, "# here", 'encapsulations = ["ipip"]\ngre_keys = true',
+     "foreign_agent.gre_keys: are for GRE", ""),
+    (FA, '"10.1.1.20"', '"10.1.2.1"', "home_agent[0].address: is one of", ""),
+    (FA, "spi = 400", "spi = 255", "mobile_node[0].spi: out of range", "256 to"),
+    (FA, "# there", 'replay = "nonce"', "mobile_node[0].replay: unknown key", ""),
+    (FA, "# there", f"""[[mobile_node]]
+home_address = "10.1.1.10"
+spi = 400
+key_hex = "{KEY_HEX}" """, "mobile_node[1].spi: 10.1.1.10 has SPI 400 twice", ""),
     # Whole files
-    ("", "", "", "no table [home_agent] or [mobile_node]", ""),
-    ('[foreign_agent]\ninterfaces = ["eth1"]\n', "", "",
-     "foreign_agent: not supported by this version", "[home_agent], [mobile_node]"),
+    ("", "", "", "no table [home_agent], [foreign_agent] or [mobile_node]", ""),
+    (FA, "[[home_agent]]", "[home_agent]", "both [home_agent] and [foreign_agent]", ""),
     (HA + "[home_agent.x]\n", "", "", "home_agent.x: unknown key", ""),
     (HA, "[[mobile_node]]", "[mobile_node]", "both [home_agent] and", ""),
     (HA.split("[[")[0], "", "", "mobile_node: at least one", ""),
@@ -571,8 +617,88 @@ def test_a_key_file_holds_the_bytes_of_the_key(write, tmp_path, content, key):
     assert policy.security == SecurityAssociation(256, key)
 
 
+def test_a_foreign_agent_with_defaults(write):
+    """FA-01, FA-03, FA-04: what interfaces.md names, with its values."""
+    config = load_config(write(FA), "foreign_agent")
+    policy = config.policy
+    assert isinstance(policy, ForeignAgentPolicy)
+    assert policy == ForeignAgentPolicy(
+        interfaces=("eth1",),
+        care_of_addresses=("10.1.2.1",),
+        mobile_nodes=policy.mobile_nodes,
+        home_agents=policy.home_agents,
+    )
+    assert (policy.registration_lifetime, policy.registration_required) == (1800, True)
+    assert (policy.max_pending, policy.pending_timeout) == (5, 7.0)
+    assert policy.mobile_nodes.find("10.1.1.10", 400) == SecurityAssociation(
+        400, SECRET
+    )
+    found = policy.home_agents.find("10.1.1.20", 300)
+    assert found == SecurityAssociation(300, "1234567812345678")
+    assert config.options.control_socket == Path("/run/mip/fa.sock")
+    assert config.options.state_dir is None
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        ("true", ReverseTunnel.OPTIONAL),
+        ("false", ReverseTunnel.OFF),
+        ('"required"', ReverseTunnel.REQUIRED),
+    ],
+)
+def test_a_foreign_agent_offers_reverse_tunnels_or_demands_them(write, word, meaning):
+    """RT-04."""
+    policy = load_config(write(FA.replace("# here", f"reverse_tunnel = {word}"))).policy
+    assert isinstance(policy, ForeignAgentPolicy)
+    assert policy.reverse_tunnel is meaning
+
+
+def test_every_key_of_a_foreign_agent_counts(write):
+    text = FA.replace(
+        "# here",
+        """\
+registration_lifetime = 65535
+registration_required = false
+encapsulations = ["gre", "minimal"]
+encapsulating_delivery = false
+gre_keys = true
+advertisement_interval = 0.5
+advertisement_destination = "255.255.255.255"
+icmp_code = 16
+prefix_lengths = true
+max_pending = 50
+pending_timeout = 3
+max_visitors = 9
+strict = true
+state_dir = "state"
+control_socket = "fa.sock"
+dataplane = "none"
+""",
+    )
+    path = write(text)
+    config = load_config(path)
+    policy = config.policy
+    assert isinstance(policy, ForeignAgentPolicy)
+    assert policy.registration_lifetime == 65535
+    assert not policy.registration_required
+    assert policy.encapsulations == {Encapsulation.GRE, Encapsulation.MINIMAL}
+    assert policy.advertisement == AdvertisementPolicy(
+        interval=0.5, icmp_code=16, destination="255.255.255.255", prefix_lengths=True
+    )
+    assert (policy.encapsulating_delivery, policy.gre_keys) == (False, True)
+    assert (policy.max_pending, policy.pending_timeout, policy.max_visitors) == (
+        50,
+        3,
+        9,
+    )
+    assert policy.strict
+    assert config.options.state_dir == path.parent / "state"
+    assert config.options.dataplane == "none"
+
+
 def test_no_repr_of_a_configuration_shows_a_key(write):
-    for text in (HA, MN):
+    for text in (HA, MN, FA):
         config = load_config(write(text))
         shown = f"{config!r} {config.policy!r}"
         assert SECRET not in shown
@@ -580,7 +706,9 @@ def test_no_repr_of_a_configuration_shows_a_key(write):
         assert "12345678" not in shown
 
 
-@pytest.mark.parametrize("name", ["home-agent.toml", "mobile-node.toml"])
+@pytest.mark.parametrize(
+    "name", ["home-agent.toml", "foreign-agent.toml", "mobile-node.toml"]
+)
 def test_the_examples_are_good(name):
     example = resources.files("mip_agents") / "data" / name
     with resources.as_file(example) as path:

@@ -22,6 +22,7 @@ from mip_agents.protocol.errors import InputError
 from mip_agents.protocol.names import NamedNode, NamedNodes
 from mip_agents.protocol.policy import (
     AdvertisementPolicy,
+    ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
     ReverseTunnel,
@@ -39,8 +40,8 @@ from mip_agents.runtime.options import AgentConfig, AgentOptions
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import Encapsulation
 
-ROLES = {"home_agent": "ha", "mobile_node": "mn"}
-"""Top-level table of each role that this version runs, and its subcommand."""
+ROLES = {"home_agent": "ha", "foreign_agent": "fa", "mobile_node": "mn"}
+"""Top-level table of each role, and its subcommand."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _ENTRY = re.compile(r"mobile_node\[(\d+)\]\.")
@@ -58,7 +59,7 @@ class ConfigError(InputError):
 def load_config(path: Path, role: str | None = None) -> AgentConfig:
     """Read and judge a configuration file.
 
-    :param role: `home_agent` or `mobile_node`, where only one of them will do.
+    :param role: a key of `ROLES`, where only that will do.
     :raises ConfigError: with every problem that was found.
     """
     with resting_collector():
@@ -73,9 +74,12 @@ def _load(path: Path, role: str | None) -> AgentConfig:
             f"{path}: [{kind}] is for `mip {ROLES[kind]}`; "
             f"`mip {ROLES[role]}` needs a table [{role}]"
         )
-    if kind == "home_agent":
-        return _home_agent(path, document)
-    return _mobile_node(path, document)
+    readers = {
+        "home_agent": _home_agent,
+        "foreign_agent": _foreign_agent,
+        "mobile_node": _mobile_node,
+    }
+    return readers[kind](path, document)
 
 
 def _role(path: Path, document: dict[str, Any]) -> str:
@@ -84,14 +88,8 @@ def _role(path: Path, document: dict[str, Any]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(
-            f"{path}: both [home_agent] and [mobile_node]: allowed is one"
-        )
-    if isinstance(document.get("foreign_agent"), dict):
-        raise ConfigError(
-            f"{path}: foreign_agent: not supported by this version; "
-            "allowed: [home_agent], [mobile_node]"
-        )
+        names = " and ".join(f"[{name}]" for name in found[:2])
+        raise ConfigError(f"{path}: both {names}: allowed is one")
     for name in document:
         near = nearest(name, ROLES)
         if near is not None and name not in ROLES:
@@ -99,7 +97,8 @@ def _role(path: Path, document: dict[str, Any]) -> str:
                 f"{path}: {path_of([name])}: unknown key; did you mean {near}?"
             )
     raise ConfigError(
-        f"{path}: no table [home_agent] or [mobile_node]: one of them is needed"
+        f"{path}: no table [home_agent], [foreign_agent] or [mobile_node]: "
+        "one of them is needed"
     )
 
 
@@ -287,6 +286,52 @@ def _at_line(path: Path, problem: str, lines: Sequence[int]) -> str:
     if found is None:
         return f"{path}: {problem}"
     return f"{path}:{lines[int(found[1])]}: {problem[found.end() :]}"
+
+
+def _foreign_agent(path: Path, document: dict[str, Any]) -> AgentConfig:
+    file = _validate(path, models.ForeignAgentFile, document)
+    table = file.foreign_agent
+    encapsulations = frozenset(map(_encapsulation, table.encapsulations))
+    if table.gre_keys and Encapsulation.GRE not in encapsulations:
+        raise ConfigError(
+            f"{path}: foreign_agent.gre_keys: are for GRE; "
+            'allowed: with "gre" among encapsulations'
+        )
+    visitors, home_agents = SecurityTable(), SecurityTable()
+    for index, visitor in enumerate(file.mobile_node):
+        place = f"{path}: mobile_node[{index}]."
+        found = _association(path, place, visitor)
+        _add(visitors, place, visitor.home_address, found)
+    for index, peer in enumerate(file.home_agent):
+        place = f"{path}: home_agent[{index}]."
+        if peer.address in table.care_of_addresses:
+            raise ConfigError(
+                f"{place}address: is one of foreign_agent.care_of_addresses; "
+                "allowed: another host's address"
+            )
+        _add(home_agents, place, peer.address, _association(path, place, peer))
+    state_dir = None if table.state_dir is None else Path(table.state_dir)
+    return AgentConfig(
+        policy=ForeignAgentPolicy(
+            interfaces=tuple(table.interfaces),
+            care_of_addresses=tuple(table.care_of_addresses),
+            advertisement=_advertisement(table),
+            registration_lifetime=table.registration_lifetime,
+            registration_required=table.registration_required,
+            encapsulations=encapsulations,
+            reverse_tunnel=table.reverse_tunnel,
+            encapsulating_delivery=table.encapsulating_delivery,
+            gre_keys=table.gre_keys,
+            max_pending=table.max_pending,
+            pending_timeout=table.pending_timeout,
+            max_visitors=table.max_visitors,
+            mobile_nodes=visitors,
+            home_agents=home_agents,
+            strict=table.strict,
+        ),
+        options=_options(path, table, state_dir),
+        warnings=_exposed([(path, file.mobile_node), (path, file.home_agent)]),
+    )
 
 
 def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:

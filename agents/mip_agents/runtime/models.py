@@ -20,8 +20,13 @@ from pydantic import (
     SecretStr,
 )
 
+from mip_agents.protocol.advertise import MAX_CARE_OF_ADDRESSES
 from mip_agents.protocol.names import canonical
-from mip_agents.protocol.policy import ALL_SYSTEMS, LIMITED_BROADCAST
+from mip_agents.protocol.policy import (
+    ALL_SYSTEMS,
+    LIMITED_BROADCAST,
+    ReverseTunnel,
+)
 from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.security import ReplayStyle
@@ -123,6 +128,33 @@ def _icmp_code(code: int) -> int:
         )
         raise ValueError(f"not a known code; allowed: {', '.join(meanings)}")
     return code
+
+
+def _visitors_reverse_tunnel(value: Any) -> ReverseTunnel:
+    known = {
+        False: ReverseTunnel.OFF,
+        True: ReverseTunnel.OPTIONAL,
+        ReverseTunnel.REQUIRED.value: ReverseTunnel.REQUIRED,
+    }
+    if not isinstance(value, (bool, str)) or value not in known:
+        raise ValueError(
+            'not one of the known values; allowed: true, false, "required"'
+        )
+    return known[value]
+
+
+def _fitting(addresses: list[str]) -> list[str]:
+    if len(addresses) > MAX_CARE_OF_ADDRESSES:
+        raise ValueError(
+            f"do not fit into an advertisement; allowed: up to {MAX_CARE_OF_ADDRESSES}"
+        )
+    return addresses
+
+
+def _pending_timeout(seconds: float) -> float:
+    if not 0.1 <= seconds <= 60:
+        raise ValueError("out of range; allowed: 0.1 to 60 seconds")
+    return seconds
 
 
 def _allowed(*names: str, missing: tuple[str, ...] = ()) -> BeforeValidator:
@@ -293,6 +325,54 @@ class HomeAgentFile(Table):
     home_agent: HomeAgentTable
     mobile_node: list[ServedNode] = []
     foreign_agent: list[ForeignAgentPeer] = []
+
+
+class Visitor(SecurityKeys):
+    """`[[mobile_node]]` of a foreign agent."""
+
+    home_address: Peer
+
+
+class HomeAgentPeer(SecurityKeys):
+    """`[[home_agent]]` of a foreign agent."""
+
+    address: Address
+
+
+class ForeignAgentTable(AdvertisingTable):
+    """`[foreign_agent]`."""
+
+    interfaces: Annotated[list[Interface], Field(min_length=1), AfterValidator(_unique)]
+    care_of_addresses: Annotated[
+        list[Address],
+        Field(min_length=1),
+        AfterValidator(_unique),
+        AfterValidator(_fitting),
+    ]
+    registration_lifetime: Lifetime = 1800
+    registration_required: bool = True
+    encapsulations: Annotated[
+        list[EncapsulationName], Field(min_length=1), AfterValidator(_unique)
+    ] = ["ipip", "gre"]
+    reverse_tunnel: Annotated[
+        ReverseTunnel, BeforeValidator(_visitors_reverse_tunnel)
+    ] = ReverseTunnel.OPTIONAL
+    encapsulating_delivery: bool = True
+    gre_keys: bool = False
+    max_pending: Annotated[int, _between(1, 10000)] = 5
+    pending_timeout: Annotated[float, AfterValidator(_pending_timeout)] = 7.0
+    max_visitors: Annotated[int, _between(1, 10000)] = 1000
+    strict: bool = False
+    state_dir: FilePath | None = None
+    control_socket: SocketPath = "/run/mip/fa.sock"
+
+
+class ForeignAgentFile(Table):
+    """A foreign agent's configuration file."""
+
+    foreign_agent: ForeignAgentTable
+    mobile_node: list[Visitor] = []
+    home_agent: list[HomeAgentPeer] = []
 
 
 class MobileNodesFile(Table):
