@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from mip_agents.protocol.policy import (
+    HYSTERESIS_S,
     AdvertisementPolicy,
+    CareOf,
+    DeliveryStyle,
     ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
@@ -234,7 +237,40 @@ quirks = ["coarse_timestamps"]
     assert policy.broadcasts
     assert policy.roam
     assert policy.coarse_timestamps
+    assert policy.care_of is CareOf.CO_LOCATED
     assert config.options.ntp_servers == ("a.example",)
+
+
+def test_a_mobile_node_that_uses_foreign_agents(write):
+    text = MN.replace(
+        "# here",
+        f"""\
+care_of = "foreign-agent"
+delivery_style = "encapsulating"
+simultaneous_bindings = true
+[[foreign_agent]]
+address = "10.1.2.1"
+spi = 400
+key_hex = "{KEY_HEX}"
+""",
+    )
+    policy = load_config(write(text), "mobile_node").policy
+    assert isinstance(policy, MobileNodePolicy)
+    assert policy.care_of is CareOf.FOREIGN_AGENT
+    assert policy.delivery_style is DeliveryStyle.ENCAPSULATING
+    assert policy.simultaneous
+    shared = SecurityAssociation(400, bytes.fromhex(KEY_HEX))
+    assert policy.foreign_agents.find("10.1.2.1", 400) == shared
+
+
+def test_a_mobile_node_with_defaults_uses_what_there_is(write):
+    policy = load_config(write(MN), "mobile_node").policy
+    assert isinstance(policy, MobileNodePolicy)
+    assert policy.care_of is CareOf.AUTO
+    assert policy.delivery_style is DeliveryStyle.DIRECT
+    assert not policy.simultaneous
+    assert policy.hysteresis == HYSTERESIS_S
+    assert policy.foreign_agents.is_empty
 
 
 H, M = "home_agent", "mobile_node"
@@ -377,10 +413,22 @@ nai = "mn@EXAMPLE.org"
 home_address = "10.1.1.12"
 spi = 256
 key_text = "{SECRET}" """, "mobile_node[2].spi: mn@example.org has SPI 256 twice", ""),
-    (MN, "# here", 'care_of = "foreign-agent"', "mobile_node.care_of: ",
-     'not supported by this version; allowed: "auto", "co-located"'),
+    (MN, "# here", 'care_of = "agent"', "mobile_node.care_of: not one of",
+     'allowed: "auto", "co-located", "foreign-agent"'),
+    (MN, "# here", 'delivery_style = "plain"', "mobile_node.delivery_style: not one of",
+     'allowed: "direct", "encapsulating"'),
+    (MN, "# here", "simultaneous_bindings = 1", "mobile_node.simultaneous_bindings: ",
+     ""),
     (MN, "# here", '[[foreign_agent]]\naddress = "10.1.2.1"',
-     "foreign_agent: not supported", ""),
+     "foreign_agent[0].spi: is missing", ""),
+    (MN, "# here", f"""[[foreign_agent]]
+address = "10.1.2.1"
+spi = 400
+key_text = "{SECRET}"
+[[foreign_agent]]
+address = "10.1.2.1"
+spi = 400
+key_hex = "{KEY_HEX}" """, "foreign_agent[1].spi: ", "one key for each SPI"),
     # A foreign agent
     (FA, '["eth1"]', "[]", "foreign_agent.interfaces: is empty", ""),
     (FA, '["10.1.2.1"]', "[]", "foreign_agent.care_of_addresses: is empty", ""),

@@ -23,7 +23,7 @@ _TITLES = (
     "from node",
 )
 _RIGHT = {"left", "to node", "from node"}
-_LATER = ("advertisement", "counters", "drops", "traffic", "dataplane")
+_LATER = ("advertisement", "agents", "counters", "drops", "traffic", "dataplane")
 """Parts of a status that get a table or a line of their own."""
 
 
@@ -49,6 +49,12 @@ def status(answer: Mapping[str, Any]) -> None:
     for reason, names in by_reason.items():
         table.add_row(f"  passed over {', '.join(names)}", escape(reason))
     console.print(table)
+    if answer.get("agents"):
+        console.print("\nagents that are heard")
+        table = _plain_table()
+        for agent in answer["agents"]:
+            table.add_row(*map(escape, _agent(agent)))
+        console.print(table)
     for home_address, counters in answer.get("traffic", {}).items():
         console.print(f"\ntunnel of {home_address}: {_traffic(counters)}")
     for title in ("drops", "counters"):
@@ -138,6 +144,13 @@ def _advertisement(found: Mapping[str, Any] | None) -> str:
         return "nowhere: no interface that is up has the address"
     often = f"every {found['interval']:g} s" if found["interval"] else "when solicited"
     return f"on {place} {often}, {found['flags']}, {found['sent']} sent"
+
+
+def _agent(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Say which agent is heard where, and what it offers for how long."""
+    addresses = ", ".join(found["care_of_addresses"]) or "no care-of address"
+    place = f"on {found['interface']}, {found['flags']}, {addresses}"
+    return f"  {found['address']}", f"{place}, {_duration(found['remaining'])} left"
 
 
 def _traffic(counters: Mapping[str, int]) -> str:

@@ -24,6 +24,7 @@ from mip_agents.node.aio import AsyncHomeAgent, AsyncMobileNode, OnError, guarde
 from mip_agents.node.background import BackgroundAgent, Running
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import (
+    HYSTERESIS_S,
     AdvertisementPolicy,
     AgentPolicy,
     HomeAgentPolicy,
@@ -287,10 +288,17 @@ class HomeAgent(_Node[AsyncHomeAgent]):
 
 
 class MobileNode(_Node[AsyncMobileNode]):
-    """A mobile node with co-located care-of addresses.
+    """A mobile node.
 
     :param interfaces: care-of address by interface, or names alone, whose addresses are
-        read from the kernel.
+        read from the kernel; in order of preference.
+    :param care_of: `co-located`; `foreign-agent`; or `auto`: a co-located one where the
+        interface has an address and no agent demands registration, else an agent's.
+    :param foreign_agents: keys by SPI, by the address of the foreign agent.
+    :param delivery_style: `direct` or `encapsulating`, with a reverse tunnel through a
+        foreign agent.
+    :param simultaneous_bindings: ask the home agent to keep the binding before for a
+        moment on the move, where that still works (S).
     :param gateways: next hop by interface, where the routing table does not tell.
     :param broadcasts: ask for the broadcasts of the home network (B).
     :param roam: move by itself as interfaces come and go; otherwise it registers when
@@ -318,6 +326,10 @@ class MobileNode(_Node[AsyncMobileNode]):
         encapsulation: str = "ipip",
         reverse_tunnel: bool = True,
         broadcasts: bool = False,
+        care_of: str = "auto",
+        foreign_agents: Mapping[str, Mapping[int, str | bytes]] | None = None,
+        delivery_style: str = "direct",
+        simultaneous_bindings: bool = False,
         roam: bool = False,
         quirks: Iterable[str] = (),
         state_dir: Path | str | None = None,
@@ -356,6 +368,13 @@ class MobileNode(_Node[AsyncMobileNode]):
                 name: arguments.address(f"interfaces: {name}", address)
                 for name, address in named.items()
             },
+            care_of=arguments.care_of("care_of", care_of),
+            foreign_agents=arguments.foreign_agents(
+                "foreign_agents", foreign_agents or {}
+            ),
+            delivery_style=arguments.delivery_style("delivery_style", delivery_style),
+            simultaneous=simultaneous_bindings,
+            hysteresis=HYSTERESIS_S,
             roam=roam,
             coarse_timestamps="coarse_timestamps" in arguments.quirks("quirks", quirks),
         )

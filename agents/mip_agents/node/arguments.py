@@ -12,7 +12,8 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from mip_agents.protocol.errors import MipError
-from mip_agents.protocol.policy import ReverseTunnel
+from mip_agents.protocol.policy import CareOf, DeliveryStyle, ReverseTunnel
+from mip_agents.protocol.security import SecurityTable, parse_security
 from mip_agents.protocol.tunnel import Category
 from mip_agents.runtime.options import DATAPLANES, QUIRKS, AgentOptions
 from scapy_mip.const import Encapsulation
@@ -63,6 +64,31 @@ def reverse_tunnel(name: str, word: str) -> ReverseTunnel:
 def broadcasts(name: str, words: Iterable[str]) -> frozenset[Category]:
     """Return what a home agent passes on of what is sent to many."""
     return frozenset(Category(one_of(name, word, Category)) for word in words)
+
+
+def care_of(name: str, word: str) -> CareOf:
+    """Return which kind of care-of address a mobile node registers."""
+    return CareOf(one_of(name, word, CareOf))
+
+
+def delivery_style(name: str, word: str) -> DeliveryStyle:
+    """Return how packets get to a foreign agent for its reverse tunnel."""
+    return DeliveryStyle(one_of(name, word, DeliveryStyle))
+
+
+def foreign_agents(
+    name: str, security: Mapping[str, Mapping[int, str | bytes]]
+) -> SecurityTable:
+    """Return what a mobile node shares with foreign agents, by address and SPI."""
+    table = SecurityTable()
+    for agent, keys in security.items():
+        try:
+            associations = parse_security(keys)
+        except ValueError as error:
+            raise MipError(f"{name}: {error}") from None
+        for association in associations:
+            table.add(address(name, agent), association)
+    return table
 
 
 def quirks(name: str, words: Iterable[str]) -> frozenset[str]:

@@ -201,9 +201,8 @@ class Surroundings:
         policy, state = self._policy, self._interfaces[name]
         if policy.care_of is CareOf.CO_LOCATED or not state.up:
             return False
-        wanted = name in policy.interfaces if policy.interfaces else state.link_address
-        return bool(
-            wanted
+        return (
+            name in policy.interfaces
             and not self.agents.hears_any(name)
             and isinstance(self._ways(name, None), str)
         )

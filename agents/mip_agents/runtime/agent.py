@@ -30,11 +30,13 @@ from mip_agents.protocol.events import (
     InterfacesChanged,
     RegisterRequested,
     Stopping,
+    TimerFired,
 )
 from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.policy import AgentPolicy
+from mip_agents.runtime import suspends
 from mip_agents.runtime.assembly import (
     FOREIGN_AGENT,
     MOBILE_NODE,
@@ -175,6 +177,9 @@ class Agent:
             self._net.start(lambda batch: driver.post(*batch))
             sync = TimeSync(self.clock, self.options.ntp_servers, self.notes)
             driver.spawn("time", sync.run)
+            if self.role == MOBILE_NODE:
+                awake = partial(driver.post, TimerFired())
+                driver.spawn("suspends", partial(suspends.follow, awake))
             serving = None
             if control is not None:
                 app = make_app(self)

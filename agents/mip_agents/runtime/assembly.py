@@ -21,6 +21,7 @@ from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.mobile_node import MobileNodeEngine
 from mip_agents.protocol.policy import (
     AgentPolicy,
+    CareOf,
     ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
@@ -30,6 +31,7 @@ from mip_agents.runtime.linknet import AGENT_GROUPS, LinkNeeds
 from mip_agents.runtime.options import AgentOptions
 from mip_agents.runtime.ports import Notes, Store
 from mip_agents.runtime.store import MemoryStore, SqliteStore
+from scapy_mip.const import Encapsulation
 
 HOME_AGENT = "home_agent"
 FOREIGN_AGENT = "foreign_agent"
@@ -105,6 +107,9 @@ def choose_dataplane(
         case MobileNodePolicy():
             role, home_network = Role.MOBILE_NODE, policy.home_network
             encapsulations = frozenset((policy.encapsulation,))
+            if policy.care_of is not CareOf.CO_LOCATED:
+                # What is left where an agent does not offer the other (MN-22, MN-39).
+                encapsulations |= {Encapsulation.IPIP}
     chosen = select.create(
         options.dataplane,
         role,
@@ -135,8 +140,9 @@ def link_needs(policy: AgentPolicy) -> LinkNeeds:
             )
         case MobileNodePolicy():
             # Its home address may not be one of its kernel yet (MN-19).
+            hears = policy.care_of is not CareOf.CO_LOCATED
             return LinkNeeds(
-                wanted=lambda link: link.name in policy.interfaces,
+                wanted=lambda link: hears and link.name in policy.interfaces,
                 addresses=frozenset((policy.home_address,)),
             )
 

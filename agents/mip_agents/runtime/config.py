@@ -21,7 +21,10 @@ from pydantic import BaseModel, ValidationError
 from mip_agents.protocol.errors import InputError
 from mip_agents.protocol.names import NamedNode, NamedNodes
 from mip_agents.protocol.policy import (
+    HYSTERESIS_S,
     AdvertisementPolicy,
+    CareOf,
+    DeliveryStyle,
     ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
@@ -350,6 +353,10 @@ def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:
             f"{path}: mobile_node.home_address: is the home agent's address; "
             "allowed: any other of the home network"
         )
+    agents = SecurityTable()
+    for index, agent in enumerate(file.foreign_agent):
+        place = f"{path}: foreign_agent[{index}]."
+        _add(agents, place, agent.address, _association(path, place, agent))
     state_dir = None if table.state_dir is None else Path(table.state_dir)
     return AgentConfig(
         policy=MobileNodePolicy(
@@ -362,10 +369,15 @@ def _mobile_node(path: Path, document: dict[str, Any]) -> AgentConfig:
             encapsulation=_encapsulation(table.encapsulation),
             broadcasts=table.broadcasts,
             interfaces=tuple(table.interfaces),
+            care_of=CareOf(table.care_of),
+            foreign_agents=agents,
+            delivery_style=DeliveryStyle(table.delivery_style),
+            simultaneous=table.simultaneous_bindings,
+            hysteresis=HYSTERESIS_S,
             coarse_timestamps="coarse_timestamps" in table.quirks,
         ),
         options=_options(path, table, state_dir),
-        warnings=_exposed([(path, [table])]),
+        warnings=_exposed([(path, [table]), (path, file.foreign_agent)]),
     )
 
 

@@ -25,6 +25,8 @@ from mip_agents.protocol.names import canonical
 from mip_agents.protocol.policy import (
     ALL_SYSTEMS,
     LIMITED_BROADCAST,
+    CareOf,
+    DeliveryStyle,
     ReverseTunnel,
 )
 from mip_agents.protocol.pools import AddressPool
@@ -157,13 +159,11 @@ def _pending_timeout(seconds: float) -> float:
     return seconds
 
 
-def _allowed(*names: str, missing: tuple[str, ...] = ()) -> BeforeValidator:
-    """Make a check for one of `names`; those of `missing` are to come."""
+def _allowed(*names: str) -> BeforeValidator:
+    """Make a check for one of `names`."""
     text = "allowed: " + ", ".join(f'"{name}"' for name in names)
 
     def check(value: Any) -> Any:
-        if isinstance(value, str) and value in missing:
-            raise ValueError(f'"{value}" is not supported by this version; {text}')
         if value not in names:
             raise ValueError(f"not one of the known values; {text}")
         return value
@@ -270,7 +270,7 @@ class ServedNode(SecurityKeys):
 
 
 class ForeignAgentPeer(SecurityKeys):
-    """`[[foreign_agent]]` of a home agent."""
+    """`[[foreign_agent]]` of a home agent or a mobile node."""
 
     address: Address
 
@@ -392,9 +392,11 @@ class MobileNodeTable(CommonTable, SecurityKeys):
     encapsulation: EncapsulationName = "ipip"
     broadcasts: bool = False
     interfaces: Annotated[list[Interface], Field(min_length=1), AfterValidator(_unique)]
-    care_of: Annotated[
-        str, _allowed("auto", "co-located", missing=("foreign-agent",))
-    ] = "auto"
+    care_of: Annotated[str, _allowed(*CareOf)] = CareOf.AUTO.value
+    delivery_style: Annotated[str, _allowed(*DeliveryStyle)] = (
+        DeliveryStyle.DIRECT.value
+    )
+    simultaneous_bindings: bool = False
     state_dir: FilePath | None = None
     control_socket: SocketPath = "/run/mip/mn.sock"
     quirks: Annotated[
@@ -407,4 +409,4 @@ class MobileNodeFile(Table):
     """A mobile node's configuration file."""
 
     mobile_node: MobileNodeTable
-    foreign_agent: Annotated[None, _unsupported("[mobile_node] alone")] = None
+    foreign_agent: list[ForeignAgentPeer] = []

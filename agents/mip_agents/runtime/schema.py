@@ -68,6 +68,25 @@ _STATUS["properties"] |= {
         )
     )
     | {"description": "home agents: on the home link; null: not at all"},
+    "foreign_agent": _or_null(_ADDRESS)
+    | {"description": "mobile nodes: through whom it registers"},
+    "last_codes": {
+        "type": "array",
+        "items": _COUNT,
+        "description": "mobile nodes: codes of the latest replies, the newest first",
+    },
+    "agents": {
+        "type": "array",
+        "items": _object(
+            interface=_TEXT,
+            address=_ADDRESS,
+            flags=_TEXT | {"description": "letters of an advertisement's flags"},
+            care_of_addresses={"type": "array", "items": _ADDRESS},
+            registration_lifetime=_COUNT,
+            remaining=_COUNT | {"description": "seconds until it counts as lost"},
+        ),
+        "description": "mobile nodes: the agents that are heard",
+    },
     "quirks": {
         "type": "array",
         "items": _TEXT,
