@@ -74,7 +74,9 @@ def test_bad_usage_is_one_line_and_exit_2(arguments, words):
     assert words in one_line(mip(*arguments), 2)
 
 
-@pytest.mark.parametrize("command", ["status", "bindings", "watch", "deregister"])
+@pytest.mark.parametrize(
+    "command", ["status", "bindings", "visitors", "watch", "deregister"]
+)
 def test_no_agent_is_one_line_and_exit_1(command, tmp_path):
     path = tmp_path / "none.sock"
     line = one_line(mip(command, "--socket", path), 1)
@@ -118,9 +120,27 @@ def test_check_config_says_what_it_found(tmp_path):
     assert mip("check-config", path).stderr == ""
 
 
+def test_check_config_knows_a_foreign_agent(tmp_path):
+    path = tmp_path / "fa.toml"
+    path.write_text(
+        '[foreign_agent]\ninterfaces = ["eth1"]\ncare_of_addresses = ["10.1.2.1"]\n'
+    )
+    done = mip("check-config", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{path}: good configuration of a foreign agent\n"
+    assert "is for `mip fa`" in one_line(mip("ha", "--config", path), 2)
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["status"], ["watch"], ["status", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["status"],
+        ["visitors"],
+        ["watch"],
+        ["status", "--help"],
+        ["--version"],
+    ],
 )
 def test_what_only_talks_loads_neither_scapy_nor_pyroute2(arguments, tmp_path):
     code = (
@@ -166,7 +186,7 @@ def test_the_shell_has_every_layer(tmp_path):
     assert re.search(r"IS \d+ .*IP.*RegistrationReply", done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("role", ["ha", "mn"])
+@pytest.mark.parametrize("role", ["ha", "fa", "mn"])
 def test_the_systemd_units_run_what_exists(role):
     unit = resources.files("mip_agents") / "data" / f"mip-{role}.service"
     text = unit.read_text()

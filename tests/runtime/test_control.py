@@ -43,6 +43,9 @@ class FakeAgent:
         yield []
         yield from self.pages
 
+    def visitors(self):
+        return [{"home_address": "10.1.1.10", "interface": "eth1"}]
+
     def metrics(self):
         return "mip_info 1\n"
 
@@ -122,7 +125,16 @@ def test_a_home_agent_answers_what_it_has(tmp_path):
     run(tmp_path, "home_agent", test)
 
 
-@pytest.mark.parametrize("role", ["home_agent", "mobile_node"])
+def test_a_foreign_agent_answers_what_it_has(tmp_path):
+    def test(client, agent):
+        assert client.visitors() == agent.visitors()
+        with pytest.raises(AgentRefusedError, match="only a home agent has that"):
+            client.bindings()
+
+    run(tmp_path, "foreign_agent", test)
+
+
+@pytest.mark.parametrize("role", ["home_agent", "foreign_agent", "mobile_node"])
 def test_the_schema_names_every_route_and_who_has_it(tmp_path, role):
     served = make_app(FakeAgent(role)).routes
     routes = {(route.path, method) for route in served for method in route.methods}

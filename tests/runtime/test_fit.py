@@ -9,7 +9,11 @@ import pytest
 
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.protocol.errors import MipError
-from mip_agents.protocol.policy import HomeAgentPolicy, MobileNodePolicy
+from mip_agents.protocol.policy import (
+    ForeignAgentPolicy,
+    HomeAgentPolicy,
+    MobileNodePolicy,
+)
 from mip_agents.protocol.security import SecurityTable
 from mip_agents.protocol.tunnel import BROADCASTS, Category
 from mip_agents.runtime.agent import Agent
@@ -96,3 +100,17 @@ def test_a_running_agent_warns_and_keeps_to_it():
     assert status["max_bindings_per_node"] == 1
     assert status["encapsulations"] == ["ipip"]
     assert counted["dataplane_lacks"] == 2
+
+
+def test_a_foreign_agent_offers_what_the_data_plane_can_carry():
+    """FA-29, RT-04: other encapsulations are denied with 72 and not advertised."""
+    policy = ForeignAgentPolicy(
+        interfaces=("eth1",),
+        care_of_addresses=("10.1.2.1",),
+        encapsulations=frozenset(Encapsulation),
+    )
+    fitted, taken = fit(policy, devices())
+    assert isinstance(fitted, ForeignAgentPolicy)
+    assert fitted.encapsulations == {Encapsulation.IPIP, Encapsulation.GRE}
+    assert taken == ["encapsulation minimal"]
+    assert fit(policy, RecorderDataplane()) == (policy, [])

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Roam through a small Internet with real agents; measure the loss.",
     ),
     "ha": ("daemons", "home_agent", "Run a home agent in the foreground."),
+    "fa": ("daemons", "foreign_agent", "Run a foreign agent in the foreground."),
     "mn": ("daemons", "mobile_node", "Run a mobile node in the foreground."),
     "check-config": (
         "daemons",
@@ -43,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "status": ("control", "status", "Show the state of a running agent."),
     "bindings": ("control", "bindings", "Show the bindings of a home agent."),
+    "visitors": ("control", "visitors", "Show the visitors of a foreign agent."),
     "watch": ("control", "watch", "Show events of an agent as they happen."),
     "register": ("control", "register", "Let a mobile node register."),
     "deregister": ("control", "deregister", "End a mobile node's registration."),
@@ -125,7 +127,7 @@ def _root(
         callback=_show_version,
     ),
 ) -> None:
-    """Mobile IPv4: home agent, mobile node, and tools around them."""
+    """Mobile IPv4: home agent, foreign agent, mobile node, and tools around them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

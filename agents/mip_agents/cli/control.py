@@ -17,7 +17,7 @@ from mip_agents.protocol.errors import InputError
 if TYPE_CHECKING:
     from mip_agents.runtime.client import AgentClient
 
-SOCKETS = {"ha": Path("/run/mip/ha.sock"), "mn": Path("/run/mip/mn.sock")}
+SOCKETS = {role: Path(f"/run/mip/{role}.sock") for role in ("ha", "fa", "mn")}
 """Where agents listen by default."""
 
 SocketOption = Annotated[
@@ -27,7 +27,7 @@ SocketOption = Annotated[
         metavar="PATH",
         envvar="MIP_SOCKET",
         help="Control socket of the agent. "
-        "Default: /run/mip/ha.sock or /run/mip/mn.sock, whichever answers.",
+        "Default: ha.sock, fa.sock or mn.sock in /run/mip, whichever answers.",
         show_default=False,
     ),
 ]
@@ -39,7 +39,7 @@ def status(socket: SocketOption = None, json: JsonOption = False) -> None:
 
     Example: mip status --socket /run/mip/mn.sock
     """
-    with _client(socket, ("ha", "mn")) as agent:
+    with _client(socket, tuple(SOCKETS)) as agent:
         answer = agent.status()
     if json:
         _print_json(answer)
@@ -64,6 +64,21 @@ def bindings(socket: SocketOption = None, json: JsonOption = False) -> None:
         render.bindings(answer)
 
 
+def visitors(socket: SocketOption = None, json: JsonOption = False) -> None:
+    """Show the visitors of a foreign agent, and the requests that wait for a reply.
+
+    Example: mip visitors --json
+    """
+    with _client(socket, ("fa",)) as agent:
+        answer = agent.visitors()
+    if json:
+        _print_json(answer)
+    else:
+        from mip_agents.cli import render
+
+        render.visitors(answer)
+
+
 def watch(
     socket: SocketOption = None,
     json: JsonOption = False,
@@ -75,7 +90,7 @@ def watch(
 
     Example: mip watch --json | jq .event
     """
-    with _client(socket, ("ha", "mn")) as agent:
+    with _client(socket, tuple(SOCKETS)) as agent:
         if json:
             for event in agent.events(after=0 if all_kept else None):
                 print(json_format.dumps(event), flush=True)

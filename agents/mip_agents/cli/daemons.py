@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`mip ha`, `mip mn` and `mip check-config`."""
+"""`mip ha`, `mip fa`, `mip mn` and `mip check-config`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,22 @@ def home_agent(
     _run(config, "home_agent", log_format, log_level)
 
 
+def foreign_agent(
+    config: ConfigOption,
+    log_format: FormatOption = LogFormat.CONSOLE,
+    log_level: LevelOption = LogLevel.INFO,
+) -> None:
+    """Run a foreign agent in the foreground.
+
+    It logs on stderr. It advertises itself on its visited links, relays registrations,
+    and carries the packets of its visitors. SIGTERM and SIGINT stop it: it says so on
+    its links, and undoes every change to the kernel.
+
+    Example: mip fa --config /etc/mip/foreign-agent.toml
+    """
+    _run(config, "foreign_agent", log_format, log_level)
+
+
 def mobile_node(
     config: ConfigOption,
     log_format: FormatOption = LogFormat.CONSOLE,
@@ -77,8 +93,9 @@ def check_config(
     config = _load(file, None)
     for warning in config.warnings:
         print(f"mip: warning: {warning}", file=sys.stderr)
-    policy = type(config.policy).__name__.removesuffix("Policy")
-    words = "home agent" if policy == "HomeAgent" else "mobile node"
+    from mip_agents.protocol.policy import role_of
+
+    words = role_of(config.policy).replace("_", " ")
     print(f"{file}: good configuration of a {words}")
 
 

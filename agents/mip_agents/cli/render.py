@@ -22,6 +22,14 @@ _TITLES = (
     "to node",
     "from node",
 )
+_VISITOR_TITLES = (
+    "home address",
+    "link",
+    "link address",
+    "home agent",
+    "left",
+    "tunnel",
+)
 _RIGHT = {"left", "to node", "from node"}
 _LATER = ("advertisement", "agents", "counters", "drops", "traffic", "dataplane")
 """Parts of a status that get a table or a line of their own."""
@@ -85,15 +93,44 @@ def bindings(answer: Sequence[Mapping[str, Any]]) -> None:
         )
         for binding in answer
     ]
-    # By hand: for a hundred thousand lines a rich table takes minutes.
-    widths = [max(map(len, column)) for column in zip(_TITLES, *rows, strict=True)]
+    _print_rows(_TITLES, rows)
+
+
+def _print_rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table by hand: for a hundred thousand lines rich takes minutes."""
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     line = "  ".join(
         f"{{:{'>' if title in _RIGHT else '<'}{width}}}"
-        for title, width in zip(_TITLES, widths, strict=True)
+        for title, width in zip(titles, widths, strict=True)
     )
-    console.print(line.format(*_TITLES).rstrip(), style="bold", soft_wrap=True)
+    _console().print(line.format(*titles).rstrip(), style="bold", soft_wrap=True)
     for row in rows:
         print(line.format(*row).rstrip())
+
+
+def visitors(answer: Sequence[Mapping[str, Any]]) -> None:
+    """Show what `/v1/visitors` says."""
+    if not answer:
+        _console().print("no visitors")
+        return
+    rows = [
+        (
+            str(visitor.get("home_address")),
+            str(visitor.get("interface")),
+            str(visitor.get("link_address")),
+            str(visitor.get("home_agent")),
+            _duration(visitor.get("remaining")),
+            _visitors_tunnel(visitor),
+        )
+        for visitor in answer
+    ]
+    _print_rows(_VISITOR_TITLES, rows)
+
+
+def _visitors_tunnel(visitor: Mapping[str, Any]) -> str:
+    if visitor.get("state") == "pending":
+        return "pending"
+    return str(visitor.get("encapsulation") or "its own")
 
 
 def event(entry: Mapping[str, Any]) -> None:
@@ -130,9 +167,18 @@ def _value(name: str, value: Any) -> str:
         return _duration(int(value))
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "interfaces":
+        return "; ".join(map(_visited_link, value))
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
     return "-" if value is None else str(value)
+
+
+def _visited_link(link: Mapping[str, Any]) -> str:
+    """Say how a foreign agent's link is, and how often it heard of the agent."""
+    state = "up" if link["up"] else "down"
+    addresses = ", ".join(link["addresses"]) or "no address"
+    return f"{link['name']} {state}, {addresses}, {link['advertisements']} sent"
 
 
 def _advertisement(found: Mapping[str, Any] | None) -> str:

@@ -226,3 +226,17 @@ class MobileNodePolicy:
 
 AgentPolicy = HomeAgentPolicy | ForeignAgentPolicy | MobileNodePolicy
 """What an agent is told to do; it says which kind of agent that is."""
+
+HOME_AGENT, FOREIGN_AGENT, MOBILE_NODE = "home_agent", "foreign_agent", "mobile_node"
+"""Roles, by their names in configuration files and in the control interface."""
+
+
+def role_of(policy: AgentPolicy) -> str:
+    """Return which kind of agent a policy is for."""
+    match policy:
+        case HomeAgentPolicy():
+            return HOME_AGENT
+        case ForeignAgentPolicy():
+            return FOREIGN_AGENT
+        case MobileNodePolicy():
+            return MOBILE_NODE

@@ -35,16 +35,18 @@ from mip_agents.protocol.events import (
 from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.links import InterfaceState
-from mip_agents.protocol.policy import AgentPolicy
-from mip_agents.runtime import suspends
-from mip_agents.runtime.assembly import (
+from mip_agents.protocol.policy import (
     FOREIGN_AGENT,
     MOBILE_NODE,
+    AgentPolicy,
+    role_of,
+)
+from mip_agents.runtime import suspends
+from mip_agents.runtime.assembly import (
     choose_dataplane,
     link_needs,
     make_engine,
     open_store,
-    role_of,
     watch_links,
 )
 from mip_agents.runtime.collector import resting_collector

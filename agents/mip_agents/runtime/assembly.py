@@ -25,6 +25,7 @@ from mip_agents.protocol.policy import (
     ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
+    role_of,
 )
 from mip_agents.protocol.tunnel import Role
 from mip_agents.runtime.linknet import AGENT_GROUPS, LinkNeeds
@@ -33,22 +34,7 @@ from mip_agents.runtime.ports import Notes, Store
 from mip_agents.runtime.store import MemoryStore, SqliteStore
 from scapy_mip.const import Encapsulation
 
-HOME_AGENT = "home_agent"
-FOREIGN_AGENT = "foreign_agent"
-MOBILE_NODE = "mobile_node"
-
 AgentEngine = HomeAgentEngine | ForeignAgentEngine | MobileNodeEngine
-
-
-def role_of(policy: AgentPolicy) -> str:
-    """Return which kind of agent the policy is for."""
-    match policy:
-        case HomeAgentPolicy():
-            return HOME_AGENT
-        case ForeignAgentPolicy():
-            return FOREIGN_AGENT
-        case MobileNodePolicy():
-            return MOBILE_NODE
 
 
 def make_engine(policy: AgentPolicy) -> AgentEngine:

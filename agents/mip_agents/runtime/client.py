@@ -63,6 +63,10 @@ class AgentClient:
         """Return a home agent's bindings."""
         return list(self._call("GET", "/v1/bindings"))
 
+    def visitors(self) -> list[dict[str, Any]]:
+        """Return a foreign agent's visitors."""
+        return list(self._call("GET", "/v1/visitors"))
+
     def clear(self, home_address: str) -> dict[str, Any]:
         """Drop the bindings of a node at a home agent."""
         return dict(self._call("DELETE", f"/v1/bindings/{home_address}"))

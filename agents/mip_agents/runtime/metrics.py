@@ -101,15 +101,19 @@ def exposition(
 ) -> str:
     """Write everything that an agent counts.
 
-    :param traffic: the data plane's counters by home address.
+    :param traffic: the data plane's counters by `Tunnel.key`.
     :param gauges: further numbers by metric name without the prefix `mip_`.
     """
     packets: list[Sample] = []
     octets: list[Sample] = []
     few = traffic if len(traffic) <= _TUNNELS else {}
-    for home_address, counters in few.items():
-        sent = {"home_address": home_address, "direction": "sent"}
-        received = {"home_address": home_address, "direction": "received"}
+    for key, counters in few.items():
+        home_address, _, interface = key.partition("%")
+        labels: Labels = {"home_address": home_address}
+        if interface:
+            labels = {**labels, "interface": interface}
+        sent = {**labels, "direction": "sent"}
+        received = {**labels, "direction": "received"}
         packets += (sent, counters.sent_packets), (received, counters.received_packets)
         octets += (sent, counters.sent_bytes), (received, counters.received_bytes)
     return "".join(

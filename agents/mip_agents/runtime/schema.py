@@ -42,6 +42,26 @@ _BINDING = _object(
     source=_ADDRESS | {"description": "where the request came from"},
     **_TRAFFIC,
 )
+_VISITOR = _object(
+    home_address=_ADDRESS | {"description": "0.0.0.0: not known yet"},
+    nai=_or_null(_TEXT),
+    interface=_TEXT,
+    link_address=_TEXT | {"description": "as 02:00:00:00:00:01"},
+    source=_ADDRESS | {"description": "where the request came from"},
+    care_of_address=_ADDRESS,
+    home_agent=_ADDRESS,
+    state={"enum": ["registered", "pending"]},
+    lifetime=_COUNT | {"description": "seconds; 65535 is infinite"},
+    remaining=_or_null(_COUNT)
+    | {"description": "seconds, until a pending request is given up; null: infinite"},
+    flags=_TEXT | {"description": "letters of the request's flags"},
+    tunnel=_or_null(_TEXT)
+    | {"description": "its name in metrics; null: none ends here"},
+    encapsulation=_or_null(_TEXT),
+    delivery_style=_or_null(_TEXT) | {"description": "of the reverse tunnel"},
+    identification=_TEXT | {"pattern": "^[0-9a-f]{16}$"},
+    **_TRAFFIC,
+)
 _STATUS = _object(
     role=_TEXT,
     version=_TEXT,
@@ -56,6 +76,24 @@ _STATUS = _object(
 )
 _STATUS["properties"] |= {
     "bindings": _COUNT | {"description": "home agents"},
+    "visitors": _COUNT | {"description": "foreign agents"},
+    "busy": {"type": "boolean", "description": "foreign agents: no room for more"},
+    "care_of_addresses": {
+        "type": "array",
+        "items": _ADDRESS,
+        "description": "foreign agents: those on offer",
+    },
+    "interfaces": {
+        "type": "array",
+        "items": _object(
+            name=_TEXT,
+            up={"type": "boolean"},
+            addresses={"type": "array", "items": _TEXT},
+            advertising={"type": "boolean"},
+            advertisements=_COUNT | {"description": "sent so far"},
+        ),
+        "description": "foreign agents: visited links",
+    },
     "leases": _COUNT | {"description": "home agents: addresses given to NAIs"},
     "advertisement": _or_null(
         _object(
@@ -141,6 +179,12 @@ SCHEMA: dict[str, Any] = {
             "/v1/bindings",
             {"type": "array", "items": _BINDING},
             role="home_agent",
+        ),
+        _route(
+            "GET",
+            "/v1/visitors",
+            {"type": "array", "items": _VISITOR},
+            role="foreign_agent",
         ),
         _route("DELETE", "/v1/bindings/{home_address}", _FINISHED, role="home_agent"),
         _route(
