@@ -117,7 +117,8 @@ class HandVisitor:
                 assert udp is not None, "a wrong checksum"
                 reply = parse(udp.data)
                 assert isinstance(reply, Reply)
-                return reply
+                if reply.home_address == self.home_address:
+                    return reply
         raise AssertionError("unreachable")
 
     def ask(self, agent: Heard, data: bytes, *, ttl: int = 255) -> Reply:
