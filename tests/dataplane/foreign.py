@@ -15,8 +15,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
 from dataplane.world import (
-    CORRESPONDENT,
     HOME,
     HOME_AGENT,
     HOME_NETWORK,
@@ -114,6 +116,7 @@ class ForeignWorld:
     ) -> Tunnel:
         """The foreign agent's end."""
         form = form or Form(Encapsulation.IPIP)
+        link_address = mac(self.mn, LINKS[interface])
         values = {
             "home_address": HOME,
             "local": CARE_OF,
@@ -122,7 +125,7 @@ class ForeignWorld:
             "peer_forms": (mirrored(form),),
             "reverse": True,
             "interface": interface,
-            "visitor": Visitor(mac(self.mn, LINKS[interface]), encapsulating),
+            "visitor": Visitor(link_address, encapsulating),
         }
         return Tunnel(**(values | changes))
 
@@ -201,6 +204,11 @@ def drop_counts() -> dict[str, int]:
     return {k: n for k, n in found.items() if not k.startswith("icmp_")}
 
 
+def received(key: str = f"{HOME}%eth1") -> int:
+    """Return how many packets came out of a tunnel."""
+    return counted(key)[2]
+
+
 def wait_for(node: Node, look: Callable[[], Any], wanted: Any) -> None:
     """Wait until what a node sees is as wanted."""
     seen = None
@@ -212,25 +220,24 @@ def wait_for(node: Node, look: Callable[[], Any], wanted: Any) -> None:
     raise AssertionError(f"{wanted} expected, {seen} seen")
 
 
+_EVERY_KIND = 3  # ETH_P_ALL
 _frames: dict[str, socket.socket] = {}
 
 
-def watch_frames(interface: str, kind: int = 0x0806) -> None:
-    """Begin to note the frames of a kind that come and go."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-    sock.bind((interface, 3 if kind == 3 else kind))
+def watch_frames(interface: str) -> None:
+    """Begin to note the frames that come and go on an interface."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    sock.bind((interface, _EVERY_KIND))
     sock.setblocking(False)
     _frames[interface] = sock
 
 
-def frames(interface: str) -> list[bytes]:
+def frames(interface: str) -> list[Packet]:
     """Return those noted since then."""
     found = []
     while True:
         try:
-            found.append(_frames[interface].recv(65535))
+            found.append(Ether(_frames[interface].recv(65535)))
         except BlockingIOError:
             return found
-
-
-__all__ = ["CORRESPONDENT", "HOME", "HOME_AGENT"]
