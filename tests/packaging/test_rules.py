@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every rule that concerns a home agent has a test."""
+"""Every rule that concerns a home agent or a foreign agent has a test."""
 
 from support import rules
 
 
-def test_every_rule_of_the_home_agent_is_named_by_a_test():
+def test_every_rule_of_the_agents_is_named_by_a_test():
     assert rules.problems() == []
     assert len(rules.defined()) > 100
 
