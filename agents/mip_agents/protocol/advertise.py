@@ -131,7 +131,9 @@ class Advertiser:
 
     def stop(self) -> list[Effect]:
         """Tell who heard us that we are gone: a lifetime of zero (AG-20)."""
-        effects = [self._advertise(0)] if self.active and self.sent else []
+        effects: list[Effect] = (
+            [self._advertise(0)] if self.active and self.sent else []
+        )
         self.suspend()
         return effects
 
