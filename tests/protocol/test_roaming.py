@@ -188,9 +188,10 @@ MOVES = st.lists(
     ),
     max_size=20,
 )
+SELDOM = AdvertisementPolicy(interval=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.integers(0, 10**6),
     MOVES,
@@ -207,6 +208,7 @@ def test_wherever_it_goes_all_agree_in_the_end(
         seed,
         loss=loss,
         shared=shared,
+        agents={name: {"advertisement": SELDOM} for name in LINKS},
         ha_policy={"foreign_agent": shared},
         care_of=care_of,
         simultaneous=simultaneous,
