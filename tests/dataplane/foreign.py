@@ -22,6 +22,7 @@ from dataplane.world import (
     HOME,
     HOME_AGENT,
     HOME_NETWORK,
+    all_offloads_off,
     driver,
     ha_tunnel,
     install,
@@ -98,6 +99,11 @@ class ForeignWorld:
         """Open the mobile node's data plane in a process of its own."""
         options = {"home_network": HOME_NETWORK} | options
         return self._start("mn", self.mn, Role.MOBILE_NODE, options, self.mn_driver)
+
+    def like_wires(self) -> None:
+        """See `World.like_wires`."""
+        for node in (self.cn, self.rt, self.ha, self.fa, self.mn):
+            node.call(all_offloads_off)
 
     def _start(
         self, name: str, node: Node, role: Role, options: dict[str, Any], driver: str
@@ -241,3 +247,11 @@ def frames(interface: str) -> list[Packet]:
             found.append(Ether(_frames[interface].recv(65535)))
         except BlockingIOError:
             return found
+
+
+def send_frames(interface: str, content: list[bytes]) -> None:
+    """Send complete frames."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((interface, 0))
+        for frame in content:
+            sock.send(frame)

@@ -236,3 +236,21 @@ def captured(number: int) -> int:
             except TimeoutError:
                 return count
             count += 1
+
+
+_taking: socket.socket | None = None
+
+
+def udp_take(address: str, port: int) -> None:
+    """Begin to listen for one datagram."""
+    global _taking
+    _taking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    _taking.bind((address, port))
+    _taking.settimeout(_WAIT_S)
+
+
+def udp_taken() -> bytes:
+    """Wait for the datagram and return what was in it."""
+    assert _taking is not None
+    with _taking as sock:
+        return sock.recv(65535)

@@ -63,6 +63,10 @@ class Dataplane(Protocol):
     categories: frozenset[Category]
     """What of that which is sent to many can be carried (HA-40, HA-41)."""
 
+    encapsulating: bool
+    """Whether a mobile node's packets can go to a foreign agent in a tunnel (RFC 3024
+    section 5.2)."""
+
     async def open(self) -> None:
         """Get ready, after removing what an earlier process left.
 

@@ -18,14 +18,16 @@ import asyncio
 import contextlib
 import itertools
 import socket
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from mip_agents.dataplane.agentlink import goes_direct
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Setting
+from mip_agents.dataplane.changes import LOOPBACK, Change, Route
 from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.link_filters import (
     EGRESS,
@@ -52,7 +54,8 @@ from mip_agents.dataplane.port import (
 )
 from mip_agents.dataplane.reassembled import Reassembled
 from mip_agents.dataplane.routed import RoutedDataplane
-from mip_agents.dataplane.routes import Entry, forget_own, no_reverse_path_filter
+from mip_agents.dataplane.routes import Entry, forget_own
+from mip_agents.dataplane.settings import no_reverse_path_filter, sysctl
 from mip_agents.dataplane.tunnel_maps import TunnelMaps
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
@@ -133,14 +136,14 @@ class EbpfDataplane(RoutedDataplane):
         settings: list[Change] = [
             no_reverse_path_filter(self.port_name),
             # Without it no program may ask for a route on behalf of the port.
-            self._sysctl(self.port_name, "forwarding", "1"),
+            sysctl(self.port_name, "forwarding"),
         ]
         if self._role is Role.HOME_AGENT:
             assert self._home_interface is not None  # found at opening
             settings += [
                 # Packets of this host for a bound address pass the port twice.
-                self._sysctl(self.port_name, "accept_local", "1"),
-                self._sysctl(self._home_interface, "forwarding", "1"),
+                sysctl(self.port_name, "accept_local"),
+                sysctl(self._home_interface, "forwarding"),
             ]
         if self._home_index == LOOPBACK and self._home_network is not None:
             # Nobody is there but mobile nodes, and this host must find them too.
@@ -153,10 +156,6 @@ class EbpfDataplane(RoutedDataplane):
                 )
             )
         return settings
-
-    @staticmethod
-    def _sysctl(interface: str, name: str, value: str) -> Setting:
-        return Setting(kind="sysctl", key=f"conf/{interface}/{name}", value=value)
 
     async def _make_port(self, ipr: AsyncIPRoute) -> tuple[int, int]:
         try:
@@ -258,6 +257,12 @@ class EbpfDataplane(RoutedDataplane):
 
     async def _carry(self, tunnel: Tunnel) -> None:
         """See `RoutedDataplane`."""
+        if goes_direct(tunnel):
+            # What is still on its way to the last care-of address is welcome.
+            self._running()[1].set_home(tunnel.home_address)
+            self._put(replace(tunnel, receive_only=True), 0, 0)
+            self._set_local(None)
+            return
         ifindex = 0
         open_end(tunnel.interface, tunnel.local).close()
         if tunnel.interface is not None:

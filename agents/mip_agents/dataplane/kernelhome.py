@@ -16,8 +16,9 @@ from mip_agents.dataplane.gate import Gate, Passage
 from mip_agents.dataplane.pathwatch import PathWatch
 from mip_agents.dataplane.port import NEXT_HOP
 from mip_agents.dataplane.routed import RoutedDataplane
-from mip_agents.dataplane.routes import Entry, forwarding, no_reverse_path_filter
+from mip_agents.dataplane.routes import Entry
 from mip_agents.dataplane.rtnetlink import Outer
+from mip_agents.dataplane.settings import forwarding, no_reverse_path_filter
 from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES, KINDS, Device
 from mip_agents.protocol.tunnel import Category, Form, Tunnel
 from scapy_mip.const import Encapsulation

@@ -17,12 +17,14 @@ from typing import NamedTuple
 from pyroute2 import AsyncIPRoute
 
 from mip_agents.dataplane import tunneldevice
+from mip_agents.dataplane.agentlink import goes_direct
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change
 from mip_agents.dataplane.pathmtu import open_end
 from mip_agents.dataplane.pathwatch import PathWatch
 from mip_agents.dataplane.routed import RoutedDataplane
-from mip_agents.dataplane.routes import Entry, no_reverse_path_filter
+from mip_agents.dataplane.routes import Entry
+from mip_agents.dataplane.settings import no_reverse_path_filter
 from mip_agents.dataplane.statefile import write_setting
 from mip_agents.dataplane.tunneldevice import DEVICE_PREFIXES, KINDS, Device
 from mip_agents.protocol.tunnel import Category, Form, Tunnel
@@ -109,6 +111,8 @@ class KernelMobileNode(RoutedDataplane):
 
     async def _carry(self, tunnel: Tunnel) -> None:
         """See `RoutedDataplane`."""
+        if goes_direct(tunnel):
+            return
         way = _way(tunnel)
         tunneldevice.check(tunnel.home_address, way.form)
         _check_local_end(tunnel)

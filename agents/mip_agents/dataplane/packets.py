@@ -7,12 +7,14 @@ Nothing here waits or raises: what cannot go on is counted under its reason.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from mip_agents.dataplane.agentlink import first_leg, goes_direct
 from mip_agents.dataplane.api import DropCounters
 from mip_agents.dataplane.datasocket import DataSocket
 from mip_agents.dataplane.decap import Decapsulated, decapsulate
@@ -24,7 +26,7 @@ from mip_agents.dataplane.outer import (
     make_encapsulator,
 )
 from mip_agents.dataplane.pathmtu import local_end, no_local_end
-from mip_agents.dataplane.port import Port
+from mip_agents.dataplane.port import QUEUE_PACKETS, Port
 from mip_agents.dataplane.rawsockets import open_receiver, open_sender
 from mip_agents.dataplane.visitors import Visitors
 from mip_agents.dataplane.ways import Sender, Way, Ways, make_way
@@ -112,17 +114,18 @@ class PacketPath:
         :param port: gets what comes out of it
         :raises DataplaneError: if packets could not be sent from its local end.
         """
-        local = socket.inet_aton(tunnel.local)
+        leg = first_leg(tunnel)
+        local = socket.inet_aton(leg.local)
         senders: list[Sender] = []
-        if not tunnel.receive_only:
-            sock = self._sender(*local_end(tunnel))
+        if not tunnel.receive_only and not goes_direct(tunnel):
+            sock = self._sender(*local_end(tunnel), early=leg is not tunnel)
             senders = [
                 (
                     make_encapsulator(local, socket.inet_aton(peer), form),
                     sock,
                     (peer, 0),
                 )
-                for peer, form in tunnel.forms()
+                for peer, form in leg.forms()
             ]
         return make_way(tunnel, tuple(senders), port)
 
@@ -169,6 +172,12 @@ class PacketPath:
             # Deleted from outside: a reader that stays would be called for ever.
             if error.errno in (errno.EBADFD, errno.ENODEV, errno.ENXIO) and self._loop:
                 self._loop.remove_reader(port.fileno())
+
+    def flush(self, port: Port) -> None:
+        """Send what waits in a port, before a tunnel is not there any more."""
+        with contextlib.suppress(OSError):
+            for _ in range(QUEUE_PACKETS):
+                self._into_tunnel(port.read(), port.ifindex)
 
     def _into_tunnel(self, inner: bytes, link: int) -> None:
         problem = check_inner(inner)
@@ -249,13 +258,17 @@ class PacketPath:
 
     # Sockets to send from
 
-    def _sender(self, interface: str | None, local: str) -> socket.socket:
+    def _sender(
+        self, interface: str | None, local: str, *, early: bool
+    ) -> socket.socket:
         """Return the socket that sends from `local` through `interface`."""
         key = (interface, local)
         sock = self._send_sockets.get(key)
         if sock is None:
             try:
-                sock = self._send_sockets[key] = open_sender(interface, local)
+                sock = self._send_sockets[key] = open_sender(
+                    interface, local, early=early
+                )
             except OSError as error:
                 raise no_local_end(interface, local, error) from error
         return sock

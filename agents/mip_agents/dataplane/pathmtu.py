@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
+from mip_agents.dataplane.agentlink import first_leg, goes_direct
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.outer import ROOM, room_for
 from mip_agents.protocol.tunnel import Tunnel
@@ -16,6 +17,7 @@ ETHERNET_MTU: Final = 1500
 LEAST_MTU: Final = 68
 """What every link carries (RFC 791 section 3.2)."""
 
+_ANY = "0.0.0.0"
 _IP_MTU = 14
 _DISCARD_PORT = 9
 _MOST_SOCKETS = 64
@@ -38,9 +40,13 @@ class PathProbe:
 
         The smallest of several peers counts.
         """
-        end = local_end(tunnel)
+        if goes_direct(tunnel):
+            return ETHERNET_MTU  # no tunnel to fit into: routes have that of the link
+        leg = first_leg(tunnel)
+        # A home address may not be ours before the tunnel is.
+        end = local_end(tunnel) if leg is tunnel else (leg.interface, _ANY)
         least = min(
-            self._size(end, peer) - room_for(form) for peer, form in tunnel.forms()
+            self._size(end, peer) - room_for(form) for peer, form in leg.forms()
         )
         return max(least, LEAST_MTU)
 
@@ -89,9 +95,9 @@ def _ask(sock: socket.socket, peer: str) -> int | None:
 
 
 def local_end(tunnel: Tunnel) -> End:
-    """Return the end of a tunnel that packets are sent from."""
+    """Return the end that the packets of a tunnel are sent from."""
     # The interface of a visitor is the one behind the tunnel.
-    return None if tunnel.visitor else tunnel.interface, tunnel.local
+    return None if tunnel.visitor else tunnel.interface, first_leg(tunnel).local
 
 
 def largest_room(tunnel: Tunnel) -> int:

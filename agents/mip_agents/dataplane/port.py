@@ -47,7 +47,8 @@ no redirect for what comes from one tunnel and goes into another.
 
 _MTU = 65535  # the routes carry the real one, each tunnel's own
 _MAX_PACKET = 65535
-_QUEUE_PACKETS = 2048
+QUEUE_PACKETS: Final = 2048
+"""That wait in a port at most."""
 _SOCKET_BUFFER = 4 << 20
 
 _TUNSETIFF = 0x400454CA
@@ -199,7 +200,7 @@ async def _open_tun(ipr: AsyncIPRoute, name: str) -> TunPort:
         fcntl.ioctl(descriptor, _TUNSETIFF, request)
         port = TunPort(name, descriptor)
         _without_ipv6(name)
-        await ipr.link("set", index=port.ifindex, mtu=_MTU, txqlen=_QUEUE_PACKETS)
+        await ipr.link("set", index=port.ifindex, mtu=_MTU, txqlen=QUEUE_PACKETS)
         await ipr.link("set", index=port.ifindex, state="up")
     except BaseException:
         os.close(descriptor)

@@ -32,6 +32,7 @@ from scapy_mip.const import MessageType
 
 IP_HDRINCL: Final = 3
 _IP_RECVERR = 11
+_IP_FREEBIND = 15
 
 
 def open_receiver(protocol: int) -> socket.socket:
@@ -52,10 +53,11 @@ def open_receiver(protocol: int) -> socket.socket:
 
 
 def open_sender(
-    interface: str | None = None, local: str | None = None
+    interface: str | None = None, local: str | None = None, *, early: bool = False
 ) -> socket.socket:
     """Open a socket that sends packets with the IPv4 header they come with.
 
+    :param early: before `local` is an address of ours
     :raises OSError: the address or the interface is not there, or no permission.
     """
     sock = socket.socket(
@@ -63,6 +65,8 @@ def open_sender(
     )
     try:
         widen_buffers(sock)
+        if early:
+            sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
         if local is not None:
             bind(sock, interface, local)
     except OSError:

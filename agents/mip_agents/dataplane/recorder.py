@@ -37,6 +37,7 @@ class RecorderDataplane:
     encapsulations = frozenset(Encapsulation)
     copies = True
     categories = frozenset(Category)
+    encapsulating = True
 
     def __init__(self, *, fail_with: str | None = None, forgetful: bool = False):
         """`fail_with` makes every `install` fail with this text; set it at any time.

@@ -18,8 +18,10 @@ from typing import Final
 
 from pyroute2 import AsyncIPRoute
 
+from mip_agents.dataplane.agentlink import first_leg, goes_direct, link_index
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.arp import Announcer
+from mip_agents.dataplane.arpanswers import ArpAnswers
 from mip_agents.dataplane.broadcasts import Broadcasts
 from mip_agents.dataplane.changes import Change, Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
@@ -48,6 +50,7 @@ class RoutedDataplane(ABC):
     encapsulations: frozenset[Encapsulation] = frozenset(Encapsulation)
     copies: bool = True
     categories: frozenset[Category] = BROADCASTS
+    encapsulating: bool = False
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class RoutedDataplane(ABC):
         self._state = StateFile(state_file)
         self._stack = contextlib.AsyncExitStack()
         self._announcer = Announcer()
+        self._answers: ArpAnswers | None = None
         self._drops = DropCounters()
         """Of what all drivers share; `drops` has it, too."""
         self._broadcasts: Broadcasts | None = None
@@ -213,11 +217,17 @@ class RoutedDataplane(ABC):
                 )
         mtu = self._paths.mtu(tunnel)
         old = self._tunnels.get(home)
-        # Packets first, so that there is a tunnel when the routes lead to it.
-        if old != tunnel:
-            await self._carry(tunnel)
-        elif self._mtus.get(home) == mtu:
+        if not self.encapsulating and first_leg(tunnel) is not tunnel:
+            raise DataplaneError(
+                f"{home}: packets to a foreign agent in a tunnel are not for the "
+                f'driver "{self.name}"; use the driver "tun", or direct delivery'
+            )
+        if old == tunnel and self._mtus.get(home) == mtu:
             return
+        # Packets first, so that there is a tunnel when the routes lead to it.
+        leads_into_tunnel = not goes_direct(tunnel)
+        if old != tunnel and leads_into_tunnel:
+            await self._carry(tunnel)
         self._tunnels[home] = tunnel
         try:
             self._spread(tunnel, mtu)
@@ -235,6 +245,22 @@ class RoutedDataplane(ABC):
         finally:
             await self._settled()
         self._mtus[home] = mtu
+        if old != tunnel and not leads_into_tunnel:
+            # Nothing enters the last tunnel any more; what has is sent by it.
+            await self._carry(tunnel)
+            await self._settled()
+        self._answer_agent(tunnel)
+
+    def _answer_agent(self, tunnel: Tunnel | None) -> None:
+        """Answer the ARP requests of a tunnel's foreign agent, and no other's."""
+        if self._answers is not None:
+            self._answers.close()
+            self._answers = None
+        if tunnel is not None and tunnel.agent is not None and tunnel.interface:
+            with contextlib.suppress(OSError):  # the link may be down by now
+                self._answers = ArpAnswers(
+                    tunnel.interface, tunnel.home_address, tunnel.agent
+                )
 
     def _spread(self, tunnel: Tunnel, mtu: int) -> None:
         """Carry to a node what is sent to many, as its tunnel says.
@@ -258,6 +284,7 @@ class RoutedDataplane(ABC):
             self._mtus.pop(key, None)
             self._spread_no_more(key)
             if old is not None:
+                self._answer_agent(None)
                 await self._drop(key)
                 await self._settled()
                 if old.interface is not None and old.visitor is None:
@@ -291,6 +318,7 @@ class RoutedDataplane(ABC):
             await asyncio.gather(self._recheck_task, return_exceptions=True)
             self._recheck_task = None
         self._announcer.close()
+        self._answer_agent(None)
         async with self._changing:
             await self._stack.aclose()
             self._paths.close()
@@ -308,7 +336,11 @@ class RoutedDataplane(ABC):
 
         :param mtu: size of the largest inner packet
         """
-        entry = self._entry(tunnel)
+        if goes_direct(tunnel):
+            assert tunnel.agent is not None
+            entry = Entry(link_index(tunnel), tunnel.agent.address)
+        else:
+            entry = self._entry(tunnel)
         if self._role is Role.HOME_AGENT:
             return home_agent_changes(tunnel, mtu, entry, self._home_index)
         return await mobile_node_changes(

@@ -31,6 +31,11 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ndmsg import NUD_FAILED, NUD_INCOMPLETE
 
+from mip_agents.dataplane.agentlink import (
+    agent_changes,
+    goes_direct,
+    route_to_agent,
+)
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.changes import (
     LOOPBACK,
@@ -43,7 +48,6 @@ from mip_agents.dataplane.changes import (
     Proxy,
     Route,
     Rule,
-    Setting,
 )
 from mip_agents.dataplane.outer import room_for
 from mip_agents.dataplane.rtnetlink import Outer
@@ -108,25 +112,13 @@ async def mobile_node_changes(
     :raises DataplaneError: there is no way to send
     """
     address = tunnel.home_address
-    wanted: list[Change] = []
-    on_loopback = LocalAddress(address=address)
-    if ledger.has(address, on_loopback) or not _is_local(address):
-        wanted.append(on_loopback)
-    if tunnel.reverse:
-        # The kernel reports groups that are joined on the port from an address there;
-        # by IGMPv3 it would do so from 0.0.0.0 otherwise (MN-42).
-        wanted.append(LocalAddress(address=address, ifindex=entry.ifindex))
-    broadcast = subnet_broadcast(home)
-    if tunnel.broadcasts and broadcast is not None:
-        wanted.append(
-            BroadcastRoute(
-                address=socket.inet_ntoa(broadcast),
-                # Without a reverse tunnel nothing must be sent there.
-                ifindex=entry.ifindex if tunnel.reverse else LOOPBACK,
-                source=address,
-            )
-        )
-    native = await _default_route(ledger.ipr, tunnel)
+    wanted = agent_changes(tunnel)
+    wanted += _own_addresses(tunnel, entry, ledger, home)
+    native = None
+    if tunnel.agent is not None:
+        wanted.append(route_to_agent(tunnel))
+    else:
+        native = await _default_route(ledger.ipr, tunnel)
     if native is None and tunnel.gateway and tunnel.interface:
         native = Entry(socket.if_nametoindex(tunnel.interface), tunnel.gateway)
         wanted += [
@@ -139,8 +131,8 @@ async def mobile_node_changes(
         ]
     if tunnel.receive_only:
         return wanted
-    way = entry
-    if not tunnel.reverse:
+    way, size = entry, mtu
+    if not tunnel.reverse and not goes_direct(tunnel):
         if native is None:
             where = f" through {tunnel.interface}" if tunnel.interface else ""
             raise DataplaneError(
@@ -148,18 +140,45 @@ async def mobile_node_changes(
                 "tunnel; add one, or ask for a reverse tunnel"
             )
         way = native
-        mtu += min(room_for(form) for _, form in tunnel.forms())
+        size += min(room_for(form) for _, form in tunnel.forms())
     wanted.append(
         Route(
             destination=f"{_ANY}/0",
             table=TABLE,
             ifindex=way.ifindex,
             gateway=way.gateway,
-            mtu=mtu,
+            mtu=None if goes_direct(tunnel) else size,
             source=address,
         )
     )
     return wanted + _rules(address, home)
+
+
+def _own_addresses(
+    tunnel: Tunnel, entry: Entry, ledger: Ledger, home: IPv4Network | None
+) -> list[Change]:
+    """Return by what packets from and for the home network are a mobile node's own."""
+    address = tunnel.home_address
+    wanted: list[Change] = []
+    on_loopback = LocalAddress(address=address)
+    if ledger.has(address, on_loopback) or not _is_local(address):
+        wanted.append(on_loopback)
+    into_tunnel = tunnel.reverse and not goes_direct(tunnel)
+    if into_tunnel:
+        # The kernel reports groups that are joined on the port from an address there;
+        # by IGMPv3 it would do so from 0.0.0.0 otherwise (MN-42).
+        wanted.append(LocalAddress(address=address, ifindex=entry.ifindex))
+    broadcast = subnet_broadcast(home)
+    if tunnel.broadcasts and broadcast is not None:
+        wanted.append(
+            BroadcastRoute(
+                address=socket.inet_ntoa(broadcast),
+                # Without a reverse tunnel nothing must be sent there.
+                ifindex=entry.ifindex if into_tunnel else LOOPBACK,
+                source=address,
+            )
+        )
+    return wanted
 
 
 def _rules(address: str, home: IPv4Network | None) -> list[Change]:
@@ -266,35 +285,3 @@ async def forget_own(ipr: AsyncIPRoute, own: Mapping[int, bytes]) -> None:
         if mac and own.get(index) == bytes.fromhex(mac.replace(":", "")):
             with contextlib.suppress(NetlinkError):  # gone by itself
                 await ipr.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=index)
-
-
-def forwarding(home_interface: str, *ports: str) -> list[Change]:
-    """Return the settings by which a home agent forwards and answers ARP at once."""
-    return [
-        *(
-            Setting(kind="sysctl", key=f"conf/{name}/forwarding", value="1")
-            for name in (*ports, home_interface)
-        ),
-        Setting(kind="proxy_delay", key=home_interface, value="0", optional=True),
-    ]
-
-
-def no_reverse_path_filter(port: str) -> Setting:
-    """Let the port deliver packets whose way back is another interface.
-
-    The kernel takes the larger of the setting for all interfaces and the one for this,
-    so that where filtering is on for all, only "loose" (2) is weaker than "strict" (1).
-    """
-    general = Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text().strip()
-    value = "0" if general == "0" else "2"
-    return Setting(kind="sysctl", key=f"conf/{port}/rp_filter", value=value)
-
-
-def no_merging(interface: str) -> Setting:
-    """Switch generic receive offload off where tunnel packets arrive.
-
-    It merges TCP segments inside of tunnel packets into one of up to 64 KB with an
-    unfinished checksum. The kernel's own tunnels take that apart again, a raw socket
-    hands it out as it is.
-    """
-    return Setting(kind="gro", key=interface, value="0", optional=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pyroute2 import AsyncIPRoute
 
+from mip_agents.dataplane.agentlink import goes_direct
 from mip_agents.dataplane.api import Counters, DropCounters
 from mip_agents.dataplane.changes import Change
 from mip_agents.dataplane.packets import PacketPath
@@ -23,6 +24,8 @@ from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import (
     Entry,
     default_interfaces,
+)
+from mip_agents.dataplane.settings import (
     forwarding,
     no_merging,
     no_reverse_path_filter,
@@ -36,6 +39,7 @@ class TunDataplane(RoutedDataplane):
 
     name = "tun"
     categories = frozenset(Category)
+    encapsulating = True
 
     def __init__(
         self,
@@ -102,7 +106,7 @@ class TunDataplane(RoutedDataplane):
     async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
         """See `RoutedDataplane`."""
         wanted = await super()._wanted(tunnel, mtu)
-        if self._role is Role.MOBILE_NODE and tunnel.interface is not None:
+        if self._role is Role.MOBILE_NODE and tunnel.interface and not tunnel.agent:
             wanted.insert(0, no_merging(tunnel.interface))
         return wanted
 
@@ -110,6 +114,8 @@ class TunDataplane(RoutedDataplane):
         """See `RoutedDataplane`."""
         path = self._running()
         assert self._port is not None
+        if goes_direct(tunnel):
+            path.flush(self._port)
         path.put(path.prepare(tunnel, self._port))
 
     async def _drop(self, key: str) -> None:

@@ -29,12 +29,8 @@ from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change, Neighbour, Route, Rule, Setting
 from mip_agents.dataplane.port import NEXT_HOP, Port, open_port
 from mip_agents.dataplane.routed import RoutedDataplane
-from mip_agents.dataplane.routes import (
-    Entry,
-    default_interfaces,
-    no_merging,
-    no_reverse_path_filter,
-)
+from mip_agents.dataplane.routes import Entry, default_interfaces
+from mip_agents.dataplane.settings import no_merging, no_reverse_path_filter, sysctl
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.dataplane.visitorpath import VisitorPath
 from mip_agents.protocol.tunnel import Category, Role, Tunnel
@@ -83,7 +79,7 @@ class _Link:
             *(no_reverse_path_filter(name) for name in ports),
             # What we tell visitors, and what this host sends to them through their
             # home agents, comes out of the port with an address of this host.
-            _sysctl(self.port.name, "accept_local"),
+            sysctl(self.port.name, "accept_local"),
             no_merging(self.name),
             Rule(priority=arriving, interface=self.port.name, table=self.table()),
             *(
@@ -100,7 +96,7 @@ class _Link:
                 )
                 for mtu in sorted(self.sizes)
             ),
-            *(_sysctl(name, "forwarding") for name in ports),
+            *(sysctl(name, "forwarding") for name in ports),
         ]
 
     def visitor(self, tunnel: Tunnel, mtu: int) -> list[Change]:
@@ -304,7 +300,3 @@ def make_tun(role: Role, **arguments: Any) -> TunDataplane | TunForeignAgent:
     if role is Role.FOREIGN_AGENT:
         return TunForeignAgent(role, **arguments)
     return TunDataplane(role, **arguments)
-
-
-def _sysctl(interface: str, name: str) -> Setting:
-    return Setting(kind="sysctl", key=f"conf/{interface}/{name}", value="1")
