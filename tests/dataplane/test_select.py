@@ -15,6 +15,7 @@ from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.select import DRIVERS, Driver, create
 from mip_agents.dataplane.tun import TunDataplane
+from mip_agents.dataplane.tunforeign import make_tun
 from mip_agents.protocol.tunnel import Role
 from scapy_mip.const import Encapsulation
 
@@ -60,6 +61,7 @@ def test_drivers_are_dataplanes() -> None:
         TunDataplane(Role.HOME_AGENT, address="10.1.1.20"),
         make_kernel(Role.HOME_AGENT, address="10.1.1.20"),
         make_kernel(Role.MOBILE_NODE),
+        make_tun(Role.FOREIGN_AGENT),
     ]
     assert [driver.name for driver in drivers] == [
         "none",
@@ -67,6 +69,7 @@ def test_drivers_are_dataplanes() -> None:
         "tun",
         "kernel",
         "kernel",
+        "tun",
     ]
 
 
@@ -129,3 +132,27 @@ def test_auto_finds_a_driver_for_every_encapsulation(
     found, passed_over = create("auto", role, encapsulations=minimal)
     assert found.name == "tun"
     assert ("kernel", "it cannot carry minimal") in passed_over
+
+
+def test_auto_finds_a_driver_for_every_delivery_style(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RT-01: only one puts packets into a tunnel to a foreign agent."""
+    for name, driver in DRIVERS.items():
+        monkeypatch.setitem(DRIVERS, name, driver._replace(problem=lambda _: None))
+    found, passed_over = create("auto", Role.MOBILE_NODE, encapsulating=True)
+    assert found.name == "tun"
+    reason = "it cannot carry packets to foreign agents in a tunnel"
+    assert passed_over == [("ebpf", reason), ("kernel", reason)]
+
+
+def test_foreign_agents_have_one_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "missing_capability", lambda *_: None)
+    monkeypatch.setattr(probe, "tun_port_problem", lambda: None)
+    found, passed_over = create("auto", Role.FOREIGN_AGENT)
+    assert found.name == "tun"
+    reason = "not for foreign agents"
+    assert passed_over == [("ebpf", reason), ("kernel", reason)]
+    for name in ("ebpf", "kernel"):
+        with pytest.raises(DataplaneError, match=f"{name}: {reason}"):
+            create(name, Role.FOREIGN_AGENT)

@@ -10,6 +10,7 @@ carry a mark, are written to a state file before they are changed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from abc import ABC, abstractmethod
@@ -355,6 +356,15 @@ class Ledger:
             if change.slot not in slots:
                 await self._quietly(change.undo(self))
         self._keep(owner, list(wanted))
+
+    async def renew(self, owner: str) -> None:
+        """Make anew what the kernel forgets when a link goes down, where it is up."""
+        calls = self.calls
+        for change in self._made.get(owner, ()):
+            if isinstance(change, Route | Neighbour):
+                with contextlib.suppress(OSError):  # it is still down
+                    await change.make(self)
+        self.calls = calls
 
     def _keep(self, owner: str, changes: list[Change]) -> None:
         """Note what an owner has made."""

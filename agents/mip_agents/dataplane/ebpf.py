@@ -37,7 +37,6 @@ from mip_agents.dataplane.link_filters import (
     LinkFilters,
     links,
 )
-from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
 from mip_agents.dataplane.marks import Marks
 from mip_agents.dataplane.pathmtu import (
     ETHERNET_MTU,
@@ -108,7 +107,6 @@ class EbpfDataplane(RoutedDataplane):
         """The smallest: it can be wrong, but rarely too large."""
         self._unmeasured: dict[str, None] = {}
         self._measuring: asyncio.Task[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
         self._whole: set[str] = set()
         """Home addresses whose packets must not be put together or half done."""
         self._local: str | None = None
@@ -187,8 +185,7 @@ class EbpfDataplane(RoutedDataplane):
         if self._role is Role.HOME_AGENT:
             await self._forget_answers()  # to a killed predecessor's host
             self._stack.push_async_callback(self._forget_answers)
-        self._watch = asyncio.get_running_loop().create_task(self._follow_links())
-        self._stack.push_async_callback(self._stop_tasks)
+        self._stack.push_async_callback(self._stop_measuring)
 
     def _running(self) -> tuple[LinkFilters, TunnelMaps]:
         assert self._filters is not None  # between `open` and `close`
@@ -197,22 +194,15 @@ class EbpfDataplane(RoutedDataplane):
 
     # Links come, go and change
 
-    async def _follow_links(self) -> None:
-        async for _ in notifications(LINKS_ONLY):
-            # The next notification, or the next start, tries again.
-            with contextlib.suppress(NetlinkError, DataplaneError):
-                async with self._changing:
-                    await self._look_at_links()
-
-    async def _stop_tasks(self) -> None:
-        tasks = [task for task in (self._watch, self._measuring) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._watch = self._measuring = None
+    async def _stop_measuring(self) -> None:
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
+            self._measuring = None
 
     async def _look_at_links(self) -> None:
         """Put the programs on all interfaces, and tell them what they need to know."""
+        await super()._look_at_links()
         filters, maps = self._running()
         present = await links(self._opened().ipr)
         wanted = [

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.agentlink import first_leg, goes_direct, link_index
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
@@ -25,6 +26,7 @@ from mip_agents.dataplane.arpanswers import ArpAnswers
 from mip_agents.dataplane.broadcasts import Broadcasts
 from mip_agents.dataplane.changes import Change, Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
+from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
 from mip_agents.dataplane.pathmtu import PathProbe
 from mip_agents.dataplane.routes import (
     Entry,
@@ -88,6 +90,7 @@ class RoutedDataplane(ABC):
         self._mtus: dict[str, int] = {}
         self._recheck: asyncio.TimerHandle | None = None
         self._recheck_task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._ledger: Ledger | None = None
         self._undo_failures: list[str] = []
 
@@ -117,6 +120,12 @@ class RoutedDataplane(ABC):
     @abstractmethod
     async def _drop(self, key: str) -> None:
         """Carry nothing by the tunnel with this key any more."""
+
+    async def _look_at_links(self) -> None:
+        """Make good for links that have come, gone or changed."""
+        if self._role is Role.MOBILE_NODE:
+            for key in self._tunnels:
+                await self._opened().renew(key)
 
     async def _settled(self) -> None:  # noqa: B027  # not every driver has to
         """A change is complete: what only an earlier tunnel needed can go."""
@@ -180,6 +189,20 @@ class RoutedDataplane(ABC):
             self._stack.callback(self._broadcasts.close)
         await self._ledger.settle(_BASE, settings)
         await self._start()
+        self._watch = asyncio.get_running_loop().create_task(self._follow_links())
+        self._stack.push_async_callback(self._stop_watch)
+
+    async def _follow_links(self) -> None:
+        async for _ in notifications(LINKS_ONLY):
+            # The next notification, or the next start, tries again.
+            with contextlib.suppress(NetlinkError, DataplaneError):
+                async with self._changing:
+                    await self._look_at_links()
+
+    async def _stop_watch(self) -> None:
+        assert self._watch is not None
+        self._watch.cancel()
+        await asyncio.gather(self._watch, return_exceptions=True)
 
     async def _find_home_link(self, ipr: AsyncIPRoute) -> None:
         """Find the interface of a home agent's address, by which the home link is."""

@@ -54,12 +54,15 @@ def create(
     home_interface: str | None = None,
     state_file: Path | None = None,
     encapsulations: frozenset[Encapsulation] = frozenset(),
+    encapsulating: bool = False,
 ) -> Selection:
     """Make the data plane called `name`; the other arguments are those of the drivers.
 
     `auto` takes the fastest that this machine allows, and never `none`: an agent that
     carries nothing must have been asked for.
     :param encapsulations: what `auto` has to find a driver for
+    :param encapsulating: likewise, whether a mobile node's packets go to foreign agents
+        in a tunnel
     :raises DataplaneError: the name is unknown, or no driver works here.
     """
     if name not in NAMES:
@@ -78,11 +81,12 @@ def create(
                 home_interface=home_interface,
                 state_file=state_file,
             )
-            lacking = encapsulations - made.encapsulations
+            lacking = sorted(one.title for one in encapsulations - made.encapsulations)
+            if encapsulating and not made.encapsulating:
+                lacking.append("packets to foreign agents in a tunnel")
             if not lacking or name != "auto":
                 return Selection(made, passed_over)
-            names = ", ".join(sorted(one.title for one in lacking))
-            problem = f"it cannot carry {names}"
+            problem = f"it cannot carry {', '.join(lacking)}"
         passed_over.append((candidate, problem))
     if name == "none":
         return Selection(RecorderDataplane(forgetful=True), passed_over)

@@ -264,6 +264,31 @@ class TunForeignAgent(RoutedDataplane):
         self._links[name] = link
         return link
 
+    async def _look_at_links(self) -> None:
+        """See `RoutedDataplane`; an interface may have been made anew, too."""
+        ledger = self._opened()
+        for link in self._links.values():
+            try:
+                ifindex = socket.if_nametoindex(link.name)
+            except OSError:
+                continue  # visitors stay, for it may come back
+            visitors = [
+                tunnel
+                for tunnel in self._tunnels.values()
+                if tunnel.interface == link.name
+            ]
+            if ifindex != link.ifindex:
+                await ledger.settle(link.owner, ())
+                link.ifindex = ifindex
+                for tunnel in visitors:
+                    await self._carry(tunnel)
+            link.addresses = await self._addresses(ifindex)
+            await ledger.settle(link.owner, link.changes())
+            for tunnel in visitors:
+                changes = link.visitor(tunnel, self._mtus[tunnel.key])
+                await ledger.settle(tunnel.key, changes)
+                await ledger.renew(tunnel.key)
+
     async def _addresses(self, ifindex: int) -> list[str]:
         """Return our addresses on an interface."""
         entries = await self._ipr.addr("dump", family=socket.AF_INET, index=ifindex)
