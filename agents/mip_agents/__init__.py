@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Mobile IPv4 agents for Linux, made of the layers of `scapy_mip`.
 
-The agents are a library first: `HomeAgent` and `MobileNode` are a few lines each,
-blocking or in asyncio. Importing this package costs next to nothing; the names load
-what they need when they are first used.
+The agents are a library first: `HomeAgent`, `ForeignAgent` and `MobileNode` are a few
+lines each, blocking or in asyncio. Importing this package costs next to nothing; the
+names load what they need when they are first used.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any
 from scapy_mip import __version__
 
 if TYPE_CHECKING:
-    from mip_agents.node import HomeAgent, MobileNode, RegistrationFailed
+    from mip_agents.node import (
+        ForeignAgent,
+        HomeAgent,
+        MobileNode,
+        RegistrationFailed,
+    )
     from mip_agents.protocol.errors import MipError
 
 __all__ = [
+    "ForeignAgent",
     "HomeAgent",
     "MipError",
     "MobileNode",
@@ -26,6 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ForeignAgent": "mip_agents.node",
     "HomeAgent": "mip_agents.node",
     "MobileNode": "mip_agents.node",
     "RegistrationFailed": "mip_agents.node",

@@ -41,6 +41,7 @@ FA = f"""\
 [foreign_agent]
 interfaces = ["{LINK}"]
 care_of_addresses = ["{CARE_OF}"]
+# keys
 advertisement_interval = 1.0
 pending_timeout = 1
 control_socket = "fa.sock"
@@ -53,7 +54,7 @@ key_text = "between the agents"
 """
 
 
-def world(tmp_path, dataplane, more=""):
+def world(tmp_path, dataplane, more="", keys=""):
     """Make a visited link, which ends here, the agents' hosts, and a home network."""
     here = Node("here", inside=SimpleNamespace(pid=os.getpid()))
     foreign, home, other = Node("foreign"), Node("home"), Node("other")
@@ -71,6 +72,7 @@ def world(tmp_path, dataplane, more=""):
     for role, text in (("ha", HA), ("fa", FA)):
         files[role] = tmp_path / f"{role}.toml"
         text = text.replace("DATAPLANE", dataplane).replace("# more", more)
+        text = text.replace("# keys", keys)
         files[role].write_text(text)
         files[role].chmod(0o600)
     ha = Daemon("ha", files["ha"], tmp_path / "ha.sock", home)
@@ -174,10 +176,19 @@ def test_a_visitors_packets_go_both_ways(tmp_path):
 
 
 @isolated
-@pytest.mark.parametrize("flags", [RequestFlag.T | RequestFlag.G, RequestFlag(0)])
-def test_other_forms_of_tunnels_carry_packets_too(tmp_path, flags):
-    """FA-29, FA-31: GRE, and a one-way tunnel, whose answers are routed as usual."""
-    place = world(tmp_path, "tun")
+@pytest.mark.parametrize(
+    ("flags", "keys"),
+    [
+        (RequestFlag.T | RequestFlag.G, ""),
+        (RequestFlag.T | RequestFlag.G, "gre_keys = true"),
+        (RequestFlag(0), ""),
+    ],
+    ids=["gre", "keys", "one-way"],
+)
+def test_other_forms_of_tunnels_carry_packets_too(tmp_path, flags, keys):
+    """FA-29, FA-31, TUN-09: GRE, with keys, too, and a one-way tunnel, whose answers
+    are routed as usual."""
+    place = world(tmp_path, "tun", keys=keys)
     visitor = place.visitor
     agent = visitor.hear()
     assert visitor.ask(agent, visitor.request(agent, flags=flags)).code == 0

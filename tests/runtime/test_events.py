@@ -228,8 +228,10 @@ def test_the_exposition_has_every_family_once_and_ends_with_a_line_end():
         'mip_dropped_packets_total{reason="not for us"} 2',
         'mip_tunnel_bytes_total{home_address="10.1.1.10",direction="received"} 4',
         'mip_tunnel_packets_total{home_address="10.1.1.10",direction="sent"} 1',
-        ('mip_tunnel_packets_total{home_address="10.1.1.12",interface="eth1",'
-        'direction="sent"} 5'),
+        (
+            'mip_tunnel_packets_total{home_address="10.1.1.12",interface="eth1",'
+            'direction="sent"} 5'
+        ),
         "mip_bindings 2",
         "mip_uptime_seconds 1.5",
     ):

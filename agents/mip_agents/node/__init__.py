@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 from mip_agents.node.agents import HomeAgent, MobileNode
-from mip_agents.node.aio import AsyncHomeAgent, AsyncMobileNode, RegistrationFailed
+from mip_agents.node.aio import (
+    AsyncForeignAgent,
+    AsyncHomeAgent,
+    AsyncMobileNode,
+    RegistrationFailed,
+)
+from mip_agents.node.foreign import ForeignAgent
 
 __all__ = [
+    "AsyncForeignAgent",
     "AsyncHomeAgent",
     "AsyncMobileNode",
+    "ForeignAgent",
     "HomeAgent",
     "MobileNode",
     "RegistrationFailed",

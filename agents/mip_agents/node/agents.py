@@ -20,7 +20,13 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from mip_agents.node import arguments
-from mip_agents.node.aio import AsyncHomeAgent, AsyncMobileNode, OnError, guarded
+from mip_agents.node.aio import (
+    AsyncForeignAgent,
+    AsyncHomeAgent,
+    AsyncMobileNode,
+    OnError,
+    guarded,
+)
 from mip_agents.node.background import BackgroundAgent, Running
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import (
@@ -42,13 +48,13 @@ OnEvent = Callable[[dict[str, Any]], object]
 """Called with each event, as `mip watch --json` shows it."""
 
 
-_Facade = TypeVar("_Facade", AsyncHomeAgent, AsyncMobileNode)
+Facade = TypeVar("Facade", AsyncHomeAgent, AsyncForeignAgent, AsyncMobileNode)
 
 
-class _Node(Generic[_Facade]):
-    """What both agents have in common: life and thread."""
+class Node(Generic[Facade]):
+    """What all agents have in common: life and thread."""
 
-    _facade: type[_Facade]
+    _facade: type[Facade]
 
     def __init__(self, options: AgentOptions, on_event: OnEvent | None) -> None:
         self._options = options
@@ -56,7 +62,7 @@ class _Node(Generic[_Facade]):
         self._background: BackgroundAgent | None = None
         self._running: Running | None = None
         """What `run` or `async with` is running."""
-        self._known: tuple[Agent, _Facade] | None = None
+        self._known: tuple[Agent, Facade] | None = None
         self._stack = AsyncExitStack()
         self._lock = threading.Lock()
 
@@ -114,11 +120,11 @@ class _Node(Generic[_Facade]):
             raise MipError("the agent is not running")
         return background.running()
 
-    def _run(self, work: Callable[[_Facade], Any]) -> Any:
+    def _run(self, work: Callable[[Facade], Any]) -> Any:
         """Start if need be; run a method of the facade in the agent's loop."""
         return self._reach().call(lambda agent: work(self._facade_of(agent)))
 
-    def _facade_of(self, agent: Agent) -> _Facade:
+    def _facade_of(self, agent: Agent) -> Facade:
         if self._known is None or self._known[0] is not agent:
             self._known = agent, self._facade(agent)
         return self._known[1]
@@ -135,7 +141,7 @@ class _Node(Generic[_Facade]):
     ) -> None:
         self.close()
 
-    async def __aenter__(self) -> _Facade:
+    async def __aenter__(self) -> Facade:
         agent = await self._make()
         self._stack.callback(setattr, self, "_running", None)
         self._running = Running(agent)
@@ -155,7 +161,50 @@ class _Node(Generic[_Facade]):
         await self._stack.aclose()
 
 
-class HomeAgent(_Node[AsyncHomeAgent]):
+class Server(Node[Facade]):
+    """An agent that serves others: it runs until it is told to stop."""
+
+    def __init__(self, options: AgentOptions, on_event: OnEvent | None) -> None:
+        super().__init__(options, on_event)
+        self._stop_asked = False
+        self._run_lock = threading.Lock()
+
+    def run(self) -> None:
+        """Run in this thread until `stop()`; in the main thread until a signal, too.
+
+        :raises MipError: it cannot start; the text says what to do.
+        """
+        try:
+            asyncio.run(self._run_here())
+        finally:
+            self._stop_asked = False
+
+    async def _run_here(self) -> None:
+        agent = await self._make()
+        with self._run_lock:
+            if self._stop_asked:
+                return
+            self._running = Running(agent)
+        try:
+            main = threading.current_thread() is threading.main_thread()
+            await agent.run(signals=main)
+        finally:
+            self._running = None
+
+    def stop(self) -> None:
+        """End `run()` from another thread or a callback, or what `start()` began.
+
+        Where nothing runs, it is for a `run()` that is only just beginning.
+        """
+        with self._run_lock:
+            running = self._running
+            self._stop_asked = running is None and self._background is None
+        if running is not None:
+            running.stop()
+        self.close()
+
+
+class HomeAgent(Server[AsyncHomeAgent]):
     """A home agent: `HomeAgent(address="10.1.1.20", security={256: "key"}).run()`.
 
     :param address: served unicast address, which one of our interfaces has.
@@ -232,8 +281,6 @@ class HomeAgent(_Node[AsyncHomeAgent]):
             ),
             advertisement=AdvertisementPolicy() if advertise else None,
         )
-        self._stop_asked = False
-        self._run_lock = threading.Lock()
 
     async def _policy(self) -> HomeAgentPolicy:
         template = self._template
@@ -244,40 +291,6 @@ class HomeAgent(_Node[AsyncHomeAgent]):
             mobile_nodes=SecurityTable.for_network(network, self._security),
         )
 
-    def run(self) -> None:
-        """Run in this thread until `stop()`; in the main thread until a signal, too.
-
-        :raises MipError: it cannot start; the text says what to do.
-        """
-        try:
-            asyncio.run(self._run_here())
-        finally:
-            self._stop_asked = False
-
-    async def _run_here(self) -> None:
-        agent = await self._make()
-        with self._run_lock:
-            if self._stop_asked:
-                return
-            self._running = Running(agent)
-        try:
-            main = threading.current_thread() is threading.main_thread()
-            await agent.run(signals=main)
-        finally:
-            self._running = None
-
-    def stop(self) -> None:
-        """End `run()` from another thread or a callback, or what `start()` began.
-
-        Where nothing runs, it is for a `run()` that is only just beginning.
-        """
-        with self._run_lock:
-            running = self._running
-            self._stop_asked = running is None and self._background is None
-        if running is not None:
-            running.stop()
-        self.close()
-
     def bindings(self) -> list[dict[str, Any]]:
         """Return the active bindings, as `mip bindings --json` shows them."""
         return self._reach().read(Agent.bindings)
@@ -287,7 +300,7 @@ class HomeAgent(_Node[AsyncHomeAgent]):
         self._run(lambda agent: agent.clear(home_address))
 
 
-class MobileNode(_Node[AsyncMobileNode]):
+class MobileNode(Node[AsyncMobileNode]):
     """A mobile node.
 
     :param interfaces: care-of address by interface, or names alone, whose addresses are

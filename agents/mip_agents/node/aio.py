@@ -57,6 +57,29 @@ class AsyncHomeAgent:
         await self._agent.stopped()
 
 
+class AsyncForeignAgent:
+    """A running foreign agent in asyncio; see `ForeignAgent`."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def status(self) -> dict[str, Any]:
+        """Return everything worth knowing, as `mip status --json` shows it."""
+        return self._agent.status()
+
+    async def visitors(self) -> list[dict[str, Any]]:
+        """Return visitors and pending requests, as `mip visitors --json` does."""
+        return self._agent.visitors()
+
+    async def stop(self) -> None:
+        """End `serve`."""
+        self._agent.stop()
+
+    async def serve(self) -> None:
+        """Wait until `stop`."""
+        await self._agent.stopped()
+
+
 class AsyncMobileNode:
     """A running mobile node in asyncio; see `MobileNode`."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks of what a program gives to `HomeAgent` and `MobileNode`.
+"""Checks of what a program gives to `HomeAgent`, `ForeignAgent` and `MobileNode`.
 
 Each error is one line that names the argument and says what is allowed; no value is
 repeated, since it may be a key in the wrong place.
@@ -32,6 +32,20 @@ def between(name: str, value: int, lowest: int, highest: int) -> int:
     if not isinstance(value, int) or not lowest <= value <= highest:
         raise MipError(f"{name}: allowed: {lowest} to {highest}")
     return value
+
+
+def seconds(name: str, value: float, lowest: float, highest: float) -> float:
+    """Return a time in a range."""
+    if not isinstance(value, int | float) or not lowest <= value <= highest:
+        raise MipError(f"{name}: allowed: {lowest:g} to {highest:g} seconds")
+    return value
+
+
+def some(name: str, words: Iterable[str]) -> tuple[str, ...]:
+    """Return at least one word."""
+    if isinstance(words, str) or not (found := tuple(words)):
+        raise MipError(f"{name}: allowed: a list with at least one")
+    return found
 
 
 def address(name: str, text: str) -> str:
