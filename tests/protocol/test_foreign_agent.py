@@ -709,6 +709,34 @@ def test_the_name_decides_between_requests_that_look_alike():
     )
 
 
+def test_a_node_is_not_given_the_address_of_another_visitor():
+    """NAI-02: a home agent could take over who it likes by assigning its address."""
+    other = {"link_address": STRANGER}
+    running = visited()
+    assert (
+        running
+        >> visits(NAME, home_address="0.0.0.0", home_agent="198.51.100.1", udp=other)
+        << sends(destination="198.51.100.1")
+        >> grants(home_address=HOME)
+        << sends(code=66, link_address=STRANGER)
+    )
+    assert rows(running) == [(HOME, "registered", 600)]
+
+
+def test_a_deregistration_elsewhere_ends_no_visit():
+    """FA-25: it is that of another home agent."""
+    running = visited()
+    assert (
+        running
+        >> Wait(2.0)
+        >> visits(lifetime=0, home_agent="198.51.100.1")
+        << sends(destination="198.51.100.1")
+        >> grants()
+        << told(lifetime=0)
+    )
+    assert rows(running) == [(HOME, "registered", 599)]
+
+
 @pytest.mark.parametrize(
     ("missing", "code"),
     [
@@ -716,12 +744,13 @@ def test_the_name_decides_between_requests_that_look_alike():
         ({"nai": "other@example.org"}, 97),
         ({"home_agent": "0.0.0.0"}, 98),
         ({"home_address": "0.0.0.0"}, 99),
-        ({"home_agent": "224.0.0.1"}, 71),
-        ({"home_agent": CARE_OF}, 71),
+        ({"home_agent": "10.1.1.21"}, 71),
+        ({"home_address": "224.0.0.1"}, 71),
+        ({"home_address": CARE_OF}, 71),
     ],
 )
 def test_a_reply_that_lacks_something_is_passed_on_with_our_code(missing, code):
-    """NAI-03: 97, 98 or 99; addresses that cannot be are poorly formed."""
+    """NAI-03, HA-14: 97, 98 or 99; what cannot be is poorly formed, 71."""
     fields = {"home_address": "10.1.1.77"} | missing
     if missing.get("nai"):
         running = scenario(foreign_agent()) >> visits(NAME, identification=3)
@@ -763,19 +792,6 @@ def test_the_encapsulating_delivery_style_is_for_the_data_plane():
         )
         assert running.orders[0].tunnel.visitor.encapsulating is expected
         assert running.orders[0].tunnel.reverse is bool(flags)
-
-
-def test_the_reverse_tunnel_ends_at_the_home_agent_of_the_reply():
-    """RT-08."""
-    running = scenario(foreign_agent())
-    assert (
-        running
-        >> visits()
-        << relayed()
-        >> grants(home_agent="10.1.1.21")
-        << like(InstallTunnel)
-    )
-    assert running.orders[0].tunnel.peers == ("10.1.1.21",)
 
 
 def test_gre_keys_are_asked_for_and_used():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mip_agents.protocol.answers import describe
 from mip_agents.protocol.bindings import choose_encapsulation, expiry
@@ -28,6 +28,7 @@ from mip_agents.protocol.tunnel import Form, Tunnel
 from mip_agents.protocol.tunnel import Visitor as Guest
 from mip_agents.protocol.view import Reply
 from mip_agents.protocol.visitor_answers import VisitorAnswers
+from mip_agents.protocol.visitor_checks import is_another
 from mip_agents.protocol.visitors import (
     PendingList,
     Place,
@@ -72,7 +73,7 @@ class _Order:
     """What the data plane is at work with."""
 
     place: Place
-    installing: tuple[Granted, Visitor] | None = None
+    installing: tuple[Granted, Tunnel] | None = None
     """None: a tunnel is being removed."""
 
 
@@ -119,9 +120,9 @@ class VisitorLedger:
         if error is not None:
             effects.append(_failure(order.place, error))
         if order.installing is not None:
-            granted, visitor = order.installing
+            granted, tunnel = order.installing
             if error is None:
-                effects += self._enter(order.place, granted, visitor, now)
+                effects += self._enter(order.place, granted, tunnel, now)
             else:
                 effects += self._refuse(granted, error, now)
         queue = self._waiting.get(order.place)
@@ -138,13 +139,10 @@ class VisitorLedger:
         return self._run(place, job, now)
 
     def _run(self, place: Place, job: Job, now: Instant) -> list[Effect]:
-        visitor = self._visitors.get(place)
         if isinstance(job, Granted):
-            lifetime = min(job.reply.lifetime, job.visit.request.lifetime)  # COM-18
-            if lifetime == LIFETIME_DEREGISTER:
-                return self._end(place, job)
-            return self._begin(place, job, lifetime, now)
-        lapsed = isinstance(job, Lapsed)
+            ends = self._lifetime(job) == LIFETIME_DEREGISTER
+            return self._end(place, job) if ends else self._begin(place, job, now)
+        visitor, lapsed = self._visitors.get(place), isinstance(job, Lapsed)
         if visitor is None or (lapsed and visitor.expires > now.mono):
             return []
         fields: dict[str, str | int | None] = {
@@ -153,60 +151,69 @@ class VisitorLedger:
             "home_agent": visitor.home_agent,
             "lifetime": visitor.lifetime,
         }
-        event = "visitor_expired" if lapsed else "visitor_moved"
-        return [*self._drop(place), Noted(event=event, rule="FA-24", fields=fields)]
+        event, rule = ("visitor_expired", "FA-24")
+        if not lapsed:
+            event, rule = ("visitor_moved", "FA-02")
+        return [*self._drop(place), Noted(event=event, rule=rule, fields=fields)]
 
-    def _begin(
-        self, place: Place, granted: Granted, lifetime: int, now: Instant
-    ) -> list[Effect]:
-        """List a node once its tunnel is as it was granted (FA-24, C-4)."""
-        visit, reply = granted.visit, granted.reply
-        request = visit.request
-        lifetime = min(lifetime, self._policy.registration_lifetime)
-        visitor = Visitor(
-            home_address=reply.home_address,
-            nai=visit.nai,
-            link_address=visit.link_address,
-            source=visit.received.source,
-            care_of_address=request.care_of_address,
-            home_agent=reply.home_agent,
-            flags=request.flags,
-            identification=request.identification,
-            lifetime=lifetime,
-            expires=expiry(lifetime, now),
-            tunnel=None if request.flags & _D else tunnel_of(self._policy, granted),
+    def _lifetime(self, granted: Granted) -> int:
+        """Return the least of what was asked, what was granted and ours (C-4)."""
+        return min(
+            granted.visit.request.lifetime,  # COM-18
+            granted.reply.lifetime,
+            self._policy.registration_lifetime,
         )
-        effects: list[Effect] = []
-        for other in self._visitors.elsewhere(place, reply.home_agent):
-            effects += self._submit(other, Moved(), now)
+
+    def _begin(self, place: Place, granted: Granted, now: Instant) -> list[Effect]:
+        """List a node, once its tunnel is as it was granted."""
+        visit, home_agent = granted.visit, granted.reply.home_agent
         before = self._visitors.get(place)
-        if visitor.tunnel == (None if before is None else before.tunnel):
-            return effects + self._enter(place, granted, visitor, now)
-        if visitor.tunnel is None:
+        if before is not None and is_another(before, visit.link_address, home_agent):
+            # A node without home address got one that is taken here (NAI-02).
+            return self._refuse(granted, "home address is another visitor's", now)
+        tunnel = None
+        if not visit.request.flags & _D:
+            tunnel = tunnel_of(self._policy, granted)
+        effects: list[Effect] = []
+        for other in self._visitors.elsewhere(place, home_agent):
+            effects += self._submit(other, Moved(), now)
+        if tunnel == (None if before is None else before.tunnel):
+            return effects + self._enter(place, granted, tunnel, now)
+        if tunnel is None:
             # A co-located care-of address has taken the place of ours.
             effects += self._drop(place)
-            return effects + self._enter(place, granted, visitor, now)
-        order = InstallTunnel(
-            self._begun(_Order(place, (granted, visitor))), visitor.tunnel
-        )
-        return [*effects, order]
+            return effects + self._enter(place, granted, tunnel, now)
+        token = self._begun(_Order(place, (granted, tunnel)))
+        return [*effects, InstallTunnel(token, tunnel)]
 
     def _enter(
-        self, place: Place, granted: Granted, visitor: Visitor, now: Instant
+        self, place: Place, granted: Granted, tunnel: Tunnel | None, now: Instant
     ) -> list[Effect]:
         """List a visitor and tell it; its lifetime begins now (FA-24)."""
         self._pending.settling -= 1
-        before = self._visitors.get(place)
-        end = expiry(visitor.lifetime, now)
-        self._visitors.put(place, replace(visitor, expires=end))
+        visit, lifetime = granted.visit, self._lifetime(granted)
+        known = self._visitors.get(place) is not None
+        visitor = Visitor(
+            nai=visit.nai,
+            link_address=visit.link_address,
+            source=visit.received.source,
+            care_of_address=visit.request.care_of_address,
+            home_agent=granted.reply.home_agent,
+            flags=visit.request.flags,
+            identification=visit.request.identification,
+            lifetime=lifetime,
+            expires=expiry(lifetime, now),
+            tunnel=tunnel,
+        )
+        self._visitors.put(place, visitor)
         # Most registrations are refreshes, of which nobody wants to hear.
-        severity = Severity.INFO if before is None else Severity.DEBUG
-        event = "registration_accepted" if before is None else "registration_refreshed"
-        noted = self._noted(event, "FA-24", granted, visitor.lifetime, severity)
-        return [self._answers.relay(granted.visit, granted.reply), noted]
+        severity = Severity.DEBUG if known else Severity.INFO
+        event = "registration_refreshed" if known else "registration_accepted"
+        noted = self._noted(event, "FA-24", granted, lifetime, severity)
+        return [self._answers.relay(visit, granted.reply), noted]
 
     def _end(self, place: Place, granted: Granted) -> list[Effect]:
-        """Let a node go (FA-25), unless another care-of address is meant."""
+        """Let a node go (FA-25), unless another binding of it is meant."""
         self._pending.settling -= 1
         noted = self._noted("deregistration_accepted", "FA-25", granted, 0)
         effects: list[Effect] = [
@@ -214,11 +221,10 @@ class VisitorLedger:
             noted,
         ]
         visitor = self._visitors.get(place)
-        care_of_address = granted.visit.request.care_of_address
-        if visitor is not None and care_of_address in (
-            visitor.care_of_address,
-            place.home_address,
-        ):
+        if visitor is None or visitor.home_agent != granted.reply.home_agent:
+            return effects
+        meant = (visitor.care_of_address, place.home_address)
+        if granted.visit.request.care_of_address in meant:
             effects += self._drop(place)
         return effects
 
@@ -263,10 +269,7 @@ class VisitorLedger:
 
 
 def tunnel_of(policy: ForeignAgentPolicy, granted: Granted) -> Tunnel:
-    """Return the tunnel of a request that was granted (RT-08, RT-09).
-
-    Its other end is the home agent that the reply names.
-    """
+    """Return the tunnel of a request that was granted (RT-08, RT-09)."""
     visit, reply = granted.visit, granted.reply
     flags = visit.request.flags
     form = choose_encapsulation(flags, policy.encapsulations) or Encapsulation.IPIP

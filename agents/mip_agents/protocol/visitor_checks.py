@@ -177,14 +177,20 @@ def check_claim(
         taken.append((visitor.identification, visitor.link_address))
     if any(i == identification and a != link_address for i, a in taken):
         return Dropped("FA-22", "came before, from another link-layer address")
-    if (
-        visitor is not None
-        and visitor.link_address != link_address
-        and visitor.home_agent != visit.request.home_agent
+    if visitor is not None and is_another(
+        visitor, link_address, visit.request.home_agent
     ):
         code = ReplyCode.FA_INSUFFICIENT_RESOURCES
         return Denied(code, "FA-22", "home address has a visitor of another home agent")
     return None
+
+
+def is_another(visitor: Visitor, link_address: str, home_agent: str) -> bool:
+    """Return whether a visitor is another node than who has the same home address.
+
+    A node may change its home agent or its link-layer address, but not both at once.
+    """
+    return visitor.link_address != link_address and visitor.home_agent != home_agent
 
 
 def check_reply(
@@ -212,6 +218,8 @@ def check_grant(visit: Visit, reply: Reply, own: Container[str]) -> Denied | Non
     """Judge what an accepting reply says (NAI-03).
 
     A denial is relayed as it is: its own code says more than that something is missing.
+    A home agent that is not the one that was asked may not say that it grants (HA-14):
+    by the name of another it could get at the visitors of that one.
     """
     if visit.nai is not None and (
         reply.nai is None or canonical(reply.nai) != visit.nai
@@ -223,10 +231,11 @@ def check_grant(visit: Visit, reply: Reply, own: Container[str]) -> Denied | Non
     if reply.home_address == UNKNOWN:
         code = ReplyCode.FA_MISSING_HOMEADDR
         return Denied(code, "NAI-03", "reply lacks the home address")
-    addresses = (reply.home_agent, reply.home_address)
-    if not all(map(is_unicast, addresses)) or any(one in own for one in addresses):
-        code = ReplyCode.FA_POORLY_FORMED_REPLY
-        return Denied(code, "FA-26", "reply has addresses that cannot be a node's")
+    code = ReplyCode.FA_POORLY_FORMED_REPLY
+    if reply.home_agent != visit.request.home_agent:
+        return Denied(code, "HA-14", "reply names another home agent")
+    if not is_unicast(reply.home_address) or reply.home_address in own:
+        return Denied(code, "FA-26", "reply has no address of a node")
     return None
 
 

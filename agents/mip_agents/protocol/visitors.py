@@ -98,7 +98,6 @@ class Pending:
 class Visitor:
     """A node that is registered through us."""
 
-    home_address: str
     nai: str | None
     link_address: str
     source: str
