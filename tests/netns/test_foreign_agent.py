@@ -10,6 +10,7 @@ import pytest
 from mip_agents.dataplane.datagrams import UdpDatagram, make_udp
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import AgentFlag, RequestFlag
+from support.control import answer, named_for
 from support.daemons import KEY_HEX, Daemon, mip
 from support.netns import Node, connect, isolated, sh
 from support.requests import KEY
@@ -107,7 +108,9 @@ def test_a_visitor_registers_is_shown_and_leaves(tmp_path):
     assert max(len(title), len(row)) <= 80
     (entry,) = json.loads(mip("visitors", "--socket", fa.socket, "--json").stdout)
     assert (entry["state"], entry["delivery_style"]) == ("registered", "direct")
+    assert entry.keys() == set(answer("/v1/visitors")["items"]["required"])
     status = fa.status()
+    assert status.keys() >= named_for("foreign agents")
     assert (status["role"], status["visitors"]) == ("foreign_agent", 1)
     shown = mip("status", "--socket", fa.socket)
     assert f"{LINK} up, {CARE_OF}/24" in shown.stdout
