@@ -36,6 +36,7 @@ from dataplane.world import (
     HOME,
     HOME_AGENT,
     close,
+    combinations,
     counters,
     differences,
     ha_tunnel,
@@ -53,7 +54,7 @@ SIZES = [0, 1, 1448, 1472, 9000, 60000]
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 CO_LOCATED = "10.1.6.5"
 
-every_driver = pytest.mark.parametrize("driver", ["ebpf", "tun", "kernel"])
+every_driver = pytest.mark.parametrize("driver", combinations(DRIVERS))
 every_way = pytest.mark.parametrize("reverse", [True, False], ids=["reverse", "direct"])
 
 
@@ -131,7 +132,7 @@ def sent_packets() -> int:
     return counted()[0]
 
 
-@pytest.mark.parametrize("driver", ["ebpf", "kernel"])
+@pytest.mark.parametrize("driver", combinations(["ebpf", "kernel"]))
 @isolated
 def test_drivers_without_encapsulating_delivery_say_so(driver: str) -> None:
     w = world(driver)
