@@ -10,6 +10,8 @@ import pytest
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import (
+    CareOf,
+    DeliveryStyle,
     ForeignAgentPolicy,
     HomeAgentPolicy,
     MobileNodePolicy,
@@ -43,6 +45,7 @@ def devices() -> RecorderDataplane:
     dataplane.encapsulations = frozenset((Encapsulation.IPIP, Encapsulation.GRE))
     dataplane.copies = False
     dataplane.categories = frozenset()
+    dataplane.encapsulating = False
     return dataplane
 
 
@@ -75,6 +78,24 @@ def test_what_cannot_be_carried_to_many_is_not_asked_for():
     fitted, taken = fit(listening, devices())
     assert fitted == replace(listening, broadcasts=False)
     assert taken == ["broadcasts"]
+
+
+def test_packets_go_to_foreign_agents_as_the_data_plane_can():
+    """RT-01: direct delivery is what every agent supports."""
+    wanting = replace(
+        MOBILE_NODE,
+        encapsulation=Encapsulation.IPIP,
+        reverse_tunnel=True,
+        care_of=CareOf.AUTO,
+        delivery_style=DeliveryStyle.ENCAPSULATING,
+    )
+    assert fit(wanting, RecorderDataplane()) == (wanting, [])
+    fitted, taken = fit(wanting, devices())
+    assert fitted == replace(wanting, delivery_style=DeliveryStyle.DIRECT)
+    assert taken == ["encapsulating delivery"]
+    for changes in ({"care_of": CareOf.CO_LOCATED}, {"reverse_tunnel": False}):
+        unaffected = replace(wanting, **changes)
+        assert fit(unaffected, devices()) == (unaffected, [])
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from mip_agents.protocol.policy import (
     role_of,
 )
 from mip_agents.protocol.tunnel import Role
+from mip_agents.runtime.fit import encapsulates
 from mip_agents.runtime.linknet import AGENT_GROUPS, LinkNeeds
 from mip_agents.runtime.options import AgentOptions
 from mip_agents.runtime.ports import Notes, Store
@@ -103,6 +104,7 @@ def choose_dataplane(
         home_network=home_network,
         state_file=settings_file(options, role_of(policy)),
         encapsulations=encapsulations,
+        encapsulating=isinstance(policy, MobileNodePolicy) and encapsulates(policy),
     )
     return chosen.dataplane, dict(chosen.passed_over)
 

@@ -16,6 +16,8 @@ from mip_agents.dataplane.api import Dataplane
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import (
     AgentPolicy,
+    CareOf,
+    DeliveryStyle,
     ForeignAgentPolicy,
     MobileNodePolicy,
 )
@@ -30,9 +32,7 @@ def fit(policy: AgentPolicy, dataplane: Dataplane) -> tuple[AgentPolicy, list[st
     if isinstance(policy, MobileNodePolicy):
         if policy.encapsulation not in dataplane.encapsulations:
             raise _nothing_left(dataplane, [policy.encapsulation])
-        if policy.broadcasts and not dataplane.categories:
-            return replace(policy, broadcasts=False), ["broadcasts"]
-        return policy, []
+        return _fit_node(policy, dataplane)
     taken = []
     left = policy.encapsulations & dataplane.encapsulations
     if not left:
@@ -56,6 +56,28 @@ def fit(policy: AgentPolicy, dataplane: Dataplane) -> tuple[AgentPolicy, list[st
         broadcasts=spread,
     )
     return fitted, taken
+
+
+def _fit_node(
+    policy: MobileNodePolicy, dataplane: Dataplane
+) -> tuple[MobileNodePolicy, list[str]]:
+    taken = []
+    if policy.broadcasts and not dataplane.categories:
+        policy = replace(policy, broadcasts=False)
+        taken.append("broadcasts")
+    if encapsulates(policy) and not dataplane.encapsulating:
+        policy = replace(policy, delivery_style=DeliveryStyle.DIRECT)
+        taken.append("encapsulating delivery")
+    return policy, taken
+
+
+def encapsulates(policy: MobileNodePolicy) -> bool:
+    """Tell whether packets may have to go to a foreign agent in a tunnel (RT-01)."""
+    return (
+        policy.reverse_tunnel
+        and policy.care_of is not CareOf.CO_LOCATED
+        and policy.delivery_style is DeliveryStyle.ENCAPSULATING
+    )
 
 
 def _nothing_left(dataplane: Dataplane, asked: Iterable[Encapsulation]) -> MipError:
