@@ -71,7 +71,6 @@ def state(node: Node) -> dict[str, str]:
         what: node.sh(what)
         for what in (
             "ip neigh show nud permanent",
-            "cd /proc/sys/net/ipv4; grep -r . conf/*/arp_ignore",
             "cd /proc/sys/net/ipv4; grep -r . conf/*/accept_redirects",
         )
     }

@@ -24,7 +24,7 @@ from dataplane.world import (
 from support.netns import isolated
 
 SIZES = [0, 1, 1448, 1472, 1473, 9000, 60000]
-ROOM = {"ipip": 20, "gre": 24, "gre-key": 28, "minimal": 20}
+ROOM = {"ipip": 20, "gre": 24, "gre-key": 28, "minimal": 20, "gre-udp": 36}
 
 every_port = pytest.mark.parametrize("port", PORTS)
 every_form = pytest.mark.parametrize("form", list(ROOM))

@@ -274,3 +274,15 @@ def test_encapsulations_of_one_binding() -> None:
     )
     assert agent.call(counters)[2] == 1
     assert agent.call(drops).get("reverse_wrong_encapsulation") in (1, 2)
+
+
+@isolated
+def test_a_home_address_is_not_told_to_visited_links() -> None:
+    """ARP-03: nobody there is answered, but for the care-of address (ARP-08)."""
+    w = World()
+    w.start_mn().call(install, mn_tunnel())
+    w.rt.sh("ip addr add 10.1.1.2/32 dev to_eth0")
+    for wanted, answered in ((ETH0, True), (HOME, False)):
+        w.rt.sh(f"ip neigh flush dev to_eth0; ip route replace {wanted} dev to_eth0")
+        w.rt.sh(f"ping -c1 -W0.5 {wanted} || true")
+        assert ("lladdr" in w.rt.sh(f"ip neigh show {wanted}")) is answered

@@ -342,6 +342,7 @@ def state(node: Node) -> dict[str, str]:
             _FILTERS,
             "ip ntable show name arp_cache | grep -o 'dev .*\\|.*proxy_delay [0-9]*'",
             "cd /proc/sys/net/ipv4; grep -r . conf/*/forwarding conf/*/rp_filter",
+            "cd /proc/sys/net/ipv4; grep -r . conf/*/arp_ignore",
         )
     }
     dump["gro"] = node.call(_gro)

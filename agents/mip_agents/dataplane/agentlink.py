@@ -20,8 +20,8 @@ from mip_agents.dataplane.settings import no_reverse_path_filter, sysctl
 from mip_agents.protocol.tunnel import Form, Tunnel
 from scapy_mip.const import Encapsulation
 
-_OWN, _NEVER = "1", "8"
-"""Of what ARP requests are answered: for addresses of the interface, or for none."""
+_NEVER = "8"
+"""Value of `arp_ignore`: no ARP request is answered."""
 
 _SIOCGIFADDR = 0x8915
 
@@ -71,9 +71,11 @@ def agent_changes(tunnel: Tunnel) -> list[Change]:
     if agent is None:
         return []
     ifindex = link_index(tunnel)
-    silent = _address_of(interface) == tunnel.home_address
+    settings: list[Change] = []
+    if _address_of(interface) == tunnel.home_address:
+        settings.append(sysctl(interface, "arp_ignore", _NEVER))
     return [
-        sysctl(interface, "arp_ignore", _NEVER if silent else _OWN),
+        *settings,
         # Either allows redirects. To another router we would not go anyway, but ask the
         # whole link for its link-layer address (MN-41).
         *(sysctl(name, "accept_redirects", "0") for name in ("all", interface)),

@@ -51,6 +51,7 @@ from mip_agents.dataplane.changes import (
 )
 from mip_agents.dataplane.outer import room_for
 from mip_agents.dataplane.rtnetlink import Outer
+from mip_agents.dataplane.settings import answer_on_own_links
 from mip_agents.dataplane.ways import subnet_broadcast
 from mip_agents.protocol.tunnel import Tunnel
 
@@ -159,7 +160,7 @@ def _own_addresses(
 ) -> list[Change]:
     """Return by what packets from and for the home network are a mobile node's own."""
     address = tunnel.home_address
-    wanted: list[Change] = []
+    wanted: list[Change] = [answer_on_own_links()]
     on_loopback = LocalAddress(address=address)
     if ledger.has(address, on_loopback) or not _is_local(address):
         wanted.append(on_loopback)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from mip_agents.dataplane.changes import Change, Setting
 
+_ANSWER_LESS = ("2", "8")
+"""Values of `arp_ignore`: to the subnet of the address alone, and to nobody."""
+
 
 def sysctl(interface: str, name: str, value: str = "1") -> Setting:
     """Return a setting of IPv4 on one interface, or on `all`."""
@@ -19,6 +22,16 @@ def forwarding(home_interface: str, *ports: str) -> list[Change]:
         *(sysctl(name, "forwarding") for name in (*ports, home_interface)),
         Setting(kind="proxy_delay", key=home_interface, value="0", optional=True),
     ]
+
+
+def answer_on_own_links() -> Setting:
+    """Answer ARP requests for an address on the link alone that it is configured on.
+
+    A home address on `lo` is none that a visited link is told (ARP-03).
+    """
+    before = Path("/proc/sys/net/ipv4/conf/all/arp_ignore").read_text().strip()
+    value = before if before in _ANSWER_LESS else "1"
+    return Setting(kind="sysctl", key="conf/all/arp_ignore", value=value, optional=True)
 
 
 def no_reverse_path_filter(port: str) -> Setting:
