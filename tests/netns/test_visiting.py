@@ -17,7 +17,7 @@ HA = f"""\
 [home_agent]
 address = "{HOME_AGENT}"
 home_network = "10.1.1.0/24"
-advertise = false
+advertisement_interval = 1.0
 state_dir = "state"
 control_socket = "ha.sock"
 dataplane = "tun"
@@ -48,7 +48,7 @@ home_agent = "{HOME_AGENT}"
 spi = 256
 key_hex = "{KEY_HEX}"
 lifetime = 300
-interfaces = ["eth0", "wlan0"]
+interfaces = ["home0", "eth0", "wlan0"]
 control_socket = "mn.sock"
 dataplane = "DATAPLANE"
 # here
@@ -74,7 +74,11 @@ def world(tmp_path, dataplane="tun", more=""):
     """Make two visited links, which end here, and a home network behind them."""
     here = Node("here", inside=SimpleNamespace(pid=os.getpid()))
     home, other = Node("home"), Node("other")
-    connect(home, "home0", other, "eth0")
+    home.sh("ip link add home0 type bridge; ip link set home0 up")
+    for name, node, link in (("port0", other, "eth0"), ("port1", here, "home0")):
+        connect(home, name, node, link)
+        home.sh(f"ip link set {name} master home0")
+    sh("ip link set home0 down")
     home.sh(f"ip address add {HOME_AGENT}/24 dev home0")
     other.sh(f"ip address add {CORRESPONDENT}/24 dev eth0")
     agents = {}
@@ -137,6 +141,28 @@ def test_a_node_without_addresses_wanders_and_traffic_follows(tmp_path, style):
     assert mn.stop() == 0
     assert "deregistration_accepted" in mn.log
     sh("ip link set wlan0 down")
+    assert state_of_the_kernel() == before
+
+
+@isolated
+def test_where_the_home_agent_is_heard_is_home(tmp_path):
+    """MN-13, ARP-04, ARP-05: on an interface that has no address before, nor after."""
+    place = world(tmp_path)
+    before = state_of_the_kernel()
+    sh("ip link set eth0 up")
+    mn = place.start()
+    mn.wait_for('"registration_accepted"')
+    sh("ip link set home0 up; ip link set eth0 down")
+    mn.wait_for('"deregistration_accepted"')
+    assert mn.status()["state"] == "at-home"
+    assert f"{HOME_ADDRESS}/24" in sh("ip -br address show home0")
+    traffic_flows(place.other)
+    sh("ip link set eth0 up; ip link set home0 down")
+    mn.wait_for('"registration_accepted"', 2)
+    assert HOME_ADDRESS not in sh("ip -br address show home0")
+    traffic_flows(place.other)
+    assert mn.stop() == 0
+    sh("ip link set eth0 down")
     assert state_of_the_kernel() == before
 
 

@@ -3,18 +3,28 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
 import pytest
 
 from mip_agents.protocol.attachment import Attachment
 from mip_agents.protocol.attempts import State
-from mip_agents.protocol.effects import InstallTunnel
+from mip_agents.protocol.effects import (
+    AnnounceAddress,
+    HoldAddress,
+    InstallTunnel,
+    RemoveTunnel,
+    SendDiscovery,
+)
 from mip_agents.protocol.events import RegisterRequested, TimerFired
 from mip_agents.protocol.policy import CareOf
 from mip_agents.protocol.registrar import OVERLAP_S
 from mip_agents.protocol.setbacks import MAX_SETBACKS, Setbacks
 from mip_agents.protocol.tunnel import Tunnel
+from scapy_mip.const import AgentFlag
 from support.agents import (
     HA,
+    HOME,
     NOWHERE,
     ON_A,
     ON_B,
@@ -359,4 +369,80 @@ def test_the_timer_gets_on_while_a_better_interface_settles():
     due = running.engine.next_timer()
     assert due is not None
     assert due > 10
+    assert running
+
+
+# Home by its home agent
+
+
+def home_agent_on(interface: str = "home0", **fields: object) -> object:
+    settings = {"flags": AgentFlag.H, "care_of_addresses": [], "lifetime": 9}
+    return advertises(HA, interface, "02:00:00:00:00:20", **settings | fields)
+
+
+BARE_HOME = link(home0="", eth0="", wlan0=None)
+AT_HOME_LINK = link(home0="10.1.1.10/24", eth0="", wlan0=None)
+HELD, RELEASED = HoldAddress("10.1.1.10/24", "home0"), HoldAddress("10.1.1.10/24", None)
+
+
+def homecoming(**policy: object) -> Scenario:
+    """A node that was registered through an agent and hears its home agent."""
+    running = scenario(visitor(**policy)) >> BARE_HOME >> advertises(lifetime=LONG)
+    running << like(InstallTunnel) >> TUNNEL_READY << sends() >> relays()
+    running << like(InstallTunnel) >> TUNNEL_READY >> Wait(5)
+    return running >> home_agent_on()
+
+
+def test_where_the_home_agent_is_heard_is_home():
+    """MN-13, ARP-04: the address, the routing, the announcement, the request."""
+    running = homecoming() << HELD >> Wait(5.1) >> AT_HOME_LINK << like(RemoveTunnel)
+    running >> TUNNEL_READY << AnnounceAddress(HOME, "home0")
+    running << sends(lifetime=0, care_of_address=HOME, destination=HA)
+    running >> answers() << AnnounceAddress(HOME, "home0")
+    assert running.engine.state is State.AT_HOME
+    assert running >> home_agent_on()
+
+
+def test_the_prefix_is_that_of_the_home_network():
+    network = IPv4Network("10.1.0.0/16")
+    running = homecoming(home_network=network)
+    assert running << HoldAddress("10.1.1.10/16", "home0")
+
+
+def test_where_the_home_agent_is_silent_is_home_no_more():
+    """MN-10, MN-13: even before the address has gone from there."""
+    running = homecoming() << HELD >> AT_HOME_LINK << like(RemoveTunnel)
+    running >> TUNNEL_READY << AnnounceAddress(HOME, "home0") << sends(lifetime=0)
+    running >> answers() << AnnounceAddress(HOME, "home0")
+    running >> Timer(at=14) << RELEASED
+    (
+        running
+        << like(InstallTunnel, tunnel=like(Tunnel, local=AGENT))
+        >> AT_HOME_LINK
+        >> TUNNEL_READY
+        << sends(destination=AGENT)
+    )
+    assert running >> BARE_HOME
+
+
+def test_an_address_that_the_user_has_configured_is_the_users():
+    """MN-13: it is neither put there nor taken away."""
+    running = scenario(visitor()) >> AT_HOME_LINK << AnnounceAddress(HOME, "home0")
+    running << sends(lifetime=0) >> home_agent_on() >> answers()
+    running << AnnounceAddress(HOME, "home0") >> Wait(20) >> TimerFired()
+    running.effects = [e for e in running.effects if not isinstance(e, SendDiscovery)]
+    assert running.engine.state is State.AT_HOME
+    assert running
+
+
+def test_other_home_agents_and_other_agents_are_not_home():
+    """MN-13."""
+    running = scenario(visitor()) >> BARE_HOME
+    running >> advertises("10.1.1.99", "home0", flags=AgentFlag.H, care_of_addresses=[])
+    running >> advertises(HA, "home0", flags=FT) << like(InstallTunnel)
+    assert running
+
+
+def test_by_hand_home_is_left_to_who_asks():
+    running = scenario(visitor(roam=False)) >> BARE_HOME >> home_agent_on()
     assert running

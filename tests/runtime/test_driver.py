@@ -10,6 +10,7 @@ from mip_agents.protocol.effects import (
     AnnounceAddress,
     Finished,
     GiveBackAddress,
+    HoldAddress,
     InstallTunnel,
     RemoveTunnel,
 )
@@ -61,6 +62,9 @@ class SlowDataplane:
 
     async def announce(self, address, interface=None):
         await self._do("announce")
+
+    async def hold(self, address, interface):
+        await self._do("hold")
 
 
 def run(test, answer=None):
@@ -226,15 +230,20 @@ def test_a_bug_in_the_data_plane_is_noted_with_its_exception_and_told():
 
 
 @pytest.mark.parametrize(
-    ("name", "order"), [("announce", AnnounceAddress), ("give back", GiveBackAddress)]
+    ("name", "order", "event"),
+    [
+        ("announce", AnnounceAddress("10.1.1.10"), "announcement_failed"),
+        ("give back", GiveBackAddress("10.1.1.10"), "announcement_failed"),
+        ("hold", HoldAddress("10.1.1.10/24", "eth0"), "address_failed"),
+    ],
 )
-def test_a_failed_announcement_is_noted(name, order):
+def test_a_failure_that_nobody_waits_for_is_noted(name, order, event):
     async def test(driver, engine, dataplane, notes):
         dataplane.failures = {name: DataplaneError("link is down")}
-        engine.answer = lambda event: [order("10.1.1.10")]
+        engine.answer = lambda _: [order]
         driver.post(InterfacesChanged({}))
         await driver.settle()
-        assert notes.names == ["announcement_failed"]
+        assert notes.names == [event]
 
     run(test)
 

@@ -104,6 +104,14 @@ class Dataplane(Protocol):
         :raises DataplaneError: if the link cannot be asked.
         """
 
+    async def hold(self, address: str, interface: str | None) -> None:
+        """Have a mobile node's home address on its home link, and on no other (MN-13).
+
+        :param address: with its prefix length, as `10.1.1.10/24`.
+        :param interface: None: on none any more.
+        :raises DataplaneError: it cannot be there.
+        """
+
     def tunnels(self) -> Iterable[Tunnel]:
         """Return what is installed now."""
 

@@ -243,10 +243,11 @@ class Neighbour(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalAddress(Change):
-    """An address of this host on `lo`, where it is on no link, or on a port."""
+    """An address of this host: on `lo`, where it is on no link, on a port or a link."""
 
     address: str
     ifindex: int = LOOPBACK
+    prefix_length: int = 32
 
     async def make(self, ledger: Ledger) -> None:
         """See `Change`."""
@@ -255,14 +256,18 @@ class LocalAddress(Change):
             "add",
             index=self.ifindex,
             address=self.address,
-            prefixlen=32,
+            prefixlen=self.prefix_length,
             proto=ledger.mark,
         )
 
     async def undo(self, ledger: Ledger) -> None:
         """See `Change`."""
         await ledger.call(
-            "addr", "del", index=self.ifindex, address=self.address, prefixlen=32
+            "addr",
+            "del",
+            index=self.ifindex,
+            address=self.address,
+            prefixlen=self.prefix_length,
         )
 
 

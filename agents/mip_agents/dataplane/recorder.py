@@ -20,8 +20,8 @@ class Recorded:
     """One call that was made."""
 
     action: str
-    """`open`, `install`, `replace`, `refresh`, `remove`, `announce`, `give_back` or
-    `close`."""
+    """`open`, `install`, `replace`, `refresh`, `remove`, `announce`, `give_back`,
+    `hold` or `close`."""
     subject: str = ""
     """The key of the tunnel, or an address."""
     tunnel: Tunnel | None = None
@@ -83,6 +83,10 @@ class RecorderDataplane:
     async def give_back(self, address: str, interface: str | None = None) -> None:
         """See `Dataplane.give_back`."""
         self._record("give_back", address, detail=interface or "")
+
+    async def hold(self, address: str, interface: str | None) -> None:
+        """See `Dataplane.hold`."""
+        self._record("hold", address, detail=interface or "")
 
     def tunnels(self) -> Iterable[Tunnel]:
         """See `Dataplane.tunnels`."""

@@ -24,7 +24,7 @@ from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.arp import Announcer
 from mip_agents.dataplane.arpanswers import ArpAnswers
 from mip_agents.dataplane.broadcasts import Broadcasts
-from mip_agents.dataplane.changes import Change, Ledger
+from mip_agents.dataplane.changes import Change, Ledger, LocalAddress
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
 from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
 from mip_agents.dataplane.pathmtu import PathProbe
@@ -43,6 +43,7 @@ MTU_LIFETIME: Final = 600.0
 """Seconds after which a path MTU is looked up again, as the kernel forgets it then."""
 
 _BASE = "port"
+_HELD = "home link"
 
 
 class RoutedDataplane(ABC):
@@ -328,6 +329,23 @@ class RoutedDataplane(ABC):
         if link is None:
             raise DataplaneError(f"on which interface is {address} given back?")
         self._announcer.give_back(link, address)
+
+    async def hold(self, address: str, interface: str | None) -> None:
+        """See `Dataplane.hold`."""
+        async with self._changing:
+            wanted = []
+            if interface is not None:
+                try:
+                    index = socket.if_nametoindex(interface)
+                except OSError as error:
+                    raise DataplaneError(
+                        f"{address}: no interface {interface} to have it"
+                    ) from error
+                host, _, length = address.partition("/")
+                wanted.append(
+                    LocalAddress(address=host, ifindex=index, prefix_length=int(length))
+                )
+            await self._opened().settle(_HELD, wanted)
 
     def tunnels(self) -> Iterable[Tunnel]:
         """See `Dataplane.tunnels`."""

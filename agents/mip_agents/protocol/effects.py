@@ -162,6 +162,19 @@ class GiveBackAddress:
     """Where the node deregistered; None: the home link."""
 
 
+@dataclass(frozen=True, slots=True)
+class HoldAddress:
+    """Mobile node: have the home address on the link where the home agent is (MN-13).
+
+    It is taken away from the link that has had it from an earlier order.
+    """
+
+    address: str
+    """With the prefix length of the home network, as `10.1.1.10/24`."""
+    interface: str | None
+    """None: on no link any more."""
+
+
 class Severity(enum.IntEnum):
     """How loud a `Noted` is."""
 
@@ -206,6 +219,7 @@ Effect = (
     | RemoveTunnel
     | AnnounceAddress
     | GiveBackAddress
+    | HoldAddress
     | Noted
     | Finished
 )

@@ -228,8 +228,12 @@ class MobileNodeEngine:
 
     def _look_around(self, now: Instant) -> None:
         """Go where it is best, if it is for this node to choose."""
-        policy, registrar = self.policy, self._registrar
-        if not policy.roam or self._suspended:
+        registrar = self._registrar
+        roams = self.policy.roam and not self._suspended
+        held = self._around.settle(registrar.home_agent, claim=roams)
+        if held is not None:
+            registrar.out.put(held)
+        if not roams:
             self._look_only(now)
             return
         current = registrar.attachment

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from mip_agents.protocol.agents_heard import AgentsHeard
 from mip_agents.protocol.attachment import Attachment
 from mip_agents.protocol.discovery import build_solicitation
-from mip_agents.protocol.effects import SendDiscovery
+from mip_agents.protocol.effects import HoldAddress, SendDiscovery
+from mip_agents.protocol.homecoming import Homecoming
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.policy import CareOf, MobileNodePolicy
 from mip_agents.protocol.setbacks import Setbacks
@@ -34,6 +35,7 @@ class Surroundings:
         self.agents = AgentsHeard()
         self.setbacks = Setbacks(random_bytes)
         self._solicitations = Solicitations(random_bytes)
+        self._homecoming = Homecoming(policy)
         self._usable_since: dict[str, float] = {}
         self._settled_at: float | None = None
         self.next_timer: float | None = None
@@ -51,6 +53,20 @@ class Surroundings:
                 self.setbacks.forget_interface(name)
                 self._solicitations.moved(name)
         self._interfaces = interfaces
+        self._homecoming.update(interfaces)
+
+    def settle(self, home_agent: str, *, claim: bool) -> HoldAddress | None:
+        """Return where the home address is to be, if that has changed (MN-13).
+
+        :param claim: put it on another home link; False: only leave the one that was.
+        """
+        interfaces = self._interfaces
+        home = [
+            name
+            for name in self._policy.interfaces
+            if name in interfaces and self.agents.hears_home_agent(name, home_agent)
+        ]
+        return self._homecoming.place(interfaces, home, claim=claim)
 
     def is_up(self, interface: str) -> bool:
         """Return whether an interface exists and is up."""
@@ -160,6 +176,7 @@ class Surroundings:
         state = self._interfaces.get(name)
         if state is None:
             return f"there is no interface {name}"
+        state = self._homecoming.without_leftovers(state)
         agents = self.agents.foreign_agents(name)
         here = current if current and current.interface == name else None
         return ways(self._policy, state, agents, here)

@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mip_agents.protocol.attachment import Attachment, ForeignAgent
+from mip_agents.protocol.homecoming import home_entries
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.policy import CareOf, MobileNodePolicy
 from mip_agents.protocol.terms import first_terms
 from scapy_mip.const import AgentFlag
-
-_HOST_PREFIX = 32
 
 
 def ways(
@@ -68,22 +67,21 @@ def _own(
 ) -> Attachment | str:
     """Return the attachment without an agent, or why there is none.
 
-    An interface is home when it holds the home address with the prefix of a network;
-    as a single host the home address is only parked while the node is away. The fixed
-    care-of address counts only while the interface holds it. Of several others the
-    first counts, unless `current` uses one that is still there.
+    The fixed care-of address counts only while the interface holds it. Of several
+    others the first counts, unless `current` uses one that is still there.
     """
     name = interface.name
     fixed = policy.care_of_addresses.get(name)
-    candidates = []
-    for entry in interface.addresses:
-        address, _, prefix = entry.partition("/")
-        if address == policy.home_address:
-            if prefix and int(prefix) < _HOST_PREFIX:
-                return Attachment(name, address, is_home=True)
-        elif not address.startswith(("127.", "169.254.")):
-            # Loopback and link-local addresses cannot be reached by a home agent.
-            candidates.append(address)
+    if home_entries(policy, interface):
+        return Attachment(name, policy.home_address, is_home=True)
+    addresses = (entry.partition("/")[0] for entry in interface.addresses)
+    candidates = [
+        address
+        for address in addresses
+        # Loopback and link-local addresses cannot be reached by a home agent.
+        if address != policy.home_address
+        and not address.startswith(("127.", "169.254."))
+    ]
     if fixed is not None:
         if fixed in candidates:
             return Attachment(name, fixed, False, interface.gateway)

@@ -18,6 +18,7 @@ from mip_agents.protocol.effects import (
     Effect,
     Finished,
     GiveBackAddress,
+    HoldAddress,
     InstallTunnel,
     Journal,
     Noted,
@@ -123,6 +124,7 @@ class Dispatcher:
                     | RemoveTunnel()
                     | AnnounceAddress()
                     | GiveBackAddress()
+                    | HoldAddress()
                 ):
                     self._ports.worker.submit(effect)
                 case Noted():

@@ -19,6 +19,7 @@ from mip_agents.protocol.effects import (
     AnnounceAddress,
     Finished,
     GiveBackAddress,
+    HoldAddress,
     InstallTunnel,
     Noted,
     RemoveTunnel,
@@ -216,6 +217,8 @@ class DataplaneWorker:
                     await self._dataplane.announce(order.address, order.interface)
                 case GiveBackAddress():
                     await self._dataplane.give_back(order.address, order.interface)
+                case HoldAddress():
+                    await self._dataplane.hold(order.address, order.interface)
                 case _:
                     assert_never(order)
         except DataplaneError as error:
@@ -223,11 +226,12 @@ class DataplaneWorker:
         except Exception as error:  # noqa: BLE001 - the daemon lives
             self._notes.crash(f"data plane: {type(order).__name__}", error)
             reason = f"internal error: {type(error).__name__}"
-        if isinstance(order, AnnounceAddress | GiveBackAddress):
+        if isinstance(order, AnnounceAddress | GiveBackAddress | HoldAddress):
             if reason is not None:
+                holding = isinstance(order, HoldAddress)
                 self._notes.note(
                     Noted(
-                        event="announcement_failed",
+                        event="address_failed" if holding else "announcement_failed",
                         severity=Severity.WARNING,
                         fields={"address": order.address, "reason": reason},
                     )

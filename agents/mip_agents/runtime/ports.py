@@ -16,6 +16,7 @@ from mip_agents.protocol.effects import (
     Change,
     Finished,
     GiveBackAddress,
+    HoldAddress,
     InstallTunnel,
     Noted,
     RemoveTunnel,
@@ -25,7 +26,7 @@ from mip_agents.protocol.effects import (
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import Restored
 
-Order = InstallTunnel | RemoveTunnel | AnnounceAddress | GiveBackAddress
+Order = InstallTunnel | RemoveTunnel | AnnounceAddress | GiveBackAddress | HoldAddress
 """What the data plane is asked to do, one after the other."""
 
 
