@@ -210,7 +210,7 @@ def test_who_wants_no_agent_hears_none():
 
 
 def test_a_refresh_asks_for_the_same_again():
-    """MN-33: at two thirds of what the agent relays."""
+    """MN-27, MN-33: of the same agent, at two thirds of what it relays."""
     running = registered(lifetime=4000)
     running >> Timer(at=1201)
     assert running << sends(lifetime=1800, destination=AGENT, link_address=MAC)
@@ -340,14 +340,14 @@ def test_each_code_has_its_reaction(code):
 
 
 def test_what_is_demanded_is_given_and_what_is_gone_cannot_be_given_up():
-    """RT-06, MN-34."""
+    """COM-17, MN-34, RT-06: lifetimes count with 69 alone."""
     least = Terms(lifetime=300, encapsulation=Encapsulation.IPIP, reverse_tunnel=False)
     for code in (75, 138):
         demanded = concede(least, code, 0)
         assert demanded is not None
         assert demanded.reverse_tunnel
     for code in (70, 72, 74, 79, 134, 137, 139):
-        assert concede(least, code, 0) is None
+        assert concede(least, code, 60) is None
     for lifetime in (0, 300, 600):
         assert concede(least, 69, lifetime) is None
     poor = concede(PLENTY, 70, 0)

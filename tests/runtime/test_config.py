@@ -212,6 +212,7 @@ def test_all_encapsulations(write):
 
 
 def test_a_mobile_node(write):
+    """MN-28."""
     text = MN.replace(
         "# here",
         """\
