@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from mip_agents.protocol.attachment import Attachment
-from mip_agents.protocol.attempts import State
+from mip_agents.protocol.attempts import OVERLAP_S, State
 from mip_agents.protocol.effects import (
     AnnounceAddress,
     HoldAddress,
@@ -18,7 +18,6 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.events import RegisterRequested, TimerFired
 from mip_agents.protocol.policy import CareOf
-from mip_agents.protocol.registrar import OVERLAP_S
 from mip_agents.protocol.setbacks import MAX_SETBACKS, Setbacks
 from mip_agents.protocol.tunnel import Tunnel
 from scapy_mip.const import AgentFlag

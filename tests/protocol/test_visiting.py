@@ -24,8 +24,12 @@ from support.agents import (
     HA,
     HOME,
     ON_A,
+    ON_B,
     WRONG,
     A,
+    B,
+    answers,
+    extension,
     last_request,
 )
 from support.scenario import (
@@ -49,6 +53,7 @@ from support.visiting import (
     VISITOR_KEY,
     F,
     advertises,
+    link,
     relays,
     visitor,
 )
@@ -58,6 +63,7 @@ WRONG_VISITOR = type(VISITOR_KEY)(400, b"another key that")
 LONG = 9000
 """Seconds for which an advertisement counts, where it is not to be in the way."""
 
+AGENT_BESIDE_B = link(home0=None, eth0="", wlan0="10.1.3.50/24")
 GRE, MINIMAL = AgentFlag.G, AgentFlag.M
 
 
@@ -273,7 +279,6 @@ def test_with_an_association_the_agent_must_prove_itself(code, shared):
 
 def test_of_two_proofs_none_counts():
     """MN-30: exactly one."""
-    from support.agents import answers, extension
 
     def twice(data: bytes) -> bytes:
         data += extension(33, VISITOR_KEY, data)
@@ -519,3 +524,30 @@ def test_register_by_hand_without_address_and_agent_says_so():
 
 def test_the_codes_of_the_standard_are_all_thought_of():
     assert {code for code in ReplyCode if 64 <= code <= 88} <= set(range(64, 140))
+
+
+def test_deregistering_on_the_move_to_an_agent_ends_everything_from_where_it_was():
+    """MN-24: directly, since the agent relays only what names its own address."""
+    running = scenario(visitor()) >> ON_B << like(InstallTunnel) >> TUNNEL_READY
+    running << sends(destination=HA) >> answers() << like(InstallTunnel)
+    running >> TUNNEL_READY >> Wait(5) >> AGENT_BESIDE_B >> advertises(lifetime=LONG)
+    running << sends(destination=AGENT) >> DeregisterRequested(7)
+    assert running << sends(lifetime=0, care_of_address=HOME, destination=HA, source=B)
+
+
+def test_status_tells_what_was_granted():
+    """What the agent does not offer is not there, whatever the policy wants."""
+    running = registered(F, encapsulation=Encapsulation.GRE)
+    status = running.engine.status(running.now)
+    assert (status["encapsulation"], status["reverse_tunnel"]) == ("ipip", False)
+    assert running
+
+
+def test_who_is_refused_beside_its_home_link_goes_home():
+    """MN-13, MN-17: with lifetime 0, and not as if home were a care-of address."""
+    running = registered(hysteresis=60.0) >> Wait(5)
+    running >> link(home0="10.1.1.10/24", eth0="", wlan0=None)
+    running >> RegisterRequested(token=7, interface="eth0") << sends(destination=AGENT)
+    running >> relays(66) << like(RemoveTunnel) >> TUNNEL_READY
+    running << AnnounceAddress(HOME, "home0")
+    assert running << sends(lifetime=0, care_of_address=HOME, destination=HA, flags=0)

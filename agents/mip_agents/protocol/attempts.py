@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mip_agents.protocol.attachment import Attachment
 from mip_agents.protocol.backoff import Backoff
@@ -22,6 +22,10 @@ AGENT_TRIES = 3
 
 REFRESH_MARGIN_S = 7.5
 """Time for a refresh and three more tries, 1, 3 and 7 seconds later."""
+
+OVERLAP_S = 2.0
+"""Seconds for which two bindings are kept on the move, counted from the request: what
+was on its way to the care-of address before has arrived by then."""
 
 
 class State(enum.Enum):
@@ -177,6 +181,23 @@ class Registration:
         if self.lifetime == LIFETIME_INFINITE:
             return NEVER
         return self.since + self.lifetime
+
+
+def granted(attempt: Attempt, lifetime: int, *, overlap: bool) -> Registration:
+    """Return what an accepted attempt has brought.
+
+    :param overlap: the home agent keeps the binding before as well. The next request,
+        soon, has no S and so replaces that one.
+    """
+    refresh = refresh_after(lifetime)
+    return Registration(
+        attachment=attempt.attachment,
+        home_agent=attempt.home_agent,
+        terms=replace(attempt.terms, simultaneous=False),
+        lifetime=lifetime,
+        since=attempt.sent_at,
+        refresh_at=attempt.sent_at + (min(refresh, OVERLAP_S) if overlap else refresh),
+    )
 
 
 def refresh_after(lifetime: int) -> float:

@@ -127,6 +127,8 @@ class MobileNodeEngine:
         remaining = None
         if registration is not None and registration.expires != NEVER:
             remaining = max(0, int(registration.expires - now.mono))
+        # What is granted may be less than what is wanted.
+        terms = registration.terms if registration is not None else policy
         codes = list(registrar.exchange.codes)
         code = codes[0] if codes else None
         offset = registrar.exchange.timestamps.offset
@@ -144,8 +146,8 @@ class MobileNodeEngine:
             ),
             "lifetime": registration.lifetime if registration else None,
             "remaining": remaining,
-            "encapsulation": policy.encapsulation.slug,
-            "reverse_tunnel": policy.reverse_tunnel,
+            "encapsulation": terms.encapsulation.slug,
+            "reverse_tunnel": terms.reverse_tunnel,
             "broadcasts": policy.broadcasts,
             "roam": policy.roam and not self._suspended,
             "last_code": code,
@@ -208,11 +210,10 @@ class MobileNodeEngine:
         if missed:
             registrar.out.warn("clock_jumped", {"seconds": int(missed)})
             around.agents.age(missed)
-            registrar.age(missed, now)
         if around.agents.expire(now.mono):
             self._look_around(now)  # MN-10
         if missed:
-            registrar.tick(now)
+            registrar.age(missed, now)
 
     def _elsewhere(
         self, failed: Attachment, why: Reaction, now: Instant
@@ -327,12 +328,15 @@ class MobileNodeEngine:
         else:
             # On the move the home agent may have either binding, or both. A foreign
             # agent relays no request that ends them all: its address must be in it.
-            moving = registration is not None and registration.attachment != attachment
+            before = registration.attachment if registration else attachment
+            moving = before != attachment
+            if attachment.agent and not before.agent and self._around.has(before):
+                attachment = before
             registrar.pursue(
                 Goal.DEREGISTER,
                 attachment,
                 now,
-                everything=moving and attachment.is_co_located,
+                everything=moving and attachment.agent is None,
                 requesters=(token,),
             )
 

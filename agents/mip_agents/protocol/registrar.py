@@ -23,7 +23,7 @@ from mip_agents.protocol.attempts import (
     Goal,
     Registration,
     State,
-    refresh_after,
+    granted,
 )
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.denials import (
@@ -47,7 +47,7 @@ from mip_agents.protocol.requests import make_tunnel
 from mip_agents.protocol.terms import Terms, first_terms
 from mip_agents.protocol.tunnel_slot import NO_ANSWER, PATIENCE_S, TunnelSlot
 from mip_agents.protocol.view import Reply
-from scapy_mip.const import ReplyCode, describe_code
+from scapy_mip.const import LIFETIME_DEREGISTER, ReplyCode, describe_code
 
 TUNNEL_RETRY_S = 10.0
 """Seconds until a failed order to the data plane is given again."""
@@ -55,10 +55,6 @@ TUNNEL_RETRY_S = 10.0
 QUICK_RESYNCHRONISATIONS = 2
 """Denials with 133 that are answered at once; after them the back-off decides, since
 some home agents only repeat what was sent."""
-
-OVERLAP_S = 2.0
-"""Seconds for which two bindings are kept on the move, counted from the request: what
-was on its way to the care-of address before has arrived by then."""
 
 _SENDING = {Goal.RETURN: State.RETURNING, Goal.DEREGISTER: State.DEREGISTERING}
 
@@ -270,6 +266,16 @@ class Registrar:
         ):
             self.renew(now)
 
+    def age(self, seconds: float, now: Instant) -> None:
+        """Let time go by that the monotonic clock did not see, and register again."""
+        if self.registration is not None:
+            self.registration = dataclasses.replace(
+                self.registration,
+                since=self.registration.since - seconds,
+                refresh_at=now.mono,
+            )
+            self.tick(now)
+
     # Steps of an attempt
 
     def _go(self, state: State) -> None:
@@ -427,18 +433,8 @@ class Registrar:
         self.home_agent = attempt.home_agent
         if attempt.goal is Goal.REGISTER:
             renewed = self.state is State.REFRESHING
-            refresh = refresh_after(lifetime)
-            if attempt.terms.simultaneous and code == ReplyCode.ACCEPTED:
-                # What follows has no S, and so replaces the binding before.
-                refresh = min(refresh, OVERLAP_S)
-            self.registration = Registration(
-                attachment=attachment,
-                home_agent=attempt.home_agent,
-                terms=dataclasses.replace(attempt.terms, simultaneous=False),
-                lifetime=lifetime,
-                since=attempt.sent_at,
-                refresh_at=attempt.sent_at + refresh,
-            )
+            overlap = attempt.terms.simultaneous and code == ReplyCode.ACCEPTED
+            self.registration = granted(attempt, lifetime, overlap=overlap)
             self._go(State.REGISTERED)
             event = "registration_refreshed" if renewed else "registration_accepted"
             self.out.note(event, fields | {"code": code}, rule="MN-33")
@@ -529,23 +525,14 @@ class Registrar:
             return False
         requesters, attempt.requesters = attempt.requesters, []
         self.pursue(
-            Goal.REGISTER,
+            Goal.RETURN if found.is_home else Goal.REGISTER,
             found,
             now,
-            lifetime=attempt.wanted,
+            lifetime=LIFETIME_DEREGISTER if found.is_home else attempt.wanted,
             persistent=attempt.persistent,
             requesters=requesters,
         )
         return True
-
-    def age(self, seconds: float, now: Instant) -> None:
-        """Let time go by that the monotonic clock did not see, and register again."""
-        if self.registration is not None:
-            self.registration = dataclasses.replace(
-                self.registration,
-                since=self.registration.since - seconds,
-                refresh_at=now.mono,
-            )
 
     # Ends
 
