@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mip_agents.protocol.agents_heard import MAX_AGENTS, AgentsHeard
+from mip_agents.protocol.agents_heard import MAX_AGENTS, AgentsHeard, News
 from mip_agents.protocol.discovery import AgentAdvertisement, parse_discovery
 from mip_agents.protocol.events import TimerFired
 from scapy_mip.const import AgentFlag
@@ -28,7 +28,7 @@ from support.visiting import (
 )
 
 
-def hear(table: AgentsHeard, now: float, *args: str, **fields: object) -> bool:
+def hear(table: AgentsHeard, now: float, *args: str, **fields: object) -> News:
     event = advertises(*args, **fields)
     advertisement = parse_discovery(event.data)
     assert isinstance(advertisement, AgentAdvertisement)
@@ -65,7 +65,8 @@ def test_a_lifetime_of_zero_takes_leave():
     """AG-20: the last advertisement of an agent that stops."""
     table = AgentsHeard()
     hear(table, 1)
-    hear(table, 2, lifetime=0)
+    assert hear(table, 2, lifetime=0) is News.LEFT
+    assert hear(table, 3, lifetime=0) is News.NOTHING
     assert not table.hears_any("eth0")
 
 
@@ -84,8 +85,9 @@ def test_a_lifetime_of_zero_takes_leave():
 def test_a_sequence_number_near_zero_tells_of_a_restart(before, after, restarted):
     """MN-12: from 256 on it has rolled over."""
     table = AgentsHeard()
-    assert not hear(table, 1, sequence_number=before)
-    assert hear(table, 2, sequence_number=after) is restarted
+    assert hear(table, 1, sequence_number=before) is News.NEW
+    news = hear(table, 2, sequence_number=after)
+    assert news is (News.RESTARTED if restarted else News.NOTHING)
 
 
 def prefixes(router: str, length: int) -> dict[str, object]:

@@ -110,7 +110,9 @@ def test_an_agent_that_is_silent_is_searched_for_and_taken_again():
 def test_an_agent_that_takes_leave_is_left():
     """MN-10: with a lifetime of zero."""
     running = registered(lifetime=LONG) >> Wait(5)
-    running >> advertises(OTHER_AGENT, lifetime=LONG) >> advertises(lifetime=0)
+    running >> advertises(OTHER_AGENT, lifetime=LONG)
+    running << noted("agent_heard", agent=OTHER_AGENT) >> advertises(lifetime=0)
+    running << noted("agent_left", agent=AGENT)
     assert running << sends(destination=OTHER_AGENT)
 
 

@@ -15,7 +15,7 @@ from mip_agents.protocol.events import DeregisterRequested, TimerFired
 from mip_agents.protocol.policy import CareOf
 from mip_agents.protocol.solicit import MAX_INTERVAL_S, Solicitations
 from support.agents import HOME, ON_A, counting_bytes
-from support.scenario import Scenario, Timer, Wait, instant, like, scenario
+from support.scenario import Scenario, Timer, Wait, instant, like, noted, scenario
 from support.visiting import ALL_DOWN, BARE_A, BARE_BOTH, F, advertises, link, visitor
 
 
@@ -37,7 +37,7 @@ def searching(**policy: object) -> Scenario:
 
 def test_a_solicitation_is_what_the_rfc_says():
     """MN-01: to agents alone, from the home address, so that they can answer it."""
-    running = searching() >> Timer()
+    running = searching() >> Timer() << noted("agent_solicited", interface="eth0")
     [sent] = running.effects
     assert isinstance(parse_discovery(sent.data), Solicitation)
     expected = like(

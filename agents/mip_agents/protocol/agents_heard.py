@@ -8,6 +8,7 @@ use.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
@@ -24,6 +25,16 @@ MAX_AGENTS = 16
 _RESTARTED_MAX = 255
 """A lower number up to this one is that of an agent that began anew; a higher one has
 rolled over (MN-12)."""
+
+
+class News(enum.Enum):
+    """What an advertisement tells that was not known before."""
+
+    NOTHING = "nothing"
+    NEW = "an agent that was not there"
+    RESTARTED = "an agent that began anew"
+    """It has forgotten its visitors (MN-12)."""
+    LEFT = "an agent that stops"
 
 
 @dataclass(slots=True)
@@ -48,18 +59,18 @@ class AgentsHeard:
         advertisement: AgentAdvertisement,
         now: float,
         in_use: str | None = None,
-    ) -> bool:
-        """Take in an advertisement; return whether its sender began anew (MN-12).
+    ) -> News:
+        """Take in an advertisement; return what it tells.
 
         One with a lifetime of zero is the last of its agent.
         :param in_use: address of the agent that must not be forgotten.
         """
         if not is_unicast(received.source):
-            return False
+            return News.NOTHING
         link = self._links.setdefault(received.interface, {})
         known = link.pop(received.source, None)
         if not advertisement.lifetime:
-            return False
+            return News.LEFT if known else News.NOTHING
         heard = _Heard(
             agent=ForeignAgent(
                 address=received.source,
@@ -80,8 +91,11 @@ class AgentsHeard:
             del link[next(address for address in link if address != in_use)]
         _doubt_others(link, heard, now)
         link[received.source] = heard
+        if known is None:
+            return News.NEW
         number = heard.sequence_number
-        return known is not None and _RESTARTED_MAX >= number < known.sequence_number
+        restarted = _RESTARTED_MAX >= number < known.sequence_number
+        return News.RESTARTED if restarted else News.NOTHING
 
     def foreign_agents(self, interface: str) -> list[ForeignAgent]:
         """Return the foreign agents on a link that can be used, by address."""

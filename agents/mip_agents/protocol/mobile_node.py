@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, assert_never
 
+from mip_agents.protocol.agents_heard import News
 from mip_agents.protocol.attachment import Attachment
 from mip_agents.protocol.attempts import NEVER, Goal, State
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.denials import Reaction
 from mip_agents.protocol.discovery import AgentAdvertisement, parse_discovery
-from mip_agents.protocol.effects import Effect
+from mip_agents.protocol.effects import Effect, Severity
 from mip_agents.protocol.events import (
     CancelRequested,
     ClearRequested,
@@ -45,6 +46,7 @@ from mip_agents.protocol.view import Malformed, Request, parse
 from scapy_mip.const import LIFETIME_DEREGISTER, LIFETIME_INFINITE, describe_code
 
 _NTP_HALF_SECOND = 1 << 31
+_NEWS = {News.NEW: "agent_heard", News.LEFT: "agent_left"}
 
 
 class MobileNodeEngine:
@@ -101,7 +103,10 @@ class MobileNodeEngine:
         attachment = registrar.attachment
         if attachment and not around.has(attachment):
             registrar.lose(now, interface_is_up=around.is_up(attachment.interface))
-        registrar.out.put(*around.solicit(now.mono, search=not self._suspended))
+        for solicitation in around.solicit(now.mono, search=not self._suspended):
+            fields: Fields = {"interface": solicitation.interface}
+            registrar.out.put(solicitation)
+            registrar.out.note("agent_solicited", fields, severity=Severity.DEBUG)
         return registrar.out.empty()
 
     @property
@@ -186,14 +191,14 @@ class MobileNodeEngine:
         attachment = registrar.attachment
         agent = attachment.agent if attachment else None
         in_use = agent.address if agent else None
-        restarted = self._around.agents.hear(received, message, now.mono, in_use)
+        news = self._around.agents.hear(received, message, now.mono, in_use)
+        fields: Fields = {"interface": received.interface, "agent": received.source}
+        event = _NEWS.get(news)
+        if event is not None:
+            registrar.out.note(event, fields, severity=Severity.DEBUG)
         self._look_around(now)
         registered = registrar.state is State.REGISTERED
-        if restarted and registered and received.source == in_use:
-            fields: Fields = {
-                "interface": received.interface,
-                "foreign_agent": received.source,
-            }
+        if news is News.RESTARTED and registered and received.source == in_use:
             registrar.out.warn("foreign_agent_restarted", fields, rule="MN-12")
             registrar.renew(now)
 
