@@ -236,7 +236,7 @@ class MobileNodeEngine:
         """Go where it is best, if it is for this node to choose."""
         registrar = self._registrar
         roams = self.policy.roam and not self._suspended
-        held = self._around.settle(registrar.home_agent, claim=roams)
+        held = self._around.hold(registrar.home_agent, claim=roams)
         if held is not None:
             registrar.out.put(held)
         if not roams:

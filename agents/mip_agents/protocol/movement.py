@@ -55,7 +55,7 @@ class Surroundings:
         self._interfaces = interfaces
         self._homecoming.update(interfaces)
 
-    def settle(self, home_agent: str, *, claim: bool) -> HoldAddress | None:
+    def hold(self, home_agent: str, *, claim: bool) -> HoldAddress | None:
         """Return where the home address is to be, if that has changed (MN-13).
 
         :param claim: put it on another home link; False: only leave the one that was.
