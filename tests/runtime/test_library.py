@@ -13,7 +13,9 @@ import pytest
 from mip_agents import HomeAgent, MipError, MobileNode, RegistrationFailed
 from mip_agents.node import AsyncMobileNode
 from mip_agents.protocol.effects import Finished, Noted, Severity
+from mip_agents.protocol.policy import CareOf, DeliveryStyle
 from mip_agents.runtime.events import Notes
+from scapy_mip.auth import SecurityAssociation
 from support.netns import Node, connect, isolated, sh
 
 KEY = "1234567812345678"
@@ -400,6 +402,10 @@ def test_a_start_that_fails_raises_in_the_caller():
         ({"quirks": ["magic"]}, "coarse_timestamps"),
         ({"dataplane": "magic"}, "dataplane"),
         ({"lifetime": 0}, "lifetime"),
+        ({"care_of": "home"}, "care_of: allowed: auto, co-located, foreign-agent"),
+        ({"delivery_style": "x"}, "delivery_style: allowed: direct, encapsulating"),
+        ({"foreign_agents": {"10.1.2.1": {3: KEY}}}, "foreign_agents: SPI 3 is"),
+        ({"foreign_agents": {"agent": {400: KEY}}}, "foreign_agents: allowed"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused_at_once(more, words):
@@ -423,6 +429,22 @@ def test_home_agent_arguments_too(more, words):
     options = {"address": HOME_AGENT, "security": {256: KEY}} | more
     with pytest.raises(MipError, match=words):
         HomeAgent(**options)
+
+
+def test_what_a_mobile_node_is_told_of_foreign_agents_reaches_its_engine():
+    node = mobile_node(
+        care_of="foreign-agent",
+        foreign_agents={"10.1.2.1": {400: KEY}},
+        delivery_style="encapsulating",
+        simultaneous_bindings=True,
+    )
+    policy = asyncio.run(node._policy())
+    assert policy.care_of is CareOf.FOREIGN_AGENT
+    shared = policy.foreign_agents.find("10.1.2.1", 400)
+    assert shared == SecurityAssociation(400, KEY)
+    assert policy.delivery_style is DeliveryStyle.ENCAPSULATING
+    assert policy.simultaneous
+    assert asyncio.run(mobile_node()._policy()).care_of is CareOf.AUTO
 
 
 def test_importing_the_package_is_light():
