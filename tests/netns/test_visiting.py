@@ -119,10 +119,15 @@ def state_of_the_kernel():
 
 
 @isolated
-@pytest.mark.parametrize("style", ["direct", "encapsulating"])
-def test_a_node_without_addresses_wanders_and_traffic_follows(tmp_path, style):
+@pytest.mark.parametrize(
+    ("style", "dataplane"),
+    [("direct", "auto"), ("direct", "tun"), ("encapsulating", "tun")],
+)
+def test_a_node_without_addresses_wanders_and_traffic_follows(
+    tmp_path, style, dataplane
+):
     """MN-10, MN-17, MN-19, MN-26, MN-30, MN-41, RT-08, RT-09."""
-    place = world(tmp_path, more=f'delivery_style = "{style}"')
+    place = world(tmp_path, dataplane, f'delivery_style = "{style}"')
     before = state_of_the_kernel()
     mn = place.start()
     mn.wait_ready()
