@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every rule that concerns a home agent or a foreign agent has a test."""
+"""Every rule that concerns home agents, foreign agents or mobile nodes has a test."""
 
 from support import rules
 
