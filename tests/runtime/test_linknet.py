@@ -37,6 +37,9 @@ VISITED = LinkNeeds(
     groups=AGENT_GROUPS,
     own_addresses=True,
 )
+AWAY = LinkNeeds(
+    wanted=lambda link: link.name == "eth1", addresses=frozenset(("10.1.1.77",))
+)
 DISCOVERY = LinkNeeds(wanted=lambda link: link.name == "eth1", groups=AGENT_GROUPS)
 
 
@@ -91,7 +94,7 @@ _stack = contextlib.AsyncExitStack()
 
 async def start(kind: str, errors: bool = False) -> None:
     """Open a net with needs that go by name: functions do not travel to a process."""
-    needs = {"visited": VISITED, "discovery": DISCOVERY}[kind]
+    needs = {"visited": VISITED, "away": AWAY, "discovery": DISCOVERY}[kind]
     opened.append(await _stack.enter_async_context(following(needs, errors)))
 
 
@@ -245,6 +248,28 @@ def test_a_visitor_is_heard_once_with_ttl_and_link_layer_address() -> None:
     node.call(put, frame(IP(src="10.1.2.5", dst=AGENT) / UDP(dport=434) / b"\1me"))
     node.call(put, frame(datagram(b"\1end")))
     assert [one.data for one in agent.call(events, 2)] == [b"\1me", b"\1end"]
+    assert agent.call(quiet)
+
+
+@isolated
+def test_a_reply_to_a_home_address_is_heard_once_whether_the_kernel_has_it() -> None:
+    """MN-19: by frame alone, or both ways; sent twice, it is heard twice."""
+    agent, node = link("away")
+    node.sh("ip address add 10.1.2.5/24 dev eth0")
+
+    def reply(data: bytes, dst: str = "10.1.1.77") -> bytes:
+        return frame(IP(src="10.1.2.5", dst=dst) / UDP(sport=434, dport=434) / data)
+
+    node.call(put, reply(b"\3first"), reply(b"\3other", "10.1.1.78"))
+    agent.call(events, 1)
+    agent.sh("ip address add 10.1.1.77/32 dev lo")
+    node.call(put, reply(b"\3both"), reply(b"\3again"), reply(b"\3again"))
+    found = agent.call(events, 3)
+    assert sorted(one.data for one in found) == [b"\3again", b"\3again", b"\3both"]
+    # What comes to another address of the node comes by UDP alone.
+    node.call(put, reply(b"\3end", AGENT))
+    (last,) = agent.call(events, 1)
+    assert (last.data, last.link_address) == (b"\3end", None)
     assert agent.call(quiet)
 
 

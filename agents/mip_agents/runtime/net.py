@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 from mip_agents.protocol.effects import Send, SendDiscovery
@@ -12,6 +13,32 @@ from mip_agents.runtime.linknet import LinkNeeds, LinkNet
 from mip_agents.runtime.ports import Notes
 from mip_agents.runtime.udp import UdpServer
 from scapy_mip.const import MIP_PORT
+
+_REMEMBERED = 32
+"""Datagrams whose other copy may still come."""
+
+
+class Copies:
+    """Tells the second copy of a datagram that comes as a frame and by UDP.
+
+    Whether both come, and in which order, depends on what the kernel makes of the
+    frame: it may not have the address, or see no way back to the sender.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: OrderedDict[tuple[str, int, bytes], int] = OrderedDict()
+        """By how many the frames are ahead; those of UDP, where it is negative."""
+
+    def found(self, received: Received) -> bool:
+        """Return whether this is the second of the two."""
+        key = (received.source, received.source_port, received.data)
+        before = self._ahead.pop(key, 0)
+        after = before + (-1 if received.link_address is None else 1)
+        if after:
+            self._ahead[key] = after
+        if len(self._ahead) > _REMEMBERED:
+            self._ahead.popitem(last=False)
+        return abs(after) < abs(before)
 
 
 class AgentNet:
@@ -33,6 +60,7 @@ class AgentNet:
         self._needs = needs
         self._udp = UdpServer(notes, address=address, port=port, errors=errors)
         self._links = LinkNet(notes, needs)
+        self._copies = Copies()
 
     @property
     def port(self) -> int:
@@ -55,12 +83,19 @@ class AgentNet:
             if left:
                 deliver(left)
 
-        self._udp.start(deliver_once if self._needs.own_addresses else deliver)
-        self._links.start(deliver)
+        # Most agents are home agents, and hear nothing twice.
+        taking = deliver_once if self._needs.control_messages else deliver
+        self._udp.start(taking)
+        self._links.start(taking)
 
     def _comes_twice(self, event: Event) -> bool:
-        """Return whether a datagram of the UDP socket comes as a frame, too."""
-        return isinstance(event, Received) and self._links.replaces_udp(event.interface)
+        """Return whether a datagram that comes both ways counts the other way."""
+        if not isinstance(event, Received):
+            return False
+        if self._needs.own_addresses:
+            by_udp = event.link_address is None
+            return by_udp and self._links.replaces_udp(event.interface)
+        return event.destination in self._needs.addresses and self._copies.found(event)
 
     def follow(self, interfaces: Mapping[str, InterfaceState]) -> None:
         """Take in that interfaces have changed."""
