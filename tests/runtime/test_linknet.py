@@ -19,6 +19,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from mip_agents.dataplane import linkwatch
+from mip_agents.dataplane.port import settle_link
 from mip_agents.protocol.discovery import build_solicitation
 from mip_agents.protocol.effects import Noted, SendDiscovery
 from mip_agents.protocol.errors import MipError
@@ -381,6 +382,25 @@ def _without_checksums(packet: Packet) -> bytes:
     copy = packet.copy()
     del copy[UDP].chksum
     return bytes(copy)
+
+
+def send_after_a_break(order: Any) -> None:
+    """Send when the link is up again, of which the loop had no chance to hear."""
+    sh("ip link set eth1 down; ip link set eth1 up")
+    settle_link("eth1")
+    opened[0].net.send(order)
+
+
+@isolated
+def test_a_link_that_was_down_takes_the_first_frame_when_it_is_up_again() -> None:
+    agent, node = link("visited")
+    node.call(listen)
+    heard = node.start(capture, 1)
+    order = send(
+        b"\3reply", NODE, source=AGENT, interface="eth1", link_address=NODE_MAC
+    )
+    agent.call(send_after_a_break, order)
+    assert bytes(Ether(heard()[0])[UDP].payload) == b"\3reply"
 
 
 @isolated

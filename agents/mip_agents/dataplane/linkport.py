@@ -7,6 +7,7 @@ link-layer address that it came from, and to link-layer addresses that need no A
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from typing import Final, NamedTuple
@@ -108,7 +109,14 @@ class LinkPort:
             address = group_address(packet[16:20])
         else:
             address = bytes.fromhex(link_address.replace(":", ""))
-        self._socket.sendto(packet, (self.name, _ETH_P_IP, 0, 0, address))
+        where = (self.name, _ETH_P_IP, 0, 0, address)
+        try:
+            self._socket.sendto(packet, where)
+        except OSError as error:
+            # That the link was down before is told once, in the place of sending.
+            if error.errno != errno.ENETDOWN:
+                raise
+            self._socket.sendto(packet, where)
 
     def close(self) -> None:
         """Hear nothing more."""

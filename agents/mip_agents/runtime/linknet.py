@@ -139,7 +139,7 @@ class LinkNet:
                 self._note("discovery_unavailable", _reason(error), interface=name)
             return
         self._ports[name] = port
-        self._members[name] = list(self._join(port))
+        self._members[name] = self._join(port)
         if self._loop is not None and self._deliver is not None:
             self._loop.add_reader(port, self._readable, port)
 
