@@ -12,6 +12,7 @@ from mip_agents.protocol.effects import (
     Journal,
     Noted,
     RemoveTunnel,
+    SendDiscovery,
 )
 from mip_agents.protocol.events import (
     CancelRequested,
@@ -104,6 +105,22 @@ def test_a_datagram_asked_for_before_the_journal_leaves_behind_it_too():
     )
     bench.turn(TimerFired())
     assert [kind for kind, _ in bench.log] == ["commit", "send"]
+
+
+def test_discovery_leaves_among_the_datagrams_in_order():
+    discovery = SendDiscovery(
+        data=b"advertisement",
+        source="10.1.1.20",
+        destination="224.0.0.1",
+        interface="eth0",
+    )
+    bench = Bench(lambda event: [send(b"one"), discovery, send(b"two")])
+    bench.turn(TimerFired())
+    assert bench.log == [
+        ("send", b"one"),
+        ("discovery", b"advertisement"),
+        ("send", b"two"),
+    ]
 
 
 def test_a_failed_commit_is_told_for_every_journal_and_raises_nothing(replying):

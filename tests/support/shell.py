@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mip_agents.protocol.clock import Instant
-from mip_agents.protocol.effects import Change, Effect, Finished, Noted, Send
+from mip_agents.protocol.effects import (
+    Change,
+    Effect,
+    Finished,
+    Noted,
+    Send,
+    SendDiscovery,
+)
 from mip_agents.protocol.events import Event, Restored
 from mip_agents.runtime.ports import Order, StoreError
 
@@ -62,6 +69,9 @@ class Sending:
 
     def send(self, send: Send) -> None:
         self.log.append(("send", send.data))
+
+    def send_discovery(self, send: SendDiscovery) -> None:
+        self.log.append(("discovery", send.data))
 
 
 class Working:
