@@ -160,7 +160,7 @@ def test_what_is_refused_says_why(tmp_path):
 def test_a_visitors_packets_go_both_ways(tmp_path):
     """FA-28, FA-31, RT-08: through both agents' tunnels, and to the visitor without a
     question by ARP; when the agent ends, nothing of it is left."""
-    place = world(tmp_path, "tun")
+    place = world(tmp_path, "auto")
     visitor, foreign = place.visitor, place.foreign
     before = foreign.sh("ip -4 rule; ip route show table all; ip -br link")
     agent = visitor.hear()

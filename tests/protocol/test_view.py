@@ -13,10 +13,21 @@ from mip_agents.protocol.view import (
     Malformed,
     Reply,
     Request,
+    append,
+    authorized_end,
     build_reply,
+    extension_types_in,
     parse,
 )
-from scapy_mip.all import MIPFHAE, MIPMHAE, MIPNAI, MIPRRP, MIPRRQ, MIPGREKey
+from scapy_mip.all import (
+    MIPFHAE,
+    MIPMFAE,
+    MIPMHAE,
+    MIPNAI,
+    MIPRRP,
+    MIPRRQ,
+    MIPGREKey,
+)
 from scapy_mip.auth import Algorithm, SecurityAssociation
 
 
@@ -79,3 +90,42 @@ def test_a_reply_is_what_the_layers_would_build(
         gre_key=gre_key,
     )
     assert built == bytes(MIPRRP(**fields, extensions=extensions))
+
+
+@given(
+    st.none() | st.integers(0, 0xFFFFFFFF),
+    st.none() | _ASSOCIATIONS,
+    st.none() | _ASSOCIATIONS,
+)
+def test_what_is_appended_is_what_the_layers_would_build(
+    gre_key, foreign_home, mobile_foreign
+):
+    """FA-17, FA-26, TUN-09: and it begins where a foreign agent may touch the bytes."""
+    extensions = [MIPMHAE(association=SecurityAssociation(256, b"key"))]
+    kept = bytes(MIPRRQ(extensions=extensions))
+    if gre_key is not None:
+        extensions.append(MIPGREKey(key_identifier=gre_key))
+    if foreign_home is not None:
+        extensions.append(MIPFHAE(association=foreign_home))
+    if mobile_foreign is not None:
+        extensions.append(MIPMFAE(association=mobile_foreign))
+    whole = append(
+        kept,
+        gre_key=gre_key,
+        foreign_home=foreign_home,
+        mobile_foreign=mobile_foreign,
+    )
+    assert whole == bytes(MIPRRQ(extensions=extensions))
+    request = parse(whole)
+    assert isinstance(request, Request)
+    assert authorized_end(request) == len(kept)
+    types = [int(extension.type) for extension in extensions[1:]]
+    assert extension_types_in(whole, len(kept)) == types
+
+
+def test_without_authorization_nothing_must_stay():
+    """FA-16: only an authorization-enabling extension protects what precedes it."""
+    for extension in ([], [MIPFHAE(spi=300)], [MIPNAI(nai="mn@example.org")]):
+        request = parse(bytes(MIPRRQ(extensions=extension)))
+        assert isinstance(request, Request)
+        assert authorized_end(request) is None
