@@ -200,3 +200,25 @@ def test_other_forms_of_tunnels_carry_packets_too(tmp_path, flags, keys):
     sh(f"ip route add default via {CARE_OF} dev eth0 onlink")
     place.home.sh("sysctl -qw net.ipv4.ip_forward=1")
     assert "1 received" in place.other.sh(f"ping -c 1 -W 5 {HOME_ADDRESS}")
+
+
+@isolated
+def test_a_killed_foreign_agent_leaves_nothing_to_the_next(tmp_path):
+    """AG-11, FA-30: the next one begins with sequence number 0 and no visitors, and
+    takes away what the dead one had in the kernel."""
+    place = world(tmp_path, "tun")
+    visitor, foreign = place.visitor, place.foreign
+    agent = visitor.hear()
+    assert visitor.ask(agent, visitor.request(agent)).code == 0
+    assert HOME_ADDRESS in foreign.sh("ip rule; ip neighbour; ip route show table all")
+    place.fa.kill()
+    fa = Daemon("fa", tmp_path / "fa.toml", tmp_path / "fa.sock", foreign)
+    fa.wait_ready()
+    assert visitor.hear(lambda heard: heard.sequence_number == 0)
+    assert fa.status()["visitors"] == 0
+    assert HOME_ADDRESS not in foreign.sh(
+        "ip rule; ip neighbour; ip route show table all"
+    )
+    again = visitor.hear()
+    assert visitor.ask(again, visitor.request(again)).code == 0
+    assert fa.stop() == 0
