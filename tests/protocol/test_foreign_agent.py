@@ -723,6 +723,33 @@ def test_a_node_is_not_given_the_address_of_another_visitor():
     assert rows(running) == [(HOME, "registered", 600)]
 
 
+def test_a_tunnel_that_could_not_be_removed_is_removed_later():
+    """FA-30: until then it would go on to hand packets to nobody."""
+    running = visited(lifetime=60, at=1.0)
+    assert (
+        running
+        >> Timer(at=61.0)
+        << RemoveTunnel(2, TUNNEL.key)
+        >> TUNNEL_FAILED
+        << noted("visitor_change_failed")
+        >> Timer(at=91.0)
+        << RemoveTunnel(3, TUNNEL.key)
+        >> TUNNEL_FAILED
+        >> Wait(100.0)
+        >> visits()
+        << relayed()
+        >> grants()
+        << like(InstallTunnel)
+        >> TUNNEL_READY
+        << told()
+        >> Timer(at=121.0)
+        >> Timer(at=700.0)
+        << RemoveTunnel(5, TUNNEL.key)
+        >> TUNNEL_READY
+    )
+    assert running.engine.next_timer() is None
+
+
 def test_a_deregistration_elsewhere_ends_no_visit():
     """FA-25: it is that of another home agent."""
     running = visited()

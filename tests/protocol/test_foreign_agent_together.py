@@ -322,7 +322,7 @@ def test_nothing_that_comes_raises_and_nothing_is_left_behind(steps, keyed):
 
     def work(*, good: bool) -> None:
         order = orders.pop(0)
-        if isinstance(order, InstallTunnel) and not good:
+        if not good:
             feed(TunnelFailed(order.token, "no"))
             return
         if isinstance(order, InstallTunnel):

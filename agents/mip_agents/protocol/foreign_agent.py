@@ -157,7 +157,7 @@ class ForeignAgentEngine:
         moments = (
             self._links.next_timer(),
             self._pending.next_end(),
-            self._visitors.next_end(),
+            self._ledger.next_timer(),
         )
         return min((one for one in moments if one is not None), default=None)
 

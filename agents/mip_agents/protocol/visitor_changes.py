@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from mip_agents.protocol.answers import describe
 from mip_agents.protocol.bindings import choose_encapsulation, expiry
 from mip_agents.protocol.clock import Instant
+from mip_agents.protocol.deadlines import Deadlines
 from mip_agents.protocol.effects import (
     Effect,
     InstallTunnel,
@@ -43,8 +44,11 @@ from scapy_mip.const import (
     RequestFlag,
 )
 
+RETRY_S = 30.0
+"""Seconds until the data plane is asked again to remove a tunnel."""
+
 _D, _T = RequestFlag.D.value, RequestFlag.T.value
-_LEFT_BEHIND = "stays at the home agent until it expires"
+_STAYS = "stays at the home agent until it expires"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,14 @@ class Moved:
     """A visitor that came again on another of our links."""
 
 
-Job = Granted | Lapsed | Moved
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """A tunnel that could not be removed."""
+
+    key: str
+
+
+Job = Granted | Lapsed | Moved | LeftBehind
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +84,8 @@ class _Order:
     """What the data plane is at work with."""
 
     place: Place
-    installing: tuple[Granted, Tunnel] | None = None
-    """None: a tunnel is being removed."""
+    work: tuple[Granted, Tunnel] | LeftBehind
+    """A tunnel that is installed, or what is left behind if one is not removed."""
 
 
 class VisitorLedger:
@@ -95,6 +106,7 @@ class VisitorLedger:
         self._orders: dict[int, _Order] = {}
         self._in_work: set[Place] = set()
         self._waiting: dict[Place, deque[Job]] = {}
+        self._left = Deadlines[tuple[Place, LeftBehind]]()
 
     def grant(self, visit: Visit, reply: Reply, now: Instant) -> list[Effect]:
         """Carry out what the home agent has accepted."""
@@ -104,11 +116,18 @@ class VisitorLedger:
 
     def attend(self, now: Instant) -> list[Effect]:
         """Drop the visitors whose lifetime is over; nothing is sent (FA-05)."""
-        return [
-            effect
-            for place in self._visitors.take_due(now.mono)
-            for effect in self._submit(place, Lapsed(), now)
+        jobs: list[tuple[Place, Job]] = [
+            *((place, Lapsed()) for place in self._visitors.take_due(now.mono)),
+            *self._left.take_due(now.mono),
         ]
+        return [
+            effect for place, job in jobs for effect in self._submit(place, job, now)
+        ]
+
+    def next_timer(self) -> float | None:
+        """Return the second at which `attend` is wanted, if at all."""
+        moments = self._visitors.next_end(), self._left.next()
+        return min((one for one in moments if one is not None), default=None)
 
     def settle(self, token: int, error: str | None, now: Instant) -> list[Effect]:
         """Take in that an order is carried out, or has failed."""
@@ -119,12 +138,14 @@ class VisitorLedger:
         effects: list[Effect] = []
         if error is not None:
             effects.append(_failure(order.place, error))
-        if order.installing is not None:
-            granted, tunnel = order.installing
+        if not isinstance(order.work, LeftBehind):
+            granted, tunnel = order.work
             if error is None:
                 effects += self._enter(order.place, granted, tunnel, now)
             else:
                 effects += self._refuse(granted, error, now)
+        elif error is not None:
+            self._left.set((order.place, order.work), now.mono + RETRY_S)
         queue = self._waiting.get(order.place)
         while queue and order.place not in self._in_work:
             effects += self._run(order.place, queue.popleft(), now)
@@ -143,6 +164,9 @@ class VisitorLedger:
             ends = self._lifetime(job) == LIFETIME_DEREGISTER
             return self._end(place, job) if ends else self._begin(place, job, now)
         visitor, lapsed = self._visitors.get(place), isinstance(job, Lapsed)
+        if isinstance(job, LeftBehind):
+            replaced = visitor is not None and visitor.tunnel is not None
+            return [] if replaced else [self._removal(place, job)]
         if visitor is None or (lapsed and visitor.expires > now.mono):
             return []
         fields: dict[str, str | int | None] = {
@@ -235,13 +259,16 @@ class VisitorLedger:
         """
         self._pending.settling -= 1
         denied = Denied(ReplyCode.FA_INSUFFICIENT_RESOURCES, "FA-05", error)
-        return self._answers.deny(granted.visit, denied, now, binding=_LEFT_BEHIND)
+        return self._answers.deny(granted.visit, denied, now, binding=_STAYS)
 
     def _drop(self, place: Place) -> list[Effect]:
         visitor = self._visitors.drop(place)
         if visitor is None or visitor.tunnel is None:
             return []
-        return [RemoveTunnel(self._begun(_Order(place)), visitor.tunnel.key)]
+        return [self._removal(place, LeftBehind(visitor.tunnel.key))]
+
+    def _removal(self, place: Place, work: LeftBehind) -> RemoveTunnel:
+        return RemoveTunnel(self._begun(_Order(place, work)), work.key)
 
     def _begun(self, order: _Order) -> int:
         token = next(self._tokens)
