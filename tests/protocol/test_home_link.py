@@ -123,7 +123,7 @@ def test_an_address_that_moves_to_another_link_is_advertised_there():
 
 
 def test_a_solicitation_is_answered_on_the_home_link():
-    """AG-03, AG-07, AG-14: HA-06 and HA-13 find it without any configuration."""
+    """AG-03, AG-07, AG-14."""
     running = agent() >> solicits()
     running >> links(home()) << like(SendDiscovery)
     (

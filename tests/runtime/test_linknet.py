@@ -228,7 +228,7 @@ def test_only_discovery_is_heard_where_nothing_else_is_asked_for() -> None:
 
 @isolated
 def test_a_visitor_is_heard_once_with_ttl_and_link_layer_address() -> None:
-    """FA-28, RT-02, COM-06; a source that no route leads to is no obstacle."""
+    """FA-28, COM-06; a source that no route leads to is no obstacle."""
     agent, node = link("visited")
     for destination in (AGENT, "224.0.0.11", "255.255.255.255"):
         node.call(put, frame(datagram(dst=destination)))
