@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Links that go down take neighbours and routes with them; they come back with it."""
 
+import re
+
 import pytest
 
 from dataplane.foreign import ForeignWorld, wait_for
@@ -17,6 +19,13 @@ def reached() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def answering() -> list[str]:
+    """Return the addresses from which packets go to visitors."""
+    from support.netns import sh
+
+    return re.findall(r"4331:\s+from ([0-9.]+)", sh("ip rule show"))
 
 
 def set_up() -> ForeignWorld:
@@ -72,3 +81,27 @@ def test_nothing_is_left_of_a_link_that_is_gone(where: str) -> None:
     w.agents[where].call(close)
     assert not differences(after, state(node))
     assert "43" not in node.sh("ip rule show | grep proto || true")
+
+
+@isolated
+def test_a_new_address_of_ours_leads_to_visitors_at_once() -> None:
+    """What this host says from there, a router's errors above all, goes to the link."""
+    w = set_up()
+    # With the last address of an interface, the kernel forgets the routes there.
+    w.fa.sh("ip addr del 10.1.5.1/24 dev eth1; ip addr add 10.1.5.7/24 dev eth1")
+    wait_for(w.fa, answering, ["10.1.5.7"])
+    wait_for(w.cn, reached, True)
+    assert "dev eth1" in w.fa.sh(f"ip route get {HOME} from 10.1.5.7")
+
+
+@isolated
+def test_a_node_that_loses_its_last_address_there_keeps_its_agent() -> None:
+    """It needs none for it (MN-40)."""
+    w = ForeignWorld()
+    w.visit()
+    w.mn.sh("ip addr add 10.1.5.9/24 dev eth0")
+    w.start_mn().call(install, w.through())
+    w.cn.sh(f"ping -c1 -W3 {HOME}")
+    w.mn.sh("ip addr del 10.1.5.9/24 dev eth0")
+    wait_for(w.cn, reached, True)
+    assert "PERMANENT" in w.mn.sh("ip neigh show 10.1.5.1 dev eth0")

@@ -363,7 +363,7 @@ class Ledger:
         self._keep(owner, list(wanted))
 
     async def renew(self, owner: str) -> None:
-        """Make anew what the kernel forgets when a link goes down, where it is up."""
+        """Make anew what the kernel forgets when a link goes down, if it is up."""
         calls = self.calls
         for change in self._made.get(owner, ()):
             if isinstance(change, Route | Neighbour):

@@ -25,7 +25,8 @@ Snapshot = dict[str, InterfaceState]
 """Interfaces by name, without `lo` and our own ports."""
 
 LINKS_ONLY: Final = 0x1  # RTMGRP_LINK
-_GROUPS: Final = LINKS_ONLY | 0x10 | 0x40  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE
+ADDRESSES: Final = 0x10  # RTMGRP_IPV4_IFADDR
+_GROUPS: Final = LINKS_ONLY | ADDRESSES | 0x40  # RTMGRP_IPV4_ROUTE
 _MAIN_TABLE = 254
 _ARPHRD_ETHER = 1
 _IFF_UP = 0x1

@@ -26,7 +26,7 @@ from mip_agents.dataplane.arpanswers import ArpAnswers
 from mip_agents.dataplane.broadcasts import Broadcasts
 from mip_agents.dataplane.changes import Change, Ledger, LocalAddress
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
-from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
+from mip_agents.dataplane.linkwatch import ADDRESSES, LINKS_ONLY, notifications
 from mip_agents.dataplane.pathmtu import PathProbe
 from mip_agents.dataplane.routes import (
     Entry,
@@ -194,7 +194,11 @@ class RoutedDataplane(ABC):
         self._stack.push_async_callback(self._stop_watch)
 
     async def _follow_links(self) -> None:
-        async for _ in notifications(LINKS_ONLY):
+        # With the last address of an interface, the kernel forgets the routes there.
+        watched = LINKS_ONLY
+        if self._role is not Role.HOME_AGENT:
+            watched |= ADDRESSES
+        async for _ in notifications(watched):
             # The next notification, or the next start, tries again.
             with contextlib.suppress(NetlinkError, DataplaneError):
                 async with self._changing:

@@ -16,6 +16,9 @@ So what is bound to the home address, and what is bound to none and goes beyond 
 visited link, uses the home address; what is bound to a care-of address, and the outer
 packets themselves, goes by the main table, in which nothing is touched. The second rule
 stands because the connected route of the home network may outlive its link.
+
+Registered through a foreign agent that takes packets as they are, our table leads to
+the agent, and a host route in the main table to the link that we share with it.
 """
 
 from __future__ import annotations
@@ -120,16 +123,16 @@ async def mobile_node_changes(
         wanted.append(route_to_agent(tunnel))
     else:
         native = await _default_route(ledger.ipr, tunnel)
-    if native is None and tunnel.gateway and tunnel.interface:
-        native = Entry(socket.if_nametoindex(tunnel.interface), tunnel.gateway)
-        wanted += [
-            Route(
-                destination=f"{peer}/32",
-                ifindex=native.ifindex,
-                gateway=native.gateway,
-            )
-            for peer in tunnel.peers
-        ]
+        if native is None and tunnel.gateway and tunnel.interface:
+            native = Entry(socket.if_nametoindex(tunnel.interface), tunnel.gateway)
+            wanted += [
+                Route(
+                    destination=f"{peer}/32",
+                    ifindex=native.ifindex,
+                    gateway=native.gateway,
+                )
+                for peer in tunnel.peers
+            ]
     if tunnel.receive_only:
         return wanted
     way, size = entry, mtu

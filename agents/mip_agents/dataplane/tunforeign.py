@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change, Neighbour, Route, Rule, Setting
@@ -69,7 +70,7 @@ class _Link:
 
     def table(self, mtu: int = 0) -> int:
         """Return the table that leads to visitors, or to tunnels with an MTU."""
-        return _FIRST_TABLE + self.number << _TABLE_SHIFT | mtu
+        return ((_FIRST_TABLE + self.number) << _TABLE_SHIFT) | mtu
 
     def changes(self) -> list[Change]:
         """Return what the link has besides its visitors."""
@@ -140,14 +141,14 @@ class TunForeignAgent(RoutedDataplane):
         *,
         state_file: Path | None = None,
         port: str = "auto",
-        **unused: Any,
+        **others: Any,
     ) -> None:
         """Prepare the driver; nothing happens before `open`.
 
         :param port: `tun`, `veth`, or `auto` for the first that works
-        :param unused: what other roles need of `RoutedDataplane`
+        :param others: what `RoutedDataplane` needs for other roles
         """
-        super().__init__(role, state_file=state_file, **unused)
+        super().__init__(role, state_file=state_file, **others)
         self._port_kind = port
         self._ipr: AsyncIPRoute
         self._path: VisitorPath | None = None
@@ -257,8 +258,10 @@ class TunForeignAgent(RoutedDataplane):
             addresses = await self._addresses(ifindex)
             link = _Link(name, ifindex, number, port, addresses)
             await self._opened().settle(link.owner, link.changes())
-        except BaseException:
+        except BaseException as error:
             await port.close()
+            if isinstance(error, NetlinkError):
+                raise DataplaneError(f"{port.name}: {error}") from error
             raise
         self._running().attach(port)
         self._links[name] = link
@@ -267,7 +270,7 @@ class TunForeignAgent(RoutedDataplane):
     async def _look_at_links(self) -> None:
         """See `RoutedDataplane`; an interface may have been made anew, too."""
         ledger = self._opened()
-        for link in self._links.values():
+        for link in list(self._links.values()):
             try:
                 ifindex = socket.if_nametoindex(link.name)
             except OSError:
@@ -280,11 +283,12 @@ class TunForeignAgent(RoutedDataplane):
             if ifindex != link.ifindex:
                 await ledger.settle(link.owner, ())
                 link.ifindex = ifindex
-                for tunnel in visitors:
-                    await self._carry(tunnel)
             link.addresses = await self._addresses(ifindex)
             await ledger.settle(link.owner, link.changes())
             for tunnel in visitors:
+                way = self._running().get(tunnel.key)
+                if way is None or way.link != ifindex:
+                    await self._carry(tunnel)
                 changes = link.visitor(tunnel, self._mtus[tunnel.key])
                 await ledger.settle(tunnel.key, changes)
                 await ledger.renew(tunnel.key)
@@ -316,6 +320,8 @@ class TunForeignAgent(RoutedDataplane):
 
     async def close(self) -> None:
         """See `Dataplane.close`."""
+        if self._path is not None:  # as in `remove`
+            self._path.close()
         await super().close()
         self._path = None
 

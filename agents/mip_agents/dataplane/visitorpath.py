@@ -85,8 +85,7 @@ class VisitorPath(PacketPath):
         pieces = list(fragments(inner, way.mtu))
         if not pieces:
             self.drops.count("delivery_emsgsize")
-            end = way.local
-            complaint = answer(*_TOO_BIG, way.mtu, packet.inner, end)
+            complaint = answer(*_TOO_BIG, way.mtu, packet.inner, way.local)
             if complaint is not None:
                 self._tell(way.tunnel, complaint)
         for piece in pieces:

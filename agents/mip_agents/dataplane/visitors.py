@@ -10,6 +10,7 @@ its home address do. No I/O.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Iterator
 
 from mip_agents.dataplane.decap import Decapsulated
@@ -28,6 +29,8 @@ class Visitors:
         self._ways: dict[str, Way] = {}
         """By the key of the tunnel, the latest last."""
         self._by_agent: dict[_Pair, Way] = {}
+        self._homes: Counter[bytes] = Counter()
+        """Home addresses, with the number of visitors that have them."""
         self._by_link: dict[tuple[int, bytes], Way] = {}
         """By home address and link: a visited one, or the port that belongs to it."""
 
@@ -43,6 +46,7 @@ class Visitors:
             way.counters = old.counters
             self._unlist(old)
         home = socket.inet_aton(way.tunnel.home_address)
+        self._homes[home] += 1
         for link in (way.port.ifindex, way.link):
             self._by_link[link, home] = way
         for pair in _pairs(way.tunnel):
@@ -63,12 +67,16 @@ class Visitors:
     def clear(self) -> None:
         """Take all out of use."""
         self._ways.clear()
+        self._homes.clear()
         self._by_agent.clear()
         self._by_link.clear()
 
     def _unlist(self, old: Way) -> None:
         """Find a way no more that is not in use any more."""
         home = socket.inet_aton(old.tunnel.home_address)
+        self._homes[home] -= 1
+        if not self._homes[home]:
+            del self._homes[home]
         for link in (old.port.ifindex, old.link):
             del self._by_link[link, home]
         for pair in _pairs(old.tunnel):
@@ -92,7 +100,7 @@ class Visitors:
         home = packet.inner[16:20]
         way = self._by_agent.get((packet.source, home))
         if way is None:
-            known = any(one == home for _, one in self._by_agent)
+            known = home in self._homes
             return "forward_wrong_outer_source" if known else "forward_no_visitor"
         problem = deviation(way, packet)
         return way if problem is None else f"forward_{problem}"
