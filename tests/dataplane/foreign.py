@@ -227,11 +227,12 @@ def wait_for(node: Node, look: Callable[[], Any], wanted: Any) -> None:
 
 
 _EVERY_KIND = 3  # ETH_P_ALL
+_NOTED = (b"\x08\0", b"\x08\6")
 _frames: dict[str, socket.socket] = {}
 
 
 def watch_frames(interface: str) -> None:
-    """Begin to note the frames that come and go on an interface."""
+    """Begin to note the frames with IPv4 and ARP of an interface, both ways."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     sock.bind((interface, _EVERY_KIND))
@@ -244,9 +245,11 @@ def frames(interface: str) -> list[Packet]:
     found = []
     while True:
         try:
-            found.append(Ether(_frames[interface].recv(65535)))
+            frame = _frames[interface].recv(65535)
         except BlockingIOError:
             return found
+        if frame[12:14] in _NOTED:
+            found.append(Ether(frame))
 
 
 def send_frames(interface: str, content: list[bytes]) -> None:

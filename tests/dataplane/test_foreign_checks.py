@@ -115,7 +115,9 @@ def test_a_nested_packet_is_delivered_as_it_is() -> None:
     w = ForeignWorld()
     w.visit()
     w.mn.call(watch_frames, "eth0")
-    broadcast = IP(src=CORRESPONDENT, dst="10.1.1.255") / UDP(dport=9) / Raw(b"many")
+    broadcast = (
+        IP(src=CORRESPONDENT, dst="10.1.1.255") / UDP(sport=9, dport=9) / Raw(b"many")
+    )
     nest = IP(src=HOME_AGENT, dst=HOME, id=7) / broadcast
     w.cn.call(send_packets, [bytes(tunnelled(HOME_AGENT, nest))])
     wait_for(w.agents["fa"], received, 1)

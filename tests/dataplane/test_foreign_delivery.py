@@ -73,7 +73,9 @@ def test_what_is_for_many_reaches_the_home_agent(destination: str) -> None:
     w = visited()
     w.ha.call(watch_frames, "home0")
     hops = 1 if destination.startswith("224") else 7
-    packet = IP(src=HOME, dst=destination, ttl=hops) / UDP(dport=9) / Raw(b"many")
+    packet = (
+        IP(src=HOME, dst=destination, ttl=hops) / UDP(sport=9, dport=9) / Raw(b"many")
+    )
     w.mn.call(send_packets, [delivered(packet)])
     wait_for(w.agents["fa"], counted, (1, 32, 0, 0))
     (found,) = [one for one in w.ha.call(frames, "home0") if one.haslayer(UDP)]

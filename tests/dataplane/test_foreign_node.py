@@ -99,7 +99,7 @@ def test_traffic_of_all_sizes(driver: str, reverse: bool) -> None:
 
 @isolated
 def test_encapsulating_delivery() -> None:
-    """RT-09, RT-11: everything goes to the agent in a tunnel, broadcasts too."""
+    """RT-09, RT-11, MN-43: all goes to the agent in a tunnel, multicasts too."""
     w = world()
     w.visit(encapsulating=True)
     w.start_mn().call(install, w.through(encapsulating=True))
@@ -122,7 +122,7 @@ def test_encapsulating_delivery() -> None:
     with pytest.raises(RuntimeError, match="mtu"):
         w.mn.sh(f"ping -c1 -W1 -M do -s 1453 {CORRESPONDENT}")
     before = w.agents["fa"].call(counted)[0]
-    packet = IP(src=HOME, dst="224.0.0.251") / UDP(dport=9) / Raw(b"many")
+    packet = IP(src=HOME, dst="224.0.0.251") / UDP(sport=9, dport=9) / Raw(b"many")
     w.mn.call(send_packets, [bytes(packet)])
     wait_for(w.agents["fa"], sent_packets, before + 1)
 
@@ -238,7 +238,7 @@ def test_a_nested_broadcast_is_opened() -> None:
         w.visit()
         w.start_mn().call(install, w.through(broadcasts=True))
         w.mn.call(udp_take, "", 7010)
-        broadcast = IP(src=CORRESPONDENT, dst="10.1.1.255") / UDP(dport=7010)
+        broadcast = IP(src=CORRESPONDENT, dst="10.1.1.255") / UDP(sport=9, dport=7010)
         nest = IP(src=HOME_AGENT, dst=HOME) / broadcast / Raw(b"many")
         outer = IP(src=HOME_AGENT, dst=CARE_OF) / nest
         w.cn.call(send_packets, [bytes(outer)])
