@@ -128,6 +128,10 @@ class LocalLink:
         self._serial = 0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
+    def nodes(self) -> list[Node]:
+        """Return all engines that take part."""
+        return [self.ha, self.mn]
+
     def later(self, delay: float, what: Callable[[], None]) -> None:
         """Let something happen after a time."""
         self._serial += 1
@@ -138,7 +142,7 @@ class LocalLink:
         while True:
             timers = [
                 (moment, node)
-                for node in (self.ha, self.mn)
+                for node in self.nodes()
                 if (moment := node.engine.next_timer()) is not None
             ]
             moment, node = min(timers, key=lambda t: t[0], default=(until + 1, None))
@@ -177,7 +181,7 @@ class LocalLink:
         failed = self.random.random() < self.failures
 
         def answer() -> None:
-            if node.life != life or node not in (self.ha, self.mn):
+            if node.life != life or node not in self.nodes():
                 return
             if not failed:
                 done()
