@@ -205,5 +205,6 @@ def test_the_last_word_is_a_lifetime_of_zero():
         >> Stopping()
         << Advertises(LINK, lifetime=0)
         << Advertises(OTHER_LINK, lifetime=0)
+        >> links("10.1.2.1/24", "10.1.2.2/24")
     )
     assert running.engine.next_timer() is None

@@ -26,7 +26,7 @@ class VisitedLinks:
     ) -> None:
         self._policy = policy
         self._states: Mapping[str, InterfaceState] = {}
-        self._busy = False
+        self._busy = self._stopped = False
         self._missing: list[str] = []
         self.own: frozenset[str] = frozenset()
         """Our addresses, on any interface."""
@@ -69,6 +69,8 @@ class VisitedLinks:
 
     def _advertise(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
+        if self._stopped:
+            return effects  # nothing comes behind the last word
         for name, advertiser in self._advertisers.items():
             state, was = self._states.get(name), advertiser.active
             if state is None or not state.up or not self.offered:
@@ -114,6 +116,7 @@ class VisitedLinks:
 
     def stop(self) -> list[Effect]:
         """Say on every link that we are gone (AG-20)."""
+        self._stopped = True
         return [
             effect
             for advertiser in self._advertisers.values()
