@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, assert_never
 
 from mip_agents.protocol.answers import describe, dropped
-from mip_agents.protocol.bindings import NEVER, choose_encapsulation
+from mip_agents.protocol.bindings import choose_encapsulation
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import Effect, Finished, Noted, Send, Severity
 from mip_agents.protocol.events import (
@@ -33,7 +33,7 @@ from mip_agents.protocol.events import (
     Undelivered,
 )
 from mip_agents.protocol.names import canonical
-from mip_agents.protocol.policy import ALL_AGENTS, DeliveryStyle, ForeignAgentPolicy
+from mip_agents.protocol.policy import ALL_AGENTS, ForeignAgentPolicy
 from mip_agents.protocol.reply_checks import ACCEPTING
 from mip_agents.protocol.request_checks import Denied, Dropped
 from mip_agents.protocol.view import (
@@ -55,8 +55,8 @@ from mip_agents.protocol.visitor_checks import (
     is_for_our_tunnel,
     wants_encapsulating,
 )
+from mip_agents.protocol.visitor_rows import rows
 from mip_agents.protocol.visitors import (
-    Pending,
     PendingList,
     Place,
     Visit,
@@ -70,7 +70,6 @@ from scapy_mip.const import (
     Encapsulation,
     ReplyCode,
     RequestFlag,
-    flag_letters,
 )
 from scapy_mip.ident import LOW_MASK
 
@@ -185,38 +184,7 @@ class ForeignAgentEngine:
         `state` is `registered` or `pending`. `remaining` is in seconds, of a pending
         request until it is given up; None for an infinite lifetime.
         """
-        found = [
-            self._shown(place, visitor, now)
-            for place, visitor in self._visitors
-            if visitor.expires > now.mono
-        ]
-        return found + [_shown_pending(pending, now) for pending in self._pending]
-
-    def _shown(self, place: Place, visitor: Visitor, now: Instant) -> dict[str, Any]:
-        tunnel, remaining = visitor.tunnel, visitor.expires - now.mono
-        delivery = None
-        if tunnel is not None and tunnel.visitor is not None and tunnel.reverse:
-            encapsulating = tunnel.visitor.encapsulating
-            delivery = (
-                DeliveryStyle.ENCAPSULATING if encapsulating else (DeliveryStyle.DIRECT)
-            )
-        return {
-            "home_address": place.home_address,
-            "nai": visitor.nai,
-            "interface": place.interface,
-            "link_address": visitor.link_address,
-            "source": visitor.source,
-            "care_of_address": visitor.care_of_address,
-            "home_agent": visitor.home_agent,
-            "state": "registered",
-            "tunnel": None if tunnel is None else tunnel.key,
-            "lifetime": visitor.lifetime,
-            "remaining": None if remaining == NEVER else int(remaining),
-            "flags": flag_letters(visitor.flags),
-            "encapsulation": None if tunnel is None else tunnel.encapsulation.slug,
-            "delivery_style": delivery,
-            "identification": f"{visitor.identification:016x}",
-        }
+        return rows(self._visitors, self._pending, now)
 
     @property
     def _is_full(self) -> bool:
@@ -398,25 +366,3 @@ class ForeignAgentEngine:
                 reason = f"ICMP destination unreachable, code {event.icmp_code}"
                 return self._answers.deny(visit, Denied(code, "FA-20", reason), now)
         return []
-
-
-def _shown_pending(pending: Pending, now: Instant) -> dict[str, Any]:
-    visit = pending.visit
-    request = visit.request
-    return {
-        "home_address": request.home_address,
-        "nai": visit.nai,
-        "interface": visit.interface,
-        "link_address": visit.link_address,
-        "source": visit.received.source,
-        "care_of_address": request.care_of_address,
-        "home_agent": request.home_agent,
-        "state": "pending",
-        "tunnel": None,
-        "lifetime": request.lifetime,
-        "remaining": max(0, int(pending.expires - now.mono)),
-        "flags": flag_letters(request.flags),
-        "encapsulation": None,
-        "delivery_style": None,
-        "identification": f"{request.identification:016x}",
-    }
