@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is sent to many on the home link, and mobile nodes that are away."""
+"""What is sent to many on the home link, and mobile nodes that are away.
+
+All of it holds for each driver that carries this, and what passes between two agents
+also where each has its own.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 
+from dataplane import world
 from dataplane.traffic import send_packets
 from dataplane.world import (
     CORRESPONDENT,
@@ -41,6 +46,26 @@ SUBNET, LIMITED, GROUP = "10.1.1.255", "255.255.255.255", "239.1.2.3"
 PORT = 7200
 ALL = frozenset(Category)
 GROUPS = frozenset({Category.MULTICAST})
+
+TUN, EBPF = ("tun", "tun"), ("ebpf", "ebpf")
+
+
+@pytest.fixture(params=[TUN, EBPF], ids="-".join, autouse=True)
+def drivers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make worlds with these drivers, the home agent's and the mobile node's."""
+    ha, mn = request.param
+    monkeypatch.setattr(world, "DRIVER", ha)
+    monkeypatch.setattr(world, "MN_DRIVER", mn)
+
+
+PAIRS = [TUN, EBPF, ("tun", "ebpf"), ("ebpf", "tun")]
+every_pair = pytest.mark.parametrize("drivers", PAIRS, ids="-".join, indirect=True)
+every_pair_and_port = pytest.mark.parametrize(
+    ("drivers", "port"),
+    [pytest.param(pair, "auto", id="-".join(pair)) for pair in PAIRS]
+    + [pytest.param(TUN, "veth", id="tun-tun-veth")],
+    indirect=["drivers"],
+)
 
 _ears: dict[str, socket.socket] = {}
 
@@ -87,10 +112,10 @@ def send(destination: str, sizes: list[int], interface: str | None = None) -> No
 
 
 def tap(interface: str) -> None:
-    """Begin to note what arrives on an interface."""
+    """Begin to note what arrives on an interface, whatever tc does to it there."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
     sock.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
-    sock.bind((interface, 0x0800))
+    sock.bind((interface, 0x0003))  # ETH_P_ALL comes before tc
     sock.setblocking(False)
     _ears["tap"] = sock
 
@@ -104,8 +129,10 @@ async def tapped(size: int, depth: int) -> tuple[list[str], list[bytes]]:
     loop, before = asyncio.get_running_loop(), []
     async with asyncio.timeout(10):
         while True:
-            packet = first = await loop.sock_recv(_ears["tap"], 65535)
-            around = []
+            packet, link = await loop.sock_recvfrom(_ears["tap"], 65535)
+            if link[1] != 0x0800:
+                continue
+            first, around = packet, []
             for _ in range(depth):
                 around += [_text(packet[12:16]), _text(packet[16:20])]
                 result = decapsulate(packet)
@@ -142,8 +169,12 @@ def away(
 ) -> World:
     """Return a world with a node away that gets what `categories` say."""
     w = World(**options)
-    w.start_ha()
-    w.start_mn()
+    if w.ha_driver != w.mn_driver:
+        w.like_wires()  # what tc programs leave to a network card comes to sockets
+    agents = w.start_ha(), w.start_mn()
+    if form.ports:
+        for agent, port in zip(agents, form.ports, strict=True):
+            agent.call(world.listen, port)
     w.mn_agent.call(install, mn_tunnel(form=mirrored(form), broadcasts=True))
     w.ha_agent.call(install, ha_tunnel(**deliver(form, categories, nested=nested)))
     return w
@@ -158,6 +189,7 @@ def wait_for_group(node: Node, interface: str, group: str, there: bool = True) -
     raise AssertionError(f"{group} on {interface}: not {there}")
 
 
+@every_pair
 @pytest.mark.parametrize("form", ["ipip", "gre-key", "minimal"])
 @isolated
 def test_broadcasts_reach_a_node_that_asked_for_them(form: str) -> None:
@@ -215,7 +247,8 @@ def test_a_node_that_did_not_ask_gets_nothing_beside_one_that_did() -> None:
     assert before == []
 
 
-@pytest.mark.parametrize("form", ["ipip", "gre-key", "minimal"])
+@every_pair
+@pytest.mark.parametrize("form", ["ipip", "gre-key", "minimal", "minimal-udp"])
 @isolated
 def test_without_d_copies_are_wrapped_for_the_home_address_first(form: str) -> None:
     """HA-40, MN-42: nested on the wire, and taken out twice by who gets them."""
@@ -252,7 +285,10 @@ def test_each_care_of_address_gets_a_copy_in_its_own_way() -> None:
         assert around[:2] == [HOME_AGENT, address]
 
 
-@pytest.mark.parametrize(("form", "nested"), [("ipip", False), ("gre-key", True)])
+@every_pair
+@pytest.mark.parametrize(
+    ("form", "nested"), [("ipip", False), ("gre-key", True), ("gre-udp", True)]
+)
 @isolated
 def test_a_group_is_joined_and_left_through_the_tunnel(form: str, nested: bool) -> None:
     """HA-41, MN-42: the home agent joins on the home link as long as somebody wants.
@@ -301,7 +337,7 @@ def _sum(data: bytes) -> bytes:
     return checksum(data).to_bytes(2, "big")
 
 
-@pytest.mark.parametrize("port", ["auto", "veth"])
+@every_pair_and_port
 @isolated
 def test_members_are_found_by_asking(port: str) -> None:
     """HA-41: a home agent that knows nothing of the groups of a node asks for them."""
@@ -343,7 +379,7 @@ def test_what_a_node_sends_to_many_goes_home_but_not_back(destination: str) -> N
     assert not [one for one in before if bytes(30) in one and len(one) == 78]
 
 
-@pytest.mark.parametrize("port", ["auto", "veth"])
+@every_pair_and_port
 @isolated
 def test_a_mobile_node_sends_broadcasts_and_multicasts_home(port: str) -> None:
     """MN-43: by its own kernel, from its home address, in the tunnel."""

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from dataplane import (
-    test_broadcasts,
     test_icmp_relay,
     test_tun_checks,
     test_tun_cleanup,
@@ -63,6 +62,7 @@ TESTS = [
     *variants(test_tun_checks.test_reverse_tunnel_that_was_not_asked_for),
     *variants(test_tun_checks.test_mobile_node_listens_to_its_home_agent_alone),
     *variants(test_tun_checks.test_mobile_node_with_a_minimal_tunnel),
+    *variants(test_tun_checks.test_nests_come_from_the_home_agent_and_are_for_many),
     *variants(test_tun_checks.test_source_at_the_tunnels_exit_is_not_tunnelled),
     *variants(test_tun_checks.test_encapsulations_of_one_binding),
     *variants(test_tun_handover.test_counters_survive_a_handover),
@@ -85,15 +85,6 @@ TESTS = [
         test_tunnel_data.test_what_differs_from_the_registration_is_counted_by_name
     ),
     *variants(test_tunnel_data.test_port_unreachable_goes_no_further),
-    *variants(
-        test_broadcasts.test_broadcasts_reach_a_node_that_asked_for_them,
-        *((form,) for form in ("ipip", "gre-key", "minimal")),
-    ),
-    *variants(
-        test_broadcasts.test_a_node_that_did_not_ask_gets_nothing_beside_one_that_did
-    ),
-    *variants(test_broadcasts.test_each_care_of_address_gets_a_copy_in_its_own_way),
-    *variants(test_broadcasts.test_loops_end_and_strange_packets_go_nowhere),
     *variants(
         test_icmp_relay.test_too_big_reaches_the_sender_at_once,
         *((form,) for form in world.FORMS.values()),

@@ -240,6 +240,30 @@ def test_mobile_node_with_a_minimal_tunnel() -> None:
 
 
 @isolated
+def test_nests_come_from_the_home_agent_and_are_for_many() -> None:
+    """MN-42, HA-40: IP-in-IP to the home address, whatever the tunnel around it is."""
+    w = World()
+    agent = w.start_mn()
+    agent.call(install, mn_tunnel(encapsulation=Encapsulation.GRE))
+    many, one = ping(CORRESPONDENT, "10.1.1.255"), ping(CORRESPONDENT, HOME)
+    expected: dict[str, int] = {}
+    for number, (nest, reason) in enumerate(
+        [
+            (tunnelled(HOME_AGENT, many, HOME), None),
+            (tunnelled(HOME_AGENT, one, HOME), "forward_wrong_encapsulation"),
+            (minimal(HOME_AGENT, many, HOME), "forward_wrong_encapsulation"),
+            (tunnelled("10.9.0.2", many, HOME), "forward_wrong_outer_source"),
+        ],
+        start=1,
+    ):
+        outer = IP(src=HOME_AGENT, dst=ETH0) / GRE() / nest
+        reach(w.cn, agent, [outer], 2 * number)
+        if reason is not None:
+            expected[reason] = expected.get(reason, 0) + 1
+        assert agent.call(drops) == expected, number
+
+
+@isolated
 def test_source_at_the_tunnels_exit_is_not_tunnelled() -> None:
     """TUN-02, HA-36: the care-of address itself sends to the home address."""
     w = World()

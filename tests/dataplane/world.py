@@ -44,6 +44,8 @@ HOME_NETWORK = IPv4Network("10.1.1.0/24")
 PORTS = ("tun", "veth")
 DRIVER = "tun"
 """What worlds are made with, if they are not told."""
+MN_DRIVER: str | None = None
+"""The mobile node's, where it is another."""
 
 UDP_PORTS = (434, 50434)
 FORMS = {
@@ -156,7 +158,7 @@ class World:
         """`port` is that of drivers called `tun`."""
         self.port = port
         self.ha_driver = driver or DRIVER
-        self.mn_driver = mn_driver or self.ha_driver
+        self.mn_driver = mn_driver or driver or MN_DRIVER or self.ha_driver
         for name, role in (
             (self.ha_driver, Role.HOME_AGENT),
             (self.mn_driver, Role.MOBILE_NODE),

@@ -17,7 +17,7 @@ from dataplane.test_broadcasts import (
     send,
     wait_for_group,
 )
-from dataplane.world import CORRESPONDENT, ETH0, HOME, HOME_AGENT, World
+from dataplane.world import CORRESPONDENT, ETH0, HOME, HOME_AGENT, World, combinations
 from mip_agents import HomeAgent, MobileNode
 from support.netns import isolated
 
@@ -28,7 +28,7 @@ _agents: dict[str, Any] = {}
 
 def start_home_agent(**options: Any) -> dict[str, Any]:
     agent = _agents["ha"] = HomeAgent(
-        address=HOME_AGENT, security={256: KEY}, dataplane="tun", **options
+        address=HOME_AGENT, security={256: KEY}, **options
     )
     agent.start()
     return agent.status()
@@ -42,7 +42,6 @@ def register(**options: Any) -> dict[str, Any]:
         spi=256,
         key=KEY,
         interfaces={"eth0": ETH0},
-        dataplane="tun",
         **options,
     )
     agent.register("eth0")
@@ -62,14 +61,19 @@ def close() -> None:
         agent.close()
 
 
-@pytest.mark.parametrize("encapsulation", ["ipip", "gre"])
+@pytest.mark.parametrize(
+    ("driver", "encapsulation"), combinations(("tun", "ebpf"), ("ipip", "gre"))
+)
 @isolated
-def test_a_node_away_hears_what_it_would_hear_at_home(encapsulation: str) -> None:
+def test_a_node_away_hears_what_it_would_hear_at_home(
+    driver: str, encapsulation: str
+) -> None:
     """HA-40, HA-41, MN-21, MN-42: from the B flag to the program that listens."""
-    w = World()
-    status = w.ha.call(partial(start_home_agent, broadcasts=CATEGORIES))
+    w = World(driver=driver)
+    options: dict[str, Any] = {"broadcasts": CATEGORIES, "dataplane": driver}
+    status = w.ha.call(partial(start_home_agent, **options))
     assert status["broadcasts"] == CATEGORIES
-    options = {"broadcasts": True, "encapsulation": encapsulation}
+    options |= {"broadcasts": True, "encapsulation": encapsulation}
     assert w.mn.call(partial(register, **options))["broadcasts"] is True
     assert "B" in w.ha.call(bindings)[0]["flags"]
     w.mn.call(listen, GROUP)
@@ -92,8 +96,8 @@ def test_a_node_away_hears_what_it_would_hear_at_home(encapsulation: str) -> Non
 def test_it_takes_both_to_want_it(configured: tuple[str, ...], asked: bool) -> None:
     """HA-04, HA-40: B without configuration, and configuration without B."""
     w = World()
-    w.ha.call(partial(start_home_agent, broadcasts=configured))
-    w.mn.call(partial(register, broadcasts=asked))
+    w.ha.call(partial(start_home_agent, broadcasts=configured, dataplane="tun"))
+    w.mn.call(partial(register, broadcasts=asked, dataplane="tun"))
     w.mn.call(listen)
     w.rt.call(send, LIMITED, [1], "to_ha")
     w.rt.call(send, SUBNET, [2], "to_ha")

@@ -36,7 +36,7 @@ from mip_agents.dataplane.routes import (
 )
 from mip_agents.dataplane.rtnetlink import Requests
 from mip_agents.dataplane.statefile import StateFile
-from mip_agents.protocol.tunnel import BROADCASTS, Category, Role, Tunnel
+from mip_agents.protocol.tunnel import Category, Role, Tunnel
 from scapy_mip.const import Encapsulation
 
 MTU_LIFETIME: Final = 600.0
@@ -52,7 +52,7 @@ class RoutedDataplane(ABC):
     name: str
     encapsulations: frozenset[Encapsulation] = frozenset(Encapsulation)
     copies: bool = True
-    categories: frozenset[Category] = BROADCASTS
+    categories: frozenset[Category] = frozenset(Category)
     encapsulating: bool = False
 
     def __init__(

@@ -31,14 +31,13 @@ from mip_agents.dataplane.settings import (
     no_reverse_path_filter,
 )
 from mip_agents.dataplane.ways import Ways
-from mip_agents.protocol.tunnel import Category, Role, Tunnel
+from mip_agents.protocol.tunnel import Role, Tunnel
 
 
 class TunDataplane(RoutedDataplane):
     """Tunnels in user space."""
 
     name = "tun"
-    categories = frozenset(Category)
     encapsulating = True
 
     def __init__(

@@ -682,11 +682,21 @@ INLINE int is_detoured_fragment(const struct packet *p, const struct form *form)
 	       p->inner.frag_off & htons(FRAGMENT_MASK);
 }
 
+/*
+ * Is it what is put around a copy of what is for many, before that enters the tunnel? To
+ * a node that does not decapsulate itself (D=0) it comes in that (HA-40, MN-42).
+ */
+INLINE int is_nest(const struct packet *p, __be32 home)
+{
+	return p->outer.daddr == home && p->encapsulation == IPPROTO_IPIP &&
+	       !(p->flags & UDP);
+}
+
 /* Is it from a registered tunnel? Returns GOOD, or why not (RT-07). */
 INLINE int judge(const struct packet *p, const struct config *config, int role,
 		 __be32 *home)
 {
-	__u32 group, known = 0, plain = 0, found = MAX_PEERS;
+	__u32 group = 0, known = 0, plain = 0, found = MAX_PEERS;
 	int home_agent = role == HOME_AGENT;
 	struct binding *binding;
 	struct form form;
@@ -727,6 +737,8 @@ INLINE int judge(const struct packet *p, const struct config *config, int role,
 	}
 	if (!known || *(volatile __be32 *)&binding->head.home != *home)
 		return home_agent ? REVERSE_WRONG_OUTER_SOURCE : FORWARD_WRONG_OUTER_SOURCE;
+	if (group && is_nest(p, *home))
+		return GOOD;
 	if (home_agent && p->outer.daddr != head.local)
 		return REVERSE_WRONG_OUTER_DESTINATION;
 	if (found == MAX_PEERS && p->flags & UDP && !plain)
@@ -942,6 +954,9 @@ INLINE int port(struct __sk_buff *skb, int role)
 			return drop(TRUNCATED);
 		return decapsulate(skb, config, role, &outer, 1);
 	}
+	/* redirect_neigh() drops frames that are for many; the packet is not, inside. */
+	if (eth.h_dest[0] & 1 && store_bytes(skb, 0, config->port_mac, ETH_ALEN, 0))
+		return drop(SEND_ENOBUFS);
 	return encapsulate(skb, config, role, 0, 0);
 }
 
