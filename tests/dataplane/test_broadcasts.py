@@ -390,6 +390,36 @@ def test_a_mobile_node_sends_broadcasts_and_multicasts_home(port: str) -> None:
         assert w.rt.call(heard, 1) == [(20, HOME)]
 
 
+@every_pair
+@pytest.mark.parametrize("form", ["ipip", "minimal"])
+@isolated
+def test_what_a_node_sends_to_many_fits_its_tunnel(form: str) -> None:
+    """MN-43, TUN-04: the node's kernel makes fragments by the size of the tunnel."""
+    w = away(FORMS[form])
+    w.rt.call(listen, GROUP, "to_ha")
+    sizes = [1448, 1472, 4000]
+    for destination in (GROUP, SUBNET):
+        if " mtu " not in w.mn.sh(f"ip route get {destination}"):
+            assert destination == SUBNET  # Linux before 6.17 looks at the link alone
+            continue
+        w.mn.call(send, destination, sizes)
+        assert w.rt.call(heard, 3) == [(size, HOME) for size in sizes]
+    assert not w.mn_agent.call(drops)
+
+
+@isolated
+def test_a_smaller_tunnel_takes_the_place_of_a_larger() -> None:
+    """TUN-04: one broadcast route, with the size of now."""
+    w = World()
+    agent = w.start_mn()
+    for encapsulation, mtu in ((Encapsulation.IPIP, 1480), (Encapsulation.GRE, 1476)):
+        tunnel = mn_tunnel(broadcasts=True, encapsulation=encapsulation)
+        agent.call(install, tunnel)
+        shown = w.mn.sh(f"ip route show table local {SUBNET}").strip().splitlines()
+        assert len(shown) == 1
+        assert "dev mipmn0 " in shown[0] and f"mtu {mtu}" in shown[0]
+
+
 def _frame(**fields: Any) -> bytes:
     return bytes(IP(**fields) / UDP(dport=PORT) / Raw(b"x"))
 

@@ -61,7 +61,7 @@ def test_home_agent_makes_no_netlink_call() -> None:
     before = ha.call(calls)
     ha.call(remove)
     assert ha.call(calls) == before
-    assert mn.call(install, mn_tunnel()) == 7  # two addresses, route, four rules
+    assert mn.call(install, mn_tunnel()) == 8  # two addresses and routes, four rules
     assert mn.call(install, mn_tunnel()) == 0
     assert mn.call(install, mn_tunnel(WLAN0, "wlan0")) == 0
 

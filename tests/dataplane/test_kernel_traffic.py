@@ -178,7 +178,7 @@ def test_refresh_makes_no_netlink_call() -> None:
     ha, mn = w.start_ha(), w.start_mn()
     assert ha.call(install, ha_tunnel()) == 2  # a route and a proxy neighbour
     assert ha.call(install, ha_tunnel()) == 0
-    assert mn.call(install, mn_tunnel()) == 7  # two addresses, route, four rules
+    assert mn.call(install, mn_tunnel()) == 8  # two addresses and routes, four rules
     assert mn.call(install, mn_tunnel()) == 0
 
 

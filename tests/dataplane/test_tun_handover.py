@@ -29,7 +29,7 @@ def test_refresh_makes_no_netlink_call() -> None:
     assert ha.call(install, ha_tunnel(peers=(ETH0, WLAN0), reverse=False)) == 0
     # The MTU of the route changes with the encapsulation, and only that.
     assert ha.call(install, ha_tunnel(encapsulation=Encapsulation.GRE)) == 1
-    assert mn.call(install, mn_tunnel()) == 7  # two addresses, route, four rules
+    assert mn.call(install, mn_tunnel()) == 8  # two addresses and routes, four rules
     assert mn.call(install, mn_tunnel()) == 0
     assert mn.call(install, mn_tunnel(WLAN0, "wlan0")) == 0
 

@@ -117,6 +117,8 @@ class BroadcastRoute(Change):
     address: str
     ifindex: int
     source: str
+    mtu: int
+    """Linux before 6.17 takes no notice of it."""
 
     def _arguments(self, ledger: Ledger) -> dict[str, Any]:
         return {
@@ -127,6 +129,7 @@ class BroadcastRoute(Change):
             "scope": 253,  # link
             "proto": ledger.mark,
             "prefsrc": self.source,
+            "metrics": {"mtu": self.mtu},
         }
 
     async def make(self, ledger: Ledger) -> None:

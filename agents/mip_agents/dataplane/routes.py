@@ -65,6 +65,7 @@ PRIORITIES: Final = range(4340, 4344)
 """Of a mobile node's policy rules, in the order above."""
 
 _ANY = "0.0.0.0"
+_GROUPS = "224.0.0.0/4"
 _UNRESOLVED = NUD_INCOMPLETE | NUD_FAILED
 
 
@@ -117,7 +118,7 @@ async def mobile_node_changes(
     """
     address = tunnel.home_address
     wanted = agent_changes(tunnel)
-    wanted += _own_addresses(tunnel, entry, ledger, home)
+    wanted += _own_addresses(tunnel, mtu, entry, ledger, home)
     native = None
     if tunnel.agent is not None:
         wanted.append(route_to_agent(tunnel))
@@ -135,6 +136,17 @@ async def mobile_node_changes(
             ]
     if tunnel.receive_only:
         return wanted
+    if tunnel.reverse and not goes_direct(tunnel):
+        wanted.append(
+            Route(
+                destination=_GROUPS,  # a default route's MTU does not count for them
+                table=TABLE,
+                ifindex=entry.ifindex,
+                gateway=None,
+                mtu=mtu,
+                source=address,
+            )
+        )
     way, size = entry, mtu
     if not tunnel.reverse and not goes_direct(tunnel):
         if native is None:
@@ -159,7 +171,7 @@ async def mobile_node_changes(
 
 
 def _own_addresses(
-    tunnel: Tunnel, entry: Entry, ledger: Ledger, home: IPv4Network | None
+    tunnel: Tunnel, mtu: int, entry: Entry, ledger: Ledger, home: IPv4Network | None
 ) -> list[Change]:
     """Return by what packets from and for the home network are a mobile node's own."""
     address = tunnel.home_address
@@ -180,6 +192,7 @@ def _own_addresses(
                 # Without a reverse tunnel nothing must be sent there.
                 ifindex=entry.ifindex if into_tunnel else LOOPBACK,
                 source=address,
+                mtu=mtu,
             )
         )
     return wanted
