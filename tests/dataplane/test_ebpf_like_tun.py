@@ -84,6 +84,7 @@ TESTS = [
     *variants(
         test_tunnel_data.test_what_differs_from_the_registration_is_counted_by_name
     ),
+    *variants(test_tunnel_data.test_checksums_over_what_is_tunnelled_are_verified),
     *variants(test_tunnel_data.test_port_unreachable_goes_no_further),
     *variants(
         test_icmp_relay.test_too_big_reaches_the_sender_at_once,

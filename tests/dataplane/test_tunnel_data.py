@@ -2,8 +2,11 @@
 """Tunnels through UDP: beside the control messages, and through a NAT."""
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import GRE
+from scapy.packet import Raw
 
-from dataplane.test_tun_checks import drops, reach
+from dataplane.test_tun_checks import drops, ping, reach
 from dataplane.traffic import send_packets, tcp_both_ways, udp_both_ways, udp_refused
 from dataplane.world import (
     CORRESPONDENT,
@@ -29,7 +32,7 @@ from dataplane.world import (
 )
 from dataplane.world import drops as all_drops
 from mip_agents.protocol.tunnel import Form
-from scapy_mip.const import Encapsulation
+from scapy_mip.const import Encapsulation, MessageType
 from support.netns import isolated
 
 IPIP = FORMS["ipip-udp"]
@@ -176,6 +179,41 @@ def test_what_differs_from_the_registration_is_counted_by_name() -> None:
     w.mn.call(send_packets, [reverse_tunnelled(IPIP, ETH0, HOME, "bad")])
     reach(w.cn, agent, [], total + 1)
     assert agent.call(drops)["reverse_wrong_encapsulation"] == 3
+
+
+@isolated
+def test_checksums_over_what_is_tunnelled_are_verified() -> None:
+    """RFC 1122 section 4.1.3.4, TUN-07: those of UDP, and of GRE within it."""
+    w = World()
+    agent = w.start_ha()
+    agent.call(listen, UDP_PORTS[0])
+    plain = ping(HOME)
+    gre, bad_gre = (
+        GRE(chksum_present=1) / plain,
+        GRE(chksum_present=1, chksum=1) / plain,
+    )
+    expected: dict[str, int] = {}
+    for number, (name, check, content, reason) in enumerate(
+        [
+            ("ipip-udp", 0, plain, None),  # none at all
+            ("ipip-udp", None, plain, None),
+            ("ipip-udp", 1, plain, "udp_checksum"),
+            ("gre-udp", 0, gre, None),
+            ("gre-udp", None, gre, None),
+            ("gre-udp", 0, bad_gre, "gre_checksum"),
+            ("gre-udp", 1, gre, "udp_checksum"),
+        ],
+        start=1,
+    ):
+        form = FORMS[name]
+        agent.call(install, ha_tunnel(form=form))
+        head = UDP(sport=UDP_PORTS[1], dport=UDP_PORTS[0], chksum=check)
+        data = bytes((MessageType.TUNNEL_DATA, form.encapsulation, 0, 0))
+        packet = IP(src=ETH0, dst=HOME_AGENT) / head / Raw(data + bytes(content))
+        reach(w.mn, agent, [packet], number)
+        if reason is not None:
+            expected[reason] = expected.get(reason, 0) + 1
+        assert agent.call(drops) == expected, number
 
 
 @isolated

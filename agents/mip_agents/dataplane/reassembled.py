@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a tc program cannot do to tunnel packets: the rest of them, by raw sockets.
 
-A program sees packets before the kernel puts fragments together, and cannot sum up a
-whole packet for the checksum of GRE. It leaves such packets to the kernel, which hands
-them out here; we pass them on to the program at the port's far end, which judges them
-like all others. The sockets also get ICMP errors about our tunnel packets, and make
-the kernel remember the path MTU in them (TUN-04).
+A program sees packets before the kernel puts fragments together, and does not sum up a
+whole packet for the checksum of UDP or GRE. It leaves such packets to the kernel, which
+hands them out here; we pass them on to the program at the port's far end, which judges
+them like all others. The sockets also get ICMP errors about our tunnel packets, and
+make the kernel remember the path MTU in them (TUN-04).
 
-Checksums of outer UDP headers are not verified: a whole packet has to be summed up for
-them, and what they protect has checksums of its own. Ours are 0, which is none.
+What we send ourselves has none of these checksums, and so does not come by here.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Final
 
 from mip_agents.dataplane.api import DropCounters
 from mip_agents.dataplane.datasocket import DataSocket
-from mip_agents.dataplane.decap import Decapsulated
+from mip_agents.dataplane.decap import Decapsulated, decapsulate
 from mip_agents.dataplane.icmperrors import IcmpErrors
 from mip_agents.dataplane.outer import IPV4_HEADER, UDP, Drop, checksum
 from mip_agents.dataplane.port import widen_buffers
@@ -34,8 +33,6 @@ BATCH: Final = 64
 _ETH_P_IP = 0x0800
 _HEADER: Final = bytes(12) + _ETH_P_IP.to_bytes(2, "big")
 """No address: by this the program knows where a packet comes from."""
-
-_GRE_CHECKSUM = 0x80
 
 
 class Reassembled:
@@ -95,15 +92,11 @@ class Reassembled:
             self._errors.read(sock, self.data.ports if sock.proto == UDP else None)
 
     def _pass_on(self, packet: bytes) -> None:
-        header = (packet[0] & 15) * 4
-        if (
-            packet[9] == Encapsulation.GRE
-            and len(packet) > header
-            and packet[header] & _GRE_CHECKSUM
-            and checksum(packet[header:])
-        ):
-            self.drops.count(Drop.GRE_CHECKSUM)
+        result = decapsulate(packet, verify=False)
+        if isinstance(result, Drop):
+            self.drops.count(result)
             return
+        header = (packet[0] & 15) * 4
         if header > IPV4_HEADER:
             packet = _with_checksum(packet, header)
         try:

@@ -10,8 +10,9 @@
  *   link, egress    home agent: packets of this host for a bound home address turn
  *                   round into the port, and its ARP requests are answered too.
  *   far end of the  what the kernel routed into the port is encapsulated and sent.
- *   port, ingress   Tunnel packets that the kernel had to reassemble come here from
- *                   user space, to be checked and stripped like all others.
+ *   port, ingress   Tunnel packets that the kernel had to reassemble, or that have a
+ *                   checksum over all of them, come here from user space, to be checked
+ *                   and stripped like all others.
  *
  * So the kernel forwards, decrements the TTL, fragments and reports "fragmentation
  * needed" for inner packets, by the MTU of the route into the port.
@@ -572,8 +573,8 @@ INLINE int encapsulate(struct __sk_buff *skb, const struct config *config, int r
  * Take a tunnel packet apart without changing it. Returns GOOD, a reason to drop it, or
  * FOR_THE_KERNEL.
  *
- * `reassembled`: the kernel has seen the packet, and user space has verified the GRE
- * checksum where there is one.
+ * `reassembled`: the kernel has seen the packet, and user space has verified the
+ * checksums of UDP and GRE where there are some.
  */
 INLINE int dissect(struct __sk_buff *skb, struct packet *p, int reassembled)
 {
@@ -597,6 +598,8 @@ INLINE int dissect(struct __sk_buff *skb, struct packet *p, int reassembled)
 			return TRUNCATED;
 		if (ntohs(in.udp.len) < sizeof(in) || offset + ntohs(in.udp.len) > end)
 			return TRUNCATED;
+		if (in.udp.check && !reassembled) /* over the whole packet: not here */
+			return FOR_THE_KERNEL;
 		end = offset + ntohs(in.udp.len);
 		offset += sizeof(in);
 		p->our_port = in.udp.dest;
@@ -643,7 +646,7 @@ INLINE int dissect(struct __sk_buff *skb, struct packet *p, int reassembled)
 			return GRE_PROTOCOL;
 		offset += 4;
 		if (flags & GRE_HAS_CHECKSUM) {
-			if (!reassembled) /* over the whole packet: not here */
+			if (!reassembled) /* likewise */
 				return FOR_THE_KERNEL;
 			offset += 4;
 		}
