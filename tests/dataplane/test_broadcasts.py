@@ -263,6 +263,17 @@ def test_without_d_copies_are_wrapped_for_the_home_address_first(form: str) -> N
     assert not w.mn_agent.call(drops)
 
 
+@pytest.mark.parametrize("drivers", [EBPF], ids="-".join, indirect=True)
+@isolated
+def test_nests_do_not_need_the_agent() -> None:
+    """The kernel might tell the home agent that they are for nobody."""
+    w = away(FORMS["gre-key"], nested=True)
+    w.mn.call(listen)
+    w.mn_agent.kill()
+    w.rt.call(send, SUBNET, [100, 1472], "to_ha")
+    assert w.mn.call(heard, 2) == [(100, "10.1.1.1"), (1472, "10.1.1.1")]
+
+
 @isolated
 def test_each_care_of_address_gets_a_copy_in_its_own_way() -> None:
     """HA-33, HA-44: two bindings, of which one has B and one has a keyed GRE tunnel."""

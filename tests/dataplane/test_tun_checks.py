@@ -246,21 +246,27 @@ def test_nests_come_from_the_home_agent_and_are_for_many() -> None:
     agent = w.start_mn()
     agent.call(install, mn_tunnel(encapsulation=Encapsulation.GRE))
     many, one = ping(CORRESPONDENT, "10.1.1.255"), ping(CORRESPONDENT, HOME)
+    nests = [
+        (tunnelled(HOME_AGENT, many, HOME), None),
+        (tunnelled(HOME_AGENT, one, HOME), "forward_wrong_encapsulation"),
+        (minimal(HOME_AGENT, many, HOME), "forward_wrong_encapsulation"),
+        (tunnelled("10.9.0.2", many, HOME), "forward_wrong_outer_source"),
+    ]
     expected: dict[str, int] = {}
-    for number, (nest, reason) in enumerate(
-        [
-            (tunnelled(HOME_AGENT, many, HOME), None),
-            (tunnelled(HOME_AGENT, one, HOME), "forward_wrong_encapsulation"),
-            (minimal(HOME_AGENT, many, HOME), "forward_wrong_encapsulation"),
-            (tunnelled("10.9.0.2", many, HOME), "forward_wrong_outer_source"),
-        ],
-        start=1,
-    ):
+    for number, (nest, reason) in enumerate(nests, start=1):
         outer = IP(src=HOME_AGENT, dst=ETH0) / GRE() / nest
         reach(w.cn, agent, [outer], 2 * number)
         if reason is not None:
             expected[reason] = expected.get(reason, 0) + 1
         assert agent.call(drops) == expected, number
+    # One whose header is broken comes out of the tunnel, but what is in it does not.
+    received = agent.call(counters)[2]
+    broken = tunnelled(HOME_AGENT, many, HOME)
+    broken.chksum = 1
+    last = minimal(HOME_AGENT, many, HOME)
+    packets = [IP(src=HOME_AGENT, dst=ETH0) / GRE() / nest for nest in (broken, last)]
+    reach(w.cn, agent, packets, 2 * len(nests) + 3)
+    assert agent.call(counters)[2] == received + 2
 
 
 @isolated

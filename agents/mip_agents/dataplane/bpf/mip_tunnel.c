@@ -12,7 +12,8 @@
  *   far end of the  what the kernel routed into the port is encapsulated and sent.
  *   port, ingress   Tunnel packets that the kernel had to reassemble, or that have a
  *                   checksum over all of them, come here from user space, to be checked
- *                   and stripped like all others.
+ *                   and stripped like all others. So do, at a mobile node, the nests in
+ *                   which copies of what is for many come out of the tunnel.
  *
  * So the kernel forwards, decrements the TTL, fragments and reports "fragmentation
  * needed" for inner packets, by the MTU of the route into the port.
@@ -685,6 +686,12 @@ INLINE int is_detoured_fragment(const struct packet *p, const struct form *form)
 	       p->inner.frag_off & htons(FRAGMENT_MASK);
 }
 
+INLINE int is_for_many(const struct config *config, __be32 destination)
+{
+	return (destination & 0xf0) == 0xe0 || !~destination ||
+	       (config->broadcast && destination == config->broadcast);
+}
+
 /*
  * Is it what is put around a copy of what is for many, before that enters the tunnel? To
  * a node that does not decapsulate itself (D=0) it comes in that (HA-40, MN-42).
@@ -693,6 +700,23 @@ INLINE int is_nest(const struct packet *p, __be32 home)
 {
 	return p->outer.daddr == home && p->encapsulation == IPPROTO_IPIP &&
 	       !(p->flags & UDP);
+}
+
+/*
+ * Is there a nest in what came out of the tunnel, which is in `skb` now? Those that need
+ * more than to be stripped go by the kernel and user space.
+ */
+INLINE int holds_nest(struct __sk_buff *skb, const struct packet *p,
+		      const struct config *config, __be32 home)
+{
+	struct iphdr many;
+
+	return p->inner.protocol == IPPROTO_IPIP && p->inner.daddr == home &&
+	       p->inner.saddr == p->outer.saddr && p->inner.ihl == 5 &&
+	       !(p->inner.frag_off & htons(FRAGMENT_MASK)) &&
+	       !checksum(&p->inner, IPV4) &&
+	       !load_bytes(skb, L2 + IPV4, &many, sizeof(many)) &&
+	       is_for_many(config, many.daddr);
 }
 
 /* Is it from a registered tunnel? Returns GOOD, or why not (RT-07). */
@@ -708,8 +732,7 @@ INLINE int judge(const struct packet *p, const struct config *config, int role,
 	*home = role == HOME_AGENT ? p->inner.saddr : p->inner.daddr;
 	binding = map_lookup(&bindings, home);
 	if (!binding && role == MOBILE_NODE) {
-		group = (p->inner.daddr & 0xf0) == 0xe0 || !~p->inner.daddr ||
-			(config->broadcast && p->inner.daddr == config->broadcast);
+		group = is_for_many(config, p->inner.daddr);
 		if (!group)
 			return FORWARD_NO_TUNNEL;
 		*home = config->home;
@@ -779,6 +802,7 @@ INLINE void set_mark(struct __sk_buff *skb, __be32 destination)
 INLINE int decapsulate(struct __sk_buff *skb, const struct config *config, int role,
 		       const struct iphdr *outer, int reassembled)
 {
+	const __u8 from_inside[ETH_ALEN] = {};
 	struct packet p = { .outer = *outer };
 	__u32 options_size = outer->ihl * 4 - IPV4;
 	struct counters *count;
@@ -824,6 +848,11 @@ INLINE int decapsulate(struct __sk_buff *skb, const struct config *config, int r
 		if (store_bytes(skb, 0, config->port_mac, ETH_ALEN, 0))
 			return drop(SEND_ENOBUFS);
 		return redirect(config->far, 0);
+	}
+	if (role == MOBILE_NODE && holds_nest(skb, &p, config, home)) {
+		if (store_bytes(skb, 0, from_inside, ETH_ALEN, 0))
+			return drop(SEND_ENOBUFS);
+		return redirect(config->port, 0); /* and out of that at the far end */
 	}
 	return into_port(skb, config);
 }
@@ -951,13 +980,13 @@ INLINE int port(struct __sk_buff *skb, int role)
 	/* The kernel writes an address there. A copy has its number, */
 	if (!eth.h_dest[0] && !eth.h_dest[1] && eth.h_dest[4] == 1)
 		return encapsulate(skb, config, role, eth.h_dest[5], 1);
-	/* and what comes from user space has none. */
+	/* and what is to be taken out of a tunnel has none. */
 	if (!eth.h_dest[0] && !eth.h_dest[1]) {
 		if (load_bytes(skb, L2, &outer, IPV4) || outer.ihl < 5)
 			return drop(TRUNCATED);
 		return decapsulate(skb, config, role, &outer, 1);
 	}
-	/* redirect_neigh() drops frames that are for many; the packet is not, inside. */
+	/* redirect_neigh() drops frames for many, although what leaves here is for one. */
 	if (eth.h_dest[0] & 1 && store_bytes(skb, 0, config->port_mac, ETH_ALEN, 0))
 		return drop(SEND_ENOBUFS);
 	return encapsulate(skb, config, role, 0, 0);
