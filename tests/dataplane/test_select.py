@@ -16,7 +16,7 @@ from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.select import DRIVERS, Driver, create
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.dataplane.tunforeign import make_tun
-from mip_agents.protocol.tunnel import Role
+from mip_agents.protocol.tunnel import Category, Role
 from scapy_mip.const import Encapsulation
 
 
@@ -116,7 +116,7 @@ def test_recorder_keeps_the_list_of_changes() -> None:
     assert not recorder.tunnels()
 
 
-def test_auto_finds_a_driver_for_every_encapsulation(
+def test_auto_finds_a_driver_for_what_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, driver in DRIVERS.items():
@@ -132,6 +132,9 @@ def test_auto_finds_a_driver_for_every_encapsulation(
     found, passed_over = create("auto", role, encapsulations=minimal)
     assert found.name == "tun"
     assert ("kernel", "it cannot carry minimal") in passed_over
+    found, passed_over = create("auto", role, categories=frozenset(Category))
+    assert found.name == "tun"
+    assert ("kernel", "it cannot carry limited, multicast, subnet") in passed_over
 
 
 def test_auto_finds_a_driver_for_every_delivery_style(

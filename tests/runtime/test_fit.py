@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from mip_agents.dataplane import select
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.policy import (
@@ -19,6 +20,7 @@ from mip_agents.protocol.policy import (
 from mip_agents.protocol.security import SecurityTable
 from mip_agents.protocol.tunnel import BROADCASTS, Category
 from mip_agents.runtime.agent import Agent
+from mip_agents.runtime.assembly import choose_dataplane
 from mip_agents.runtime.fit import fit
 from mip_agents.runtime.options import AgentOptions
 from scapy_mip.auth import SecurityAssociation
@@ -96,6 +98,30 @@ def test_packets_go_to_foreign_agents_as_the_data_plane_can():
     for changes in ({"care_of": CareOf.CO_LOCATED}, {"reverse_tunnel": False}):
         unaffected = replace(wanting, **changes)
         assert fit(unaffected, devices()) == (unaffected, [])
+
+
+@pytest.mark.parametrize(
+    ("policy", "broadcasts"),
+    [
+        (
+            replace(HOME_AGENT, encapsulations=frozenset((Encapsulation.IPIP,))),
+            frozenset((Category.MULTICAST,)),
+        ),
+        (replace(MOBILE_NODE, encapsulation=Encapsulation.IPIP), True),
+    ],
+)
+def test_auto_takes_a_driver_that_carries_what_is_for_many(
+    policy, broadcasts, monkeypatch
+):
+    """HA-40, HA-41: rather than to do without."""
+    for name, driver in select.DRIVERS.items():
+        problem = "no CAP_BPF" if name == "ebpf" else None
+        usable = driver._replace(problem=lambda _, problem=problem: problem)
+        monkeypatch.setitem(select.DRIVERS, name, usable)
+    auto = AgentOptions(dataplane="auto")
+    assert choose_dataplane(policy, auto)[0].name == "kernel"
+    policy = replace(policy, broadcasts=broadcasts)
+    assert choose_dataplane(policy, auto)[0].name == "tun"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mip_agents.dataplane.ebpf import EbpfDataplane
 from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.tunforeign import make_tun
-from mip_agents.protocol.tunnel import Role
+from mip_agents.protocol.tunnel import Category, Role
 from scapy_mip.const import Encapsulation
 
 
@@ -55,6 +55,7 @@ def create(
     state_file: Path | None = None,
     encapsulations: frozenset[Encapsulation] = frozenset(),
     encapsulating: bool = False,
+    categories: frozenset[Category] = frozenset(),
 ) -> Selection:
     """Make the data plane called `name`; the other arguments are those of the drivers.
 
@@ -63,6 +64,7 @@ def create(
     :param encapsulations: what `auto` has to find a driver for
     :param encapsulating: likewise, whether a mobile node's packets go to foreign agents
         in a tunnel
+    :param categories: likewise, of what is sent to many
     :raises DataplaneError: the name is unknown, or no driver works here.
     """
     if name not in NAMES:
@@ -84,6 +86,7 @@ def create(
             lacking = sorted(one.title for one in encapsulations - made.encapsulations)
             if encapsulating and not made.encapsulating:
                 lacking.append("packets to foreign agents in a tunnel")
+            lacking += sorted(categories - made.categories)
             if not lacking or name != "auto":
                 return Selection(made, passed_over)
             problem = f"it cannot carry {', '.join(lacking)}"

@@ -27,7 +27,7 @@ from mip_agents.protocol.policy import (
     MobileNodePolicy,
     role_of,
 )
-from mip_agents.protocol.tunnel import Role
+from mip_agents.protocol.tunnel import BROADCASTS, Category, Role
 from mip_agents.runtime.fit import encapsulates
 from mip_agents.runtime.linknet import AGENT_GROUPS, LinkNeeds
 from mip_agents.runtime.options import AgentOptions
@@ -84,16 +84,19 @@ def choose_dataplane(
     from mip_agents.dataplane import select
 
     address = home_network = None
+    categories: frozenset[Category] = frozenset()
     match policy:
         case HomeAgentPolicy():
             role, address = Role.HOME_AGENT, policy.address
             home_network = policy.home_network
             encapsulations = policy.encapsulations
+            categories = policy.broadcasts
         case ForeignAgentPolicy():
             role, encapsulations = Role.FOREIGN_AGENT, policy.encapsulations
         case MobileNodePolicy():
             role, home_network = Role.MOBILE_NODE, policy.home_network
             encapsulations = frozenset((policy.encapsulation,))
+            categories = BROADCASTS if policy.broadcasts else categories
             if policy.care_of is not CareOf.CO_LOCATED:
                 # What is left where an agent does not offer the other (MN-22, MN-39).
                 encapsulations |= {Encapsulation.IPIP}
@@ -105,6 +108,7 @@ def choose_dataplane(
         state_file=settings_file(options, role_of(policy)),
         encapsulations=encapsulations,
         encapsulating=isinstance(policy, MobileNodePolicy) and encapsulates(policy),
+        categories=categories,
     )
     return chosen.dataplane, dict(chosen.passed_over)
 
