@@ -175,6 +175,77 @@ def test_interrupt_takes_everything_down(tmp_path):
     assert processes_with(str(folder)) == []
 
 
+LESSON = """\
+title = "The home agent dies while the node is away"
+start = { eth0 = "home" }
+steps = [
+    { wait = 1 },
+    { move = "home -> visited A" },
+    { unplug = "eth0" },
+    { plug = "wlan0", into = "visited-a" },
+    { traffic = "again" },
+    { move = "whole -> cut" },
+    { delay = "visited-a", ms = 30 },
+    { cut = "visited-a" },
+    { wait = 0.5 },
+    { mend = "visited-a" },
+    { traffic = "again" },
+    { move = "home agent -> home agent" },
+    { kill = "ha" },
+    { start = "ha" },
+    { traffic = "again" },
+]
+[traffic]
+longest_gap = 8
+"""
+
+
+@pytest.mark.demo
+@pytest.mark.netns
+@needs_sandbox
+def test_scenario_is_played_as_it_is_written(tmp_path):
+    lesson, folder = tmp_path / "lesson.toml", tmp_path / "demo"
+    lesson.write_text(LESSON)
+    done = subprocess.run(
+        [*COMMAND, "--scenario", str(lesson), "--folder", str(folder), "--json"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["scenario"] == "The home agent dies while the node is away"
+    assert summary["agents"] == {"ha": 0, "mn": 0}
+    moves = {move["from"]: move for move in summary["handovers"]}
+    assert list(moves) == ["home", "whole", "home agent"]
+    assert moves["whole"]["longest_gap_ms"] >= 500
+    assert moves["whole"]["tcp"] == "up"
+    told = [(entry["who"], entry["event"]) for entry in summary["timeline"]]
+    assert ("ha", "is killed") in told
+    assert told.index(("ha", "is killed")) < told.index(("ha", "is started"))
+    details = [entry["detail"] for entry in summary["timeline"]]
+    assert "30 ms of delay each way" in details
+
+
+def test_wrong_scenario_is_one_line_and_exit_code_2(tmp_path, capfd):
+    lesson = tmp_path / "lesson.toml"
+    lesson.write_text("steps = [{ wait = 1 }, { walk = 2 }]")
+    options = DemoOptions(scenario=lesson, folder=tmp_path / "demo")
+    assert run_demo(options) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"mip demo: {lesson}: steps[1]: allowed: wait, move, ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "demo").exists()
+
+
+def test_two_scenarios_at_once_are_refused(tmp_path, capfd):
+    options = DemoOptions(scenario=tmp_path / "x.toml", foreign_agent=True)
+    assert run_demo(options) == 2
+    assert "leave one of both out" in capfd.readouterr().err
+
+
 def test_unknown_encapsulation_is_one_line_and_exit_code_2(tmp_path, capfd):
     options = DemoOptions(encapsulation="sneakernet", folder=tmp_path / "demo")
     assert run_demo(options) == 2

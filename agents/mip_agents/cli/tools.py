@@ -32,6 +32,13 @@ def demo(
     dataplane: Annotated[
         Dataplane, typer.Option(help="What carries the packets.")
     ] = Dataplane("auto"),
+    foreign_agent: Annotated[
+        bool, typer.Option("--foreign-agent", help="Roam through a foreign agent, too.")
+    ] = False,
+    scenario: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Play what this file says."),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave all running for a look around.")
     ] = False,
@@ -52,6 +59,10 @@ def demo(
     namespaces (no root needed), moves a mobile node through them while TCP and UDP
     flow, and prints what happened. Exit 0 only if the traffic survived.
 
+    A scenario is a list of steps: links that come and go, delays, losses, agents that
+    stop. The files of the demonstration itself, to be copied, are in
+    mip_agents/lab/scenarios.
+
     Example: mip demo --encapsulation gre --plot handovers.png
     """
     from mip_agents.lab.demo import DemoOptions, run_demo
@@ -59,6 +70,8 @@ def demo(
     options = DemoOptions(
         encapsulation=encapsulation.value,
         dataplane=dataplane.value,
+        foreign_agent=foreign_agent,
+        scenario=scenario,
         keep=keep,
         plot=plot,
         folder=folder,

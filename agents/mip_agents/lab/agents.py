@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,75 +17,66 @@ import scapy_mip
 from mip_agents.lab.namespaces import LabError
 from mip_agents.lab.processes import Child, Children
 from mip_agents.lab.pump import Pump
-from mip_agents.lab.topology import HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, METRICS
+from mip_agents.lab.topology import (
+    HOME_ADDRESS,
+    HOME_AGENT,
+    HOME_PREFIX,
+    LAN,
+    METRICS,
+    NETWORKS,
+)
 from mip_agents.protocol.errors import MipError
 from mip_agents.runtime.client import AgentClient
 
 KEY = b"1234567812345678"
 SPI = 256
 
-HOME_AGENT_TOML = """\
-[home_agent]
-address = "{agent}"
-home_network = "{prefix}"
-max_lifetime = 600
-encapsulations = ["ipip", "gre"]
-reverse_tunnel = "optional"
-state_dir = "{folder}"
-control_socket = "{socket}"
-dataplane = "{dataplane}"
-
-[[mobile_node]]
-home_address = "{home}"
-spi = {spi}
-algorithm = "hmac-md5"
-key_hex = "{key}"
-replay = "timestamp"
-"""
-
-MOBILE_NODE_TOML = """\
-[mobile_node]
-home_address = "{home}"
-home_network = "{prefix}"
-home_agent = "{agent}"
-spi = {spi}
-algorithm = "hmac-md5"
-key_hex = "{key}"
-lifetime = {lifetime}
-reverse_tunnel = true
-encapsulation = "{encapsulation}"
-interfaces = {interfaces}
-care_of = "co-located"
-control_socket = "{socket}"
-dataplane = "{dataplane}"
-"""
+_ASSOCIATION = {"spi": SPI, "algorithm": "hmac-md5", "key_hex": KEY.hex()}
 
 Watcher = Callable[[str, dict[str, Any]], object]
 
 
 class Agent:
-    """One agent process; `role` is the subcommand of `mip` and its namespace."""
+    """One agent process.
 
-    def __init__(self, role: str, folder: Path, sockets: Path) -> None:
+    :param role: the subcommand of `mip`
+    :param namespace: where it runs
+    :param name: of its files; None: the role
+    """
+
+    def __init__(
+        self,
+        role: str,
+        folder: Path,
+        sockets: Path,
+        *,
+        namespace: str | None = None,
+        name: str | None = None,
+    ) -> None:
         self.role = role
-        self.config = folder / f"{role}.toml"
-        self.log = folder / f"{role}.log"
-        self.socket = sockets / f"{role}.sock"
+        self.name = name or role
+        self._namespace = namespace or role
+        self.config = folder / f"{self.name}.toml"
+        self.log = folder / f"{self.name}.log"
+        self.socket = sockets / f"{self.name}.sock"
         self._child: Child | None = None
 
-    def configure(self, template: str, folder: Path, **values: object) -> None:
-        """Write the configuration, which only its owner may read."""
-        text = template.format(
-            agent=HOME_AGENT,
-            prefix=HOME_PREFIX,
-            home=HOME_ADDRESS,
-            spi=SPI,
-            key=KEY.hex(),
-            folder=folder,
-            socket=self.socket,
-            interfaces=json.dumps(list(METRICS)),
-            **values,
-        )
+    @property
+    def child(self) -> Child | None:
+        """The process that was started last."""
+        return self._child
+
+    def configure(self, table: str, *associations: str, **values: object) -> None:
+        """Write the configuration, which only its owner may read.
+
+        :param associations: tables of security associations with the mobile node's key
+        """
+        values |= {"control_socket": str(self.socket)}
+        text = f"[{table}]\n{_toml(values)}"
+        for name in associations:
+            text += (
+                f"\n[[{name}]]\n{_toml({'home_address': HOME_ADDRESS, **_ASSOCIATION})}"
+            )
         self.config.touch(mode=0o600)
         self.config.write_text(text)
 
@@ -93,9 +84,9 @@ class Agent:
         """Run `mip ROLE --config FILE` in the agent's namespace."""
         command = [sys.executable, "-m", "mip_agents.cli", self.role]
         self._child = children.execute(
-            self.role,
+            self.name,
             [*command, "--config", str(self.config)],
-            namespace=self.role,
+            namespace=self._namespace,
             log=self.log,
             environment=_environment(),
         )
@@ -108,7 +99,7 @@ class Agent:
         """
         child = self._child
         if child is None:
-            raise LabError(f"mip {self.role} was not started")
+            raise LabError(f"{self.name} was not started")
         if not pump.until(lambda: child.poll() is not None or self._answers(), timeout):
             raise LabError(f"mip {self.role} does not answer; {self.last_words()}")
         if child.code is not None:
@@ -150,9 +141,56 @@ class Agent:
                 with contextlib.suppress(ValueError):
                     event = json.loads(value)
                     if isinstance(event, dict):
-                        watcher(self.role, event)
+                        watcher(self.name, event)
 
         pump.add(stream.detach(), receive)
+
+
+def home_agent(folder: Path, sockets: Path, settings: Mapping[str, Any]) -> Agent:
+    """Make the home agent; `settings` go before our own."""
+    agent = Agent("ha", folder, sockets)
+    own = {
+        "address": HOME_AGENT,
+        "home_network": HOME_PREFIX,
+        "max_lifetime": 600,
+        "state_dir": str(folder),
+    }
+    agent.configure("home_agent", "mobile_node", **{**own, **settings})
+    return agent
+
+
+def foreign_agent(
+    name: str, network: str, folder: Path, sockets: Path, settings: Mapping[str, Any]
+) -> Agent:
+    """Make the foreign agent of a visited network, which runs on its router."""
+    agent = Agent("fa", folder, sockets, namespace=network, name=name)
+    own = {
+        "interfaces": [LAN],
+        "care_of_addresses": [NETWORKS[network].gateway],
+    }
+    agent.configure("foreign_agent", **{**own, **settings})
+    return agent
+
+
+def mobile_node(folder: Path, sockets: Path, settings: Mapping[str, Any]) -> Agent:
+    """Make the mobile node; `settings` go before our own."""
+    agent = Agent("mn", folder, sockets)
+    own = {
+        "home_address": HOME_ADDRESS,
+        "home_network": HOME_PREFIX,
+        "home_agent": HOME_AGENT,
+        **_ASSOCIATION,
+        "reverse_tunnel": True,
+        "interfaces": list(METRICS),
+        "care_of": "co-located",
+    }
+    agent.configure("mobile_node", **{**own, **settings})
+    return agent
+
+
+def _toml(values: Mapping[str, object]) -> str:
+    """Write texts, numbers, truth values and lists of them, all as in JSON."""
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
 def _environment() -> dict[str, str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`mip demo`: checks what it was told, and runs the story in a sandbox."""
+"""`mip demo`: checks what it was told, and plays the scenario in a sandbox."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mip_agents.lab.namespaces import LabError
 from mip_agents.lab.plot import require_matplotlib
 from mip_agents.lab.processes import run_in_sandbox
 from mip_agents.lab.report import Printer
+from mip_agents.lab.scenario import Scenario, built_in, load_scenario
 from mip_agents.lab.story import DemoOptions, Story
 from mip_agents.runtime.options import DATAPLANES
 
@@ -25,20 +26,23 @@ ENCAPSULATIONS = ("ipip", "gre")
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run the story and print what came of it.
+    """Play the scenario and print what came of it.
 
     :return: 0 if the traffic survived, 1 if not, 2 for options that cannot be, and
         128 + the signal's number when it was interrupted.
     """
     printer = Printer(to_stderr=options.json)
     try:
+        scenario = _choose(options)
         folder = _prepare(options)
     except (LabError, OSError) as error:
         return _refuse(error, 2)
     try:
         with _socket_folder(folder) as sockets:
             return run_in_sandbox(
-                lambda how: Story(options, folder, sockets, how, printer).run(),
+                lambda how: Story(
+                    scenario, options, folder, sockets, how, printer
+                ).run(),
                 keep=(folder, Path(sys.prefix)),
             )
     except LabError as error:
@@ -62,6 +66,15 @@ def _give_to_caller(folder: Path) -> None:
 def _refuse(error: Exception, code: int) -> int:
     sys.stderr.write(f"mip demo: {error}\n")
     return code
+
+
+def _choose(options: DemoOptions) -> Scenario:
+    """Return what is to be played."""
+    if options.scenario is None:
+        return built_in("foreign-agent" if options.foreign_agent else "roam")
+    if options.foreign_agent:
+        raise LabError("--foreign-agent is a scenario itself: leave one of both out")
+    return load_scenario(options.scenario)
 
 
 def _prepare(options: DemoOptions) -> Path:

@@ -75,6 +75,7 @@ def plot(results: Results, path: Path) -> None:
         min((time for time, _ in trips), default=0), results.end - results.start
     )
     axes.set_title(
-        f"A roaming mobile node: UDP probe every 10 ms, {results.encapsulation}"
+        f"{results.scenario or 'A roaming mobile node'}: UDP probe every "
+        f"{results.probe_interval * 1000:g} ms, {results.encapsulation}"
     )
     figure.savefig(path, dpi=120)

@@ -13,9 +13,6 @@ from typing import Any
 
 from mip_agents.lab.ledger import Loss, ProbeLedger, StreamLedger
 
-GAP_LIMIT = 1.0
-"""Seconds without traffic that a handover may cost at most."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -24,7 +21,7 @@ class Entry:
     time: float
     """CLOCK_MONOTONIC."""
     who: str
-    """`cable`, `radio`, `traffic`, or the agent: `ha`, `mn`."""
+    """`link`, `traffic`, or the agent: `ha`, `mn`, `fa-visited-a`."""
     event: str
     detail: str = ""
 
@@ -52,6 +49,12 @@ class Results:
     folder: Path
     how: str
     """How the sandbox was made."""
+    scenario: str = ""
+    """What was played, in words."""
+    longest_gap: float = 1.0
+    """Seconds without traffic that a handover may cost at most."""
+    probe_interval: float = 0.010
+    """Seconds between the datagrams of the probe."""
     start: float = 0.0
     """CLOCK_MONOTONIC of the beginning; all times are told from here."""
     end: float = 0.0
@@ -83,14 +86,14 @@ class Results:
         if self.tcp() != "up":
             return f"the TCP stream broke: {self.tcp()}"
         for handover in self.handovers:
-            if handover.loss.gap >= GAP_LIMIT:
+            if handover.loss.gap >= self.longest_gap:
                 return (
                     f"{handover.origin} -> {handover.target}: "
                     f"{handover.loss.gap * 1000:.0f} ms without traffic"
                 )
         for name, code in self.exit_codes.items():
             if code != 0:
-                return f"mip {name} ended with exit code {code} on SIGTERM"
+                return f"{name} ended with exit code {code} on SIGTERM"
         totals = [(s.sent_bytes, s.received_bytes) for s in self.streams.values()]
         if len(totals) == 2 and totals[0] != totals[1][::-1]:
             return f"the TCP stream lost bytes (sent, received): {totals}"
@@ -100,6 +103,7 @@ class Results:
         """Return the results for programs; times in seconds from the beginning."""
         whole = self.whole()
         return {
+            "scenario": self.scenario,
             "encapsulation": self.encapsulation,
             "sandbox": self.how,
             "folder": str(self.folder),

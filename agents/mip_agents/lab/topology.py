@@ -8,16 +8,19 @@
 `home`, `visited-a` and `visited-b` are each a router (.1) with a switch; `ha` is a host
 on the home link. `mn` has two interfaces, `eth0` and `wlan0`, whose other ends lie in a
 drawer until they are plugged in. Each box is a network namespace of that name, each
-line a veth pair. Hosts and routers are set up as a distribution would: routers forward,
+line a veth pair, or a long wire (`mip_agents.lab.wires`) where a scenario wants to
+spoil it. Hosts and routers are set up as a distribution would: routers forward,
 hosts do not, and nothing else is changed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mip_agents.lab import namespaces
 from mip_agents.lab.links import Links, Port
+from mip_agents.lab.wires import WIRES
 
 HOME_ADDRESS = "10.1.1.10"
 HOME_AGENT = "10.1.1.20"
@@ -87,19 +90,29 @@ def mac(address: str) -> str:
 
 
 class Topology:
-    """Builds the networks when it is made; the mobile node is plugged in nowhere."""
+    """Builds the networks when it is made; the mobile node is plugged in nowhere.
 
-    def __init__(self) -> None:
+    :param wired: networks whose way to the Internet is a long wire
+    :param without_dhcp: networks that give no addresses to the mobile node
+    """
+
+    def __init__(
+        self, wired: Collection[str] = (), without_dhcp: Collection[str] = ()
+    ) -> None:
         self.links = Links()
         self._places: dict[str, str | None] = dict.fromkeys(METRICS)
-        for name in (*ROUTERS, *HOSTS, _DRAWER):
+        self._without_dhcp = without_dhcp
+        self.wires: dict[str, tuple[Port, Port]] = {}
+        """The ends of each long wire, by network."""
+        boxes = [*ROUTERS, *HOSTS, _DRAWER, *([WIRES] if wired else [])]
+        for name in boxes:
             namespaces.create(name)
             self.links.up(Port(name, "lo"))
             # A new namespace may start with the settings of the machine.
             forwarding = "1" if name in ROUTERS else "0"
             namespaces.set_sysctl(name, "net/ipv4/ip_forward", forwarding)
         for network in NETWORKS.values():
-            self._router(network)
+            self._router(network, long=network.name in wired)
         self._host("correspondent", f"{CORRESPONDENT}/24", "internet", "10.1.9.1")
         self._host("ha", f"{HOME_AGENT}/24", "home", "10.1.1.1")
         for interface in METRICS:
@@ -114,19 +127,35 @@ class Topology:
         """Close the netlink sockets."""
         self.links.close()
 
-    def _router(self, network: Network) -> None:
+    def _router(self, network: Network, *, long: bool) -> None:
         """Build a router with its switch, and join it to the Internet."""
         links, lan = self.links, Port(network.name, LAN)
         links.switch(lan, mac(network.gateway))
         links.add_address(lan, f"{network.gateway}/24")
         core, border = Port("internet", network.name), Port(network.name, WAN)
         theirs, ours = network.uplink
-        links.cable(core, border, (mac(theirs), mac(ours)))
+        if long:
+            self.wires[network.name] = self._wire(network, core, border)
+        else:
+            links.cable(core, border, (mac(theirs), mac(ours)))
         for port, address in ((core, theirs), (border, ours)):
             links.add_address(port, f"{address}/30")
             links.up(port)
         links.add_route(core, network.prefix, ours)
         links.add_route(border, "default", theirs)
+
+    def _wire(self, network: Network, core: Port, border: Port) -> tuple[Port, Port]:
+        """Join two ports by a long wire; return its inner ends."""
+        inner = []
+        for side, port, address in zip(
+            "ab", (core, border), network.uplink, strict=True
+        ):
+            end = Port(WIRES, f"{network.name}-{side}")
+            own = mac(address)
+            self.links.cable(port, end, (own, own.replace("02", "06", 1)))
+            self.links.up(end)
+            inner.append(end)
+        return inner[0], inner[1]
 
     def _host(self, name: str, address: str, router: str, gateway: str) -> None:
         """Build a host that stays where it is."""
@@ -151,12 +180,12 @@ class Topology:
         """Return the network in which an interface of the mobile node is plugged."""
         return self._places[interface]
 
-    def plug(self, interface: str, network: str) -> str:
+    def plug(self, interface: str, network: str) -> str | None:
         """Plug an interface of the mobile node in, and let DHCP configure it.
 
         The far end of the cable goes into the network's switch. Carrier comes up, the
         interface gets the network's lease and a default route with its metric.
-        :return: the address.
+        :return: the address; None where the network gives none.
         """
         self.unplug(interface)
         links, there = self.links, NETWORKS[network]
@@ -169,6 +198,8 @@ class Topology:
         # whose switch had no carrier as long as nothing was plugged in.
         for port in (own, far, Port(network, LAN)):
             links.wait_up(port)
+        if network in self._without_dhcp:
+            return None
         links.add_address(own, there.lease)
         links.add_route(own, "default", there.gateway, METRICS[interface])
         return there.lease.partition("/")[0]
