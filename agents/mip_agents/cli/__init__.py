@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "register": ("control", "register", "Let a mobile node register."),
     "deregister": ("control", "deregister", "End a mobile node's registration."),
     "clear": ("control", "clear", "Drop the bindings of one home address."),
+    "simulate": ("simulate", "simulate", "Simulate many nodes on a virtual clock."),
     "decode": ("captures", "decode", "Decode capture files."),
     "check": ("captures", "check", "Judge captures against the rules."),
     "shell": ("tools", "shell", "Scapy's prompt with every layer loaded."),

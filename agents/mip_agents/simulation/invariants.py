@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What must hold after every event, whatever happened before.
+
+Accounts are kept of what was really asked and granted, beside the engines, and each
+event's agent is held against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mip_agents.protocol.effects import (
+    BindingRecord,
+    Change,
+    DroppedBinding,
+    IdentificationRecord,
+    Send,
+)
+from mip_agents.protocol.events import Event, Received
+from mip_agents.protocol.foreign_agent import ForeignAgentEngine
+from mip_agents.protocol.home_agent import HomeAgentEngine
+from mip_agents.protocol.mobile_node import MobileNodeEngine
+from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.protocol.view import Reply, Request, parse
+from mip_agents.simulation.shell import Shell, SimulationError
+from mip_agents.simulation.world import HOME_AGENT, World
+from scapy_mip.const import LIFETIME_INFINITE
+from scapy_mip.ident import difference
+
+_ROUNDING = 1 << 24
+"""Units of NTP time, 4 ms: doubles of monotonic seconds round off far less."""
+_SETTLED = {"registered", "at-home"}
+_RESTING = {"at-home", "detached"}
+
+
+class Invariants:
+    """Watches a world from its beginning; raises when something is wrong."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._accepted: dict[str, int] = {}
+        """The newest Identification that was ever accepted, by node."""
+        self._durable: dict[tuple[str, str], int | None] = {}
+        """The latest end that was ever made durable; None is never."""
+        self._asked: set[tuple[str, str]] = set()
+        """Home and care-of addresses that a node itself has asked for."""
+        self._forged = False
+        for shell in world.shells.values():
+            shell.on_event = self._after
+        for shell in world.nodes:
+            shell.on_send = self._sent
+        agent = world.shells[HOME_AGENT]
+        agent.on_tunnel = self._tunnelled
+        agent.disk.watch = self._committed
+        agent.on_send = self._answered
+
+    # Accounts
+
+    def _sent(self, _shell: Shell, send: Send) -> None:
+        view = parse(send.data)
+        if isinstance(view, Request):
+            self._asked.add((view.home_address, view.care_of_address))
+
+    def _committed(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            match change:
+                case IdentificationRecord(node, identification):
+                    known = self._accepted.get(node)
+                    if known is not None and difference(identification, known) <= 0:
+                        self._fail(f"{node}: an Identification was accepted twice")
+                    self._accepted[node] = identification
+                case BindingRecord():
+                    key = change.home_address, change.care_of_address
+                    if key not in self._asked:
+                        self._fail(f"{key}: bound, and no node has asked for it")
+                    known = self._durable.get(key, change.expires)
+                    if change.lifetime == LIFETIME_INFINITE or known is None:
+                        self._durable[key] = None
+                    elif difference(change.expires, known) >= 0:
+                        self._durable[key] = change.expires
+                case DroppedBinding():
+                    pass
+
+    def _answered(self, _shell: Shell, send: Send) -> None:
+        view = parse(send.data)
+        if not isinstance(view, Reply) or view.code not in (0, 1):
+            return
+        newest = self._accepted.get(view.home_address)
+        if newest is None or difference(view.identification, newest) > 0:
+            self._fail(f"{view.home_address}: a reply left before its journal entry")
+
+    def _tunnelled(self, _shell: Shell, tunnel: Tunnel) -> None:
+        for peer in tunnel.peers:
+            if (tunnel.home_address, peer) not in self._asked:
+                self._fail(f"{tunnel.home_address}: tunnelled to {peer}, unasked")
+
+    # After each event
+
+    def _after(self, shell: Shell, event: Event) -> None:
+        engine = shell.engine
+        if isinstance(engine, HomeAgentEngine):
+            self._check_home_agent(shell, engine, event)
+        elif isinstance(engine, MobileNodeEngine):
+            self._check_mobile_node(shell, engine)
+        elif isinstance(engine, ForeignAgentEngine):
+            self._check_foreign_agent(shell, engine)
+
+    def _check_home_agent(
+        self, shell: Shell, engine: HomeAgentEngine, event: Event
+    ) -> None:
+        now = shell.clock.now()
+        only = None
+        if isinstance(event, Received):
+            view = parse(event.data)
+            only = [view.home_address] if isinstance(view, Request) else []
+        for entry in engine.bindings(now, only):
+            key = entry["home_address"], entry["care_of_address"]
+            if key not in self._durable:
+                self._fail(f"{key}: a binding that was never durable")
+            if entry["remaining"] is not None and entry["remaining"] < 0:
+                self._fail(f"{key}: a binding outlives its lifetime")
+        if engine.home_addresses() and engine.next_timer() is None:
+            infinite = any(end is None for end in self._durable.values())
+            if not infinite:
+                self._fail("bindings, and no timer that ends them")
+
+    def _check_mobile_node(self, shell: Shell, engine: MobileNodeEngine) -> None:
+        state = engine.state.value
+        if state not in _RESTING and engine.next_timer() is None:
+            self._fail(f"{shell.name} is {state} without a timer")
+
+    def _check_foreign_agent(self, shell: Shell, engine: ForeignAgentEngine) -> None:
+        status = engine.status(shell.clock.now())
+        if (status["pending"] or status["visitors"]) and engine.next_timer() is None:
+            self._fail(f"{shell.name}: visitors without a timer")
+        if status["pending"] > engine.policy.max_pending:
+            self._fail(f"{shell.name}: {status['pending']} requests wait")
+
+    # When all is quiet again
+
+    def check_settled(self) -> None:
+        """Check that everybody agrees, some time after the last fault."""
+        world = self._world
+        agent = world.shells[HOME_AGENT]
+        engine = agent.engine
+        if not isinstance(engine, HomeAgentEngine):
+            return
+        now = agent.clock.now()
+        bound: dict[str, list[str]] = {}
+        for entry in engine.bindings(now):
+            bound.setdefault(entry["home_address"], []).append(entry["care_of_address"])
+        carried = {key: list(one.peers) for key, one in agent.tunnels.items()}
+        if {k: sorted(v) for k, v in carried.items()} != {
+            k: sorted(v) for k, v in bound.items()
+        }:
+            self._fail(f"the home agent tunnels {carried} and has bound {bound}")
+        kept: dict[str, list[str]] = {}
+        for home, care_of in agent.disk.bindings:
+            kept.setdefault(home, []).append(care_of)
+        if kept.keys() != bound.keys():
+            self._fail(f"the journal holds {kept}, the table {bound}")
+        visits = self._check_visitors()
+        for shell in world.nodes:
+            self._check_node(shell, bound, visits)
+
+    def _check_visitors(self) -> set[tuple[str, str]]:
+        visits = set()
+        for shell in self._world.shells.values():
+            engine = shell.engine
+            if isinstance(engine, ForeignAgentEngine):
+                active = engine.status(shell.clock.now())["visitors"]
+                if len(shell.tunnels) > active:
+                    self._fail(f"{shell.name} carries more than it has visitors")
+                for tunnel in shell.tunnels.values():
+                    visits.add((tunnel.home_address, tunnel.local))
+        return visits
+
+    def _check_node(
+        self, shell: Shell, bound: dict[str, list[str]], visits: set[tuple[str, str]]
+    ) -> None:
+        engine = shell.engine
+        if not isinstance(engine, MobileNodeEngine):
+            return
+        status = engine.status(shell.clock.now())
+        home, state = status["home_address"], status["state"]
+        there = any(port.link is not None for port in shell.ports.values())
+        if there and state not in _SETTLED:
+            self._fail(f"{shell.name} is {state}, long after the last fault")
+        if state == "at-home" and (home in bound or shell.tunnels):
+            self._fail(f"{shell.name} is at home, bound {bound.get(home)}")
+        if state == "registered":
+            care_of = status["registered_care_of_address"]
+            if care_of not in bound.get(home, []):
+                self._fail(f"{shell.name} is at {care_of}, bound {bound.get(home)}")
+            if home not in shell.tunnels:
+                self._fail(f"{shell.name} is registered without a tunnel")
+            tunnel = shell.tunnels[home]
+            if tunnel.agent is not None and (home, care_of) not in visits:
+                self._fail(f"{shell.name}: no visitor of its foreign agent")
+
+    def _fail(self, text: str) -> None:
+        raise SimulationError(f"at {self._world.agenda.now:.3f} s: {text}")

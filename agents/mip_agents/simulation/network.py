@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Links and the Internet between them, in memory: who hears what, and when.
+
+A link is a network with a prefix; all links are joined by an Internet that delivers by
+prefix. What goes wrong is decided on each link that a datagram passes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+
+from mip_agents.protocol.effects import Send, SendDiscovery
+from mip_agents.protocol.events import DiscoveryReceived, Received
+from mip_agents.simulation.agenda import Agenda
+from scapy_mip.const import MIP_PORT
+
+BROADCAST = "255.255.255.255"
+_LINK_TTL = 1
+
+
+@dataclass(slots=True)
+class Conditions:
+    """What a link does to what passes it."""
+
+    delay: float = 0.005
+    """Seconds that a datagram takes at least."""
+    jitter: float = 0.0
+    """Seconds by which it may be later, so that datagrams overtake each other."""
+    loss: float = 0.0
+    """Share of datagrams that are lost."""
+    duplication: float = 0.0
+    """Share of datagrams that come twice."""
+    corruption: float = 0.0
+    """Share of datagrams of which a byte is changed, and no checksum says so."""
+    cut: bool = False
+    """Whether nothing reaches the Internet from there."""
+
+
+@dataclass(slots=True, eq=False)
+class Port:
+    """An interface of a node: where it is, and what it hears."""
+
+    owner: str
+    """The node's name."""
+    name: str
+    link_address: str
+    hear: Callable[[Received | DiscoveryReceived], None]
+    addresses: list[str] = field(default_factory=list)
+    """Without prefix length."""
+    link: Link | None = None
+
+    def plug(self, link: Link | None) -> None:
+        """Move to another link, or to none."""
+        if self.link is not None:
+            self.link.ports.remove(self)
+        self.link = link
+        if link is not None:
+            link.ports.append(self)
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """A network."""
+
+    name: str
+    prefix: IPv4Network
+    router: str
+    conditions: Conditions = field(default_factory=Conditions)
+    ports: list[Port] = field(default_factory=list)
+
+    def holder(self, address: str) -> Port | None:
+        """Return the port that has an address."""
+        for port in self.ports:
+            if address in port.addresses:
+                return port
+        return None
+
+
+@dataclass(slots=True)
+class Packet:
+    """A datagram on its way, for those who write captures."""
+
+    time: float
+    link: str
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    ttl: int
+    data: bytes
+    icmp: bool = False
+
+
+class Internet:
+    """All links, and the way between them."""
+
+    def __init__(self, agenda: Agenda, chance: random.Random) -> None:
+        self.links: dict[str, Link] = {}
+        self.delay = 0.010
+        """Seconds from one link to another, each way."""
+        self.bytes = 0
+        """Of signalling, as sent."""
+        self.sent = 0
+        self.record: Callable[[Packet], None] | None = None
+        self._agenda = agenda
+        self._chance = chance
+        self._by_prefix: dict[tuple[int, int], Link] = {}
+        self._lengths: list[int] = []
+
+    def add(self, link: Link) -> Link:
+        """Join a link to the others."""
+        self.links[link.name] = link
+        length = link.prefix.prefixlen
+        self._by_prefix[length, int(link.prefix.network_address)] = link
+        self._lengths = sorted({*self._lengths, length}, reverse=True)
+        return link
+
+    def link_of(self, address: str) -> Link | None:
+        """Return the link to whose prefix an address belongs."""
+        number = int(IPv4Address(address))
+        for length in self._lengths:
+            found = self._by_prefix.get((length, number >> 32 - length << 32 - length))
+            if found is not None:
+                return found
+        return None
+
+    def send(self, port: Port, send: Send) -> bool:
+        """Carry a datagram; False where there is nobody at all who could have it."""
+        link = port.link
+        if link is None:
+            return True  # lost, as with the cable out
+        self._count(link, send)
+        if send.link_address is not None:
+            targets = [
+                one for one in link.ports if one.link_address == send.link_address
+            ]
+            self._deliver(link, None, targets, port, send)
+            return True
+        there = (
+            link if send.destination == BROADCAST else self.link_of(send.destination)
+        )
+        if there is None:
+            return False
+        if send.destination in (BROADCAST, str(there.prefix.broadcast_address)):
+            targets = [one for one in there.ports if one is not port]
+        else:
+            holder = there.holder(send.destination)
+            targets = [] if holder is None else [holder]
+        self._deliver(link, None if there is link else there, targets, port, send)
+        return bool(targets)
+
+    def inject(self, port: Port, data: bytes, source: str, source_port: int) -> None:
+        """Let a datagram of a stranger arrive at a port."""
+        event = Received(
+            data=data,
+            source=source,
+            source_port=source_port,
+            destination=port.addresses[0],
+            destination_port=MIP_PORT,
+            interface=port.name,
+            ttl=64,
+        )
+        self._agenda.after(self.delay, _arrival(port, port.link, event))
+
+    def _count(self, link: Link, send: Send) -> None:
+        self.sent += 1
+        self.bytes += len(send.data) + 28
+        if self.record is not None:
+            self.record(
+                Packet(
+                    self._agenda.now,
+                    link.name,
+                    send.source,
+                    send.source_port,
+                    send.destination,
+                    send.destination_port,
+                    send.ttl or 64,
+                    send.data,
+                )
+            )
+
+    def _deliver(
+        self,
+        here: Link,
+        there: Link | None,
+        targets: list[Port],
+        port: Port,
+        send: Send,
+    ) -> None:
+        """Let a datagram arrive, as often and as late as the links have it."""
+        if there is not None and (here.conditions.cut or there.conditions.cut):
+            return
+        passed = [here.conditions] + ([there.conditions] if there is not None else [])
+        for target in targets:
+            where = target.link
+            for late, data in self._fates(send.data, passed):
+                event = Received(
+                    data=data,
+                    source=send.source,
+                    source_port=send.source_port,
+                    destination=send.destination,
+                    destination_port=send.destination_port,
+                    interface=target.name,
+                    ttl=send.ttl or 64,
+                    link_address=port.link_address if there is None else None,
+                )
+                extra = self.delay if there is not None else 0.0
+                self._agenda.after(late + extra, _arrival(target, where, event))
+
+    def discover(self, port: Port, send: SendDiscovery) -> None:
+        """Carry a router discovery message to those on its link."""
+        link = port.link
+        if link is None:
+            return
+        self.sent += 1
+        self.bytes += len(send.data) + 20
+        if self.record is not None:
+            self.record(
+                Packet(
+                    self._agenda.now,
+                    link.name,
+                    send.source,
+                    0,
+                    send.destination,
+                    0,
+                    _LINK_TTL,
+                    send.data,
+                    icmp=True,
+                )
+            )
+        for target in link.ports:
+            if target is port or send.link_address not in (None, target.link_address):
+                continue
+            for late, data in self._fates(send.data, [link.conditions]):
+                event = DiscoveryReceived(
+                    data=data,
+                    source=send.source,
+                    destination=send.destination,
+                    interface=target.name,
+                    ttl=_LINK_TTL,
+                    link_address=port.link_address,
+                )
+                self._agenda.after(late, _arrival(target, link, event))
+
+    def _fates(
+        self, data: bytes, passed: list[Conditions]
+    ) -> list[tuple[float, bytes]]:
+        """Return when a datagram arrives, and what is left of it, for each copy."""
+        chance, copies = self._chance, 1
+        late = 0.0
+        for conditions in passed:
+            late += conditions.delay
+            if conditions.jitter:
+                late += chance.random() * conditions.jitter
+            if conditions.loss and chance.random() < conditions.loss:
+                return []
+            if conditions.duplication and chance.random() < conditions.duplication:
+                copies += 1
+            if conditions.corruption and chance.random() < conditions.corruption:
+                damaged = bytearray(data)
+                damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+                data = bytes(damaged)
+        return [(late * (number + 1), data) for number in range(copies)]
+
+
+def _arrival(
+    port: Port, link: Link | None, event: Received | DiscoveryReceived
+) -> Callable[[], None]:
+    def arrive() -> None:
+        if port.link is link:  # else the interface has moved on
+            port.hear(event)
+
+    return arrive
