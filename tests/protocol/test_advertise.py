@@ -270,11 +270,11 @@ def test_an_advertisement_of_another_agent_is_nothing_to_us():
     data = build_advertisement(
         code=0,
         lifetime=9,
-        router_addresses=["10.1.2.2"],
+        router_addresses=("10.1.2.2",),
         flags=H,
         sequence_number=0,
         registration_lifetime=0,
-        care_of_addresses=[],
+        care_of_addresses=(),
     )
     assert started().solicited(solicits(data=data), 1.0) == []
 

@@ -63,14 +63,18 @@ def advertises(
     settings: dict[str, Any] = {
         "code": 0,
         "lifetime": 9,
-        "router_addresses": [source],
+        "router_addresses": (source,),
         "flags": FT,
         "sequence_number": 7,
         "registration_lifetime": 1800,
-        "care_of_addresses": [source],
+        "care_of_addresses": (source,),
+    }
+    made = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in (settings | fields).items()
     }
     return DiscoveryReceived(
-        data=build_advertisement(**settings | fields),
+        data=build_advertisement(**made),
         source=source,
         destination="224.0.0.1",
         interface=interface,

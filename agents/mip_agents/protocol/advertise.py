@@ -210,7 +210,7 @@ class Advertiser:
         policy, offer = self.policy, self._offer
         assert offer is not None, "only who has something to say gets here"
         listed = self._addresses[:MAX_ROUTERS]
-        prefixes = [one.network.prefixlen for one in listed if policy.prefix_lengths]
+        told = listed if policy.prefix_lengths else []
         number = self.sequence_number
         self.sequence_number = (
             FIRST_AFTER_LAST if number == LAST_SEQUENCE else number + 1
@@ -220,12 +220,12 @@ class Advertiser:
             data=build_advertisement(
                 code=policy.icmp_code,
                 lifetime=lifetime,
-                router_addresses=[str(one.ip) for one in listed],
+                router_addresses=tuple(str(one.ip) for one in listed),
                 flags=offer.flags,
                 sequence_number=number,
                 registration_lifetime=offer.registration_lifetime,
                 care_of_addresses=offer.care_of_addresses,
-                prefix_lengths=prefixes,
+                prefix_lengths=tuple(one.network.prefixlen for one in told),
             ),
             source=str(listed[0].ip),
             destination=destination or policy.destination,

@@ -7,7 +7,7 @@ welcome.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from scapy_mip.discovery import (
 )
 from scapy_mip.discovery_extensions import (
     MIPDiscoveryExtension,
+    MIPDiscoveryOneBytePadding,
     MIPMobilityAgentAdvertisement,
     MIPPrefixLengths,
     discovery_extension_name,
@@ -81,6 +82,7 @@ class Solicitation:
 Discovery = AgentAdvertisement | RouterAdvertisement | Solicitation | Malformed
 
 
+@functools.lru_cache(1024)  # every node of a link hears the same
 def parse_discovery(data: bytes) -> Discovery:
     """Turn an ICMP message of type 9 or 10 into a view; its checksum is good already.
 
@@ -176,27 +178,36 @@ def build_solicitation() -> bytes:
     return bytes(MIPAgentSolicitation())
 
 
+@functools.lru_cache(1024)  # simulations begin many a time with the same
 def build_advertisement(
     *,
     code: int,
     lifetime: int,
-    router_addresses: Sequence[str],
+    router_addresses: tuple[str, ...],
     flags: AgentFlag,
     sequence_number: int,
     registration_lifetime: int,
-    care_of_addresses: Sequence[str],
-    prefix_lengths: Sequence[int] = (),
+    care_of_addresses: tuple[str, ...],
+    prefix_lengths: tuple[int, ...] = (),
 ) -> bytes:
     """Make an agent advertisement, with a byte of padding if it is odd (AG-18)."""
-    packet = MIPAgentAdvertisement(
-        code=code, lifetime=lifetime, entries=list(router_addresses)
-    )
-    packet /= MIPMobilityAgentAdvertisement(
-        flags="".join(flag.name or "" for flag in flags),
-        sequence_number=sequence_number,
-        registration_lifetime=registration_lifetime,
-        care_of_addresses=list(care_of_addresses),
-    )
+    extensions: list[MIPDiscoveryExtension] = [
+        MIPMobilityAgentAdvertisement(
+            flags="".join(flag.name or "" for flag in flags),
+            sequence_number=sequence_number,
+            registration_lifetime=registration_lifetime,
+            care_of_addresses=list(care_of_addresses),
+        )
+    ]
     if prefix_lengths:
-        packet /= MIPPrefixLengths(prefix_lengths=list(prefix_lengths))
-    return bytes(packet.padded())
+        extensions.append(MIPPrefixLengths(prefix_lengths=list(prefix_lengths)))
+        if len(prefix_lengths) % 2:  # everything else has an even length
+            extensions.append(MIPDiscoveryOneBytePadding())
+    return bytes(
+        MIPAgentAdvertisement(
+            code=code,
+            lifetime=lifetime,
+            entries=list(router_addresses),
+            extensions=extensions,
+        )
+    )

@@ -13,6 +13,7 @@ from mip_agents.protocol.effects import (
     Change,
     Finished,
     GiveBackAddress,
+    HoldAddress,
     InstallTunnel,
     Noted,
     RemoveTunnel,
@@ -226,7 +227,7 @@ class Shell:
 
     def submit(self, order: Order) -> None:
         """See `Worker.submit`: one order after the other, each takes a moment."""
-        if isinstance(order, AnnounceAddress | GiveBackAddress):
+        if isinstance(order, AnnounceAddress | GiveBackAddress | HoldAddress):
             return
         self.orders += 1
         took = self._chance.random() * 0.004
