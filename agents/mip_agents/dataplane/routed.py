@@ -278,6 +278,17 @@ class RoutedDataplane(ABC):
             await self._carry(tunnel)
             await self._settled()
         self._answer_agent(tunnel)
+        if old is not None and old.interface != tunnel.interface:
+            await self._forget_neighbours(old)
+
+    async def _forget_neighbours(self, old: Tunnel) -> None:
+        """Give up what waits for an answer on the link that a mobile node has left.
+
+        TCP does not repeat a segment as long as the kernel holds it back there, which
+        it does for three seconds.
+        """
+        if self._role is Role.MOBILE_NODE and old.interface is not None:
+            await forget_unresolved(self._opened().ipr, old.interface)
 
     def _answer_agent(self, tunnel: Tunnel | None) -> None:
         """Answer the ARP requests of a tunnel's foreign agent, and no other's."""
@@ -315,8 +326,7 @@ class RoutedDataplane(ABC):
                 self._answer_agent(None)
                 await self._drop(key)
                 await self._settled()
-                if old.interface is not None and old.visitor is None:
-                    await forget_unresolved(ledger.ipr, old.interface)
+                await self._forget_neighbours(old)
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
