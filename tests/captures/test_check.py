@@ -390,8 +390,9 @@ def test_sequence_numbers_count_up(judge):
 
 
 def test_interval_leaves_room_for_one_that_is_lost(judge):
-    slow = advertisement(at=8, sequence_number=1)
-    assert judge(advertisement(), slow) == [("AG-04", 2)]
+    slow = [advertisement(at=8 * n, sequence_number=n) for n in range(3)]
+    assert judge(*slow) == [("AG-04", 3)]
+    assert judge(*slow[:2]) == []  # its link may have been down
 
 
 # Tunnels

@@ -87,6 +87,8 @@ class _Agent:
 
     sequence: int
     time: float
+    late: bool = False
+    """Whether it came too late; an agent whose link was down does so once."""
 
 
 class Agents:
@@ -106,7 +108,7 @@ class Agents:
             return
         known = self._known.get(seen.ip.source)
         sequence = mobility.sequence_number
-        self._known[seen.ip.source] = _Agent(sequence, seen.time)
+        current = self._known[seen.ip.source] = _Agent(sequence, seen.time)
         if known is None:
             return
         wanted = _AFTER_ROLLOVER if known.sequence == _LAST else known.sequence + 1
@@ -117,6 +119,7 @@ class Agents:
             text = f"sequence number {sequence} after {known.sequence}"
             yield AG_11, f"{text} instead of {wanted}"
         gap, lifetime = seen.time - known.time, seen.packet.lifetime
-        if lifetime and sequence == wanted and gap > lifetime / 3 + _SLACK_S:
+        current.late = bool(lifetime) and gap > lifetime / 3 + _SLACK_S
+        if current.late and known.late and sequence == wanted:
             text = f"{gap:.1f} s between advertisements with lifetime {lifetime} s"
             yield AG_04, f"{text}: one that is lost may end it"
