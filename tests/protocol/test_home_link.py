@@ -137,9 +137,9 @@ def test_a_solicitation_is_answered_on_the_home_link():
 
 def test_a_home_agent_that_stops_says_so():
     """AG-20."""
-    running = agent() >> Stopping()
-    running >> links(home()) << like(SendDiscovery)
+    running = agent() >> links(home()) << like(SendDiscovery)
     assert last(running >> Stopping()).lifetime == 0
+    running >> links() >> links(home())
     assert running.engine.next_timer() is None
     assert running
 

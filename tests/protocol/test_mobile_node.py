@@ -742,6 +742,16 @@ def test_a_tunnel_that_is_not_removed_does_not_keep_the_node_from_home():
     assert running << AnnounceAddress(HOME, "home0") << sends(lifetime=0)
 
 
+def test_a_tunnel_that_is_left_over_at_home_is_removed_again():
+    running = registered() >> Wait(9) >> AT_HOME << like(RemoveTunnel) >> TUNNEL_FAILED
+    running << AnnounceAddress(HOME, "home0") << sends(lifetime=0) >> answers()
+    running << AnnounceAddress(HOME, "home0")
+    running >> Timer() << like(RemoveTunnel) >> TUNNEL_FAILED
+    assert running >> Timer() << like(RemoveTunnel) >> TUNNEL_READY
+    assert state(running) is State.AT_HOME
+    assert running.engine.next_timer() is None
+
+
 def test_a_silent_data_plane_does_not_stop_the_node():
     running = scenario(mobile_node()) >> ON_A << like(InstallTunnel)
     running >> Timer(at=11) << noted("tunnel_failed")

@@ -45,14 +45,15 @@ class HomeLink:
         self._offer = offer_of(policy)
         self._random_bytes = random_bytes
         self._advertiser: Advertiser | None = None
+        self._stopped = False
 
     def follow(
         self, interfaces: Mapping[str, InterfaceState], now: float
     ) -> list[Effect]:
         """Advertise where our address is, as long as that link is up."""
         policy = self._policy
-        if policy.advertisement is None:
-            return []
+        if policy.advertisement is None or self._stopped:
+            return []  # nothing comes behind the last word
         for link in interfaces.values():
             entry = policy.home_entry(link)
             if link.up and entry is not None:
@@ -80,6 +81,7 @@ class HomeLink:
 
     def stop(self) -> list[Effect]:
         """Tell the link that we are gone."""
+        self._stopped = True
         return [] if self._advertiser is None else self._advertiser.stop()
 
     def next_timer(self) -> float | None:

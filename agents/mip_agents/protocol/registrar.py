@@ -86,6 +86,8 @@ class Registrar:
         """The home agent that has said that it keeps one binding at a time (code 1)."""
         self._machine = Machine(STATES)
         self._slot = TunnelSlot(policy.home_address, self.out)
+        self._remove_at = 0.0
+        """Monotonic second at which a tunnel that is left over is removed again."""
 
     @property
     def state(self) -> State:
@@ -101,6 +103,8 @@ class Registrar:
             times.append(self.registration.expires)
             if self.state is State.REGISTERED:
                 times.append(self.registration.refresh_at)
+        if self._is_left_over:
+            times.append(self._remove_at)
         found = min(times, default=NEVER)
         return None if found == NEVER else found
 
@@ -238,10 +242,18 @@ class Registrar:
         """Take in the data plane's answer to an order."""
         if not self._slot.settle(token, error):
             return
+        if error is not None:
+            self._remove_at = now.mono + TUNNEL_RETRY_S
         if self.state is State.PREPARING:
             self._prepared(error, now)
         elif error is not None:
             self._hurry(now)
+
+    @property
+    def _is_left_over(self) -> bool:
+        """Whether there is a tunnel that nobody needs, and that did not go away."""
+        needed = self.registration is not None or self.attempt is not None
+        return not needed and self._slot.wanted is not None and not self._slot.waits
 
     def _hurry(self, now: Instant) -> None:
         """Refresh soon: that finds the tunnel missing, and orders it."""
@@ -255,6 +267,8 @@ class Registrar:
             self._hurry(now)
         if self.registration is not None and self.registration.expires <= now.mono:
             self._expire(self.registration, now)
+        if self._is_left_over and self._remove_at <= now.mono:
+            self._slot.order(None)
         attempt = self.attempt
         if attempt is not None:
             if attempt.due is not None and attempt.due <= now.mono:
