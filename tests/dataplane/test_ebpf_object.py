@@ -72,7 +72,7 @@ def test_programs_are_small_enough_for_the_oldest_kernel() -> None:
     content = read_object(OBJECT)
     assert content.license == b"GPL\0"
     assert content.programs.keys() == {
-        "ha_link_in", "ha_link_out", "ha_port", "mn_link_in", "mn_port"
+        "ha_link_in", "ha_link_out", "ha_port", "ha_forget", "mn_link_in", "mn_port"
     }  # fmt: skip
     assert b".BTF" not in OBJECT.read_bytes()
     for program in content.programs.values():
@@ -125,6 +125,19 @@ def test_map_keeps_what_is_put_in() -> None:
     assert table.take()
     assert not table.take()
     table.close()
+    table.close()
+
+
+def test_map_takes_many_as_far_as_there_is_room() -> None:
+    needs_bpf()
+    table = bpf.Map("test", MapDefinition(1, 4, 8, 3, 1))
+    keys, values = b"1___2___3___4___5___", bytes(range(40))
+    assert table.update_many(keys, values) == 3
+    assert table.update_many(keys[8:16], values[:16]) == 1
+    table.key[:] = b"3___"
+    assert table.lookup()
+    assert bytes(table.value) == values[:8]
+    assert table.update_many(b"", b"") == 0
     table.close()
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The data plane as the agents see it, whatever carries the packets.
 
-To this interface a binding is one atomic install, replace or remove. Every change a
+To this interface a binding is one atomic install, replace or remove, also where several
+are asked for at once. Every change a
 driver makes to the kernel has its undo, `open` removes what a crashed predecessor left
 behind, and `close` leaves nothing. A refresh of a binding makes no call at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -80,6 +81,18 @@ class Dataplane(Protocol):
 
     async def remove(self, home_address: str) -> None:
         """Undo `install`; an unknown address is no error."""
+
+    async def install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> list[DataplaneError | None]:
+        """Do what `install` does for several home addresses, none twice, in less time.
+
+        Return for each why it could not be; None: it is in place. One that is refused
+        does not touch the others.
+        """
+
+    async def remove_many(self, home_addresses: Sequence[str]) -> None:
+        """Do what `remove` does for several home addresses, none twice, in less time."""
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None

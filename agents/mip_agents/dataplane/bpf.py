@@ -24,7 +24,9 @@ _NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64":
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD = 5
+_PROG_RUN = 10  # BPF_PROG_TEST_RUN
 _MAP_TAKE = 21  # BPF_MAP_LOOKUP_AND_DELETE_ELEM
+_MAP_UPDATE_MANY = 26  # BPF_MAP_UPDATE_BATCH
 _TYPE_SCHED_CLS = 3
 _PSEUDO_MAP_FD = 0x10  # source register 1, in the second octet of an instruction
 _LOG_SIZE = 1 << 20
@@ -32,7 +34,12 @@ _CPUS_POSSIBLE = "/sys/devices/system/cpu/possible"
 
 _CREATE = Struct("=7I16s")
 _ELEMENT = Struct("=IxxxxQQQ")
+_MANY = Struct("=16xQQIIQQ")
+_COUNT_AT: Final = 32
+"""Where in the attributes of a batch its size is, and afterwards how far it got."""
 _LOAD = Struct("=IIQQIIQII16s")
+_RUN = Struct("=IxxxxIIQQ8x")
+_SIZE = Struct("=I")
 _DESCRIPTOR = Struct("=i")
 _KEY_END: Final = 16
 """Octets of an element's attributes up to the key."""
@@ -113,6 +120,26 @@ class Map:
         if _syscall(_number, _MAP_UPDATE, self._pointer, _ELEMENT.size) < 0:
             raise _failure(f"map {self.name}")
 
+    def update_many(self, keys: bytes, values: bytes) -> int:
+        """Store many entries, each in one step, with one system call for all.
+
+        Return how many of the first are stored. Where that is not all, the next one was
+        refused, or this kernel does it for none; `update` tells which.
+        """
+        count = len(keys) // self.definition.key_size
+        if not count:
+            return 0
+        attributes = ctypes.create_string_buffer(
+            _MANY.pack(_address(keys), _address(values), count, self.descriptor, 0, 0),
+            _MANY.size,
+        )
+        pointer = ctypes.addressof(attributes)
+        if _syscall(_number, _MAP_UPDATE_MANY, pointer, _MANY.size) >= 0:
+            return count
+        # Where the kernel has not come to the first it has not changed the number.
+        (stored,) = _SIZE.unpack_from(attributes, _COUNT_AT)
+        return int(stored) if stored < count else 0
+
     def delete(self) -> bool:
         """Delete the entry under `key`; tell whether there was one."""
         # The kernel wants nothing behind the fields that a command has.
@@ -182,6 +209,21 @@ def load_program(
             lines = log.value.decode(errors="replace").strip().splitlines()
             text = "; ".join(lines[-3:]) or os.strerror(again.errno or 0)
             raise VerifierError(again.errno, f"program {name}: {text}") from again
+
+
+def run_program(descriptor: int, data: bytearray) -> None:
+    """Run a tc program on a packet of ours, in place. :raises OSError: from the kernel.
+
+    :param data: no more than a page can hold, with an Ethernet header
+    """
+    buffer = (ctypes.c_char * len(data)).from_buffer(data)
+    pointer, size = ctypes.addressof(buffer), len(data)
+    _bpf(_PROG_RUN, _RUN.pack(descriptor, size, size, pointer, pointer), "run")
+
+
+def _address(data: bytes) -> int:
+    """Return where octets are, for as long as there is a name for them."""
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def _bpf(command: int, attributes: bytes, what: str) -> int:

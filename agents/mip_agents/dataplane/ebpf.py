@@ -18,6 +18,8 @@ import asyncio
 import contextlib
 import itertools
 import socket
+from collections import Counter
+from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Setting
+from mip_agents.dataplane.changes import LOOPBACK, Change, Ledger, Route, Setting
 from mip_agents.dataplane.link_filters import (
     EGRESS,
     INGRESS,
@@ -41,6 +43,7 @@ from mip_agents.dataplane.pathmtu import (
     largest_room,
     no_local_end,
     open_end,
+    path_of,
 )
 from mip_agents.dataplane.port import (
     NEXT_HOP,
@@ -70,6 +73,7 @@ _VIRTUAL_MTU = 1400
 
 _NO_MAC = bytes(6)
 _AT_A_TIME = 100  # tunnels measured before others get their turn
+_MANY = 4  # removals for which it is worth while to run a program
 
 
 class EbpfDataplane(RoutedDataplane):
@@ -309,10 +313,14 @@ class EbpfDataplane(RoutedDataplane):
 
     def _take_back(self, home_address: str) -> int:
         """Carry nothing for it; see `TunnelMaps.drop` for what is returned."""
+        self._need_nothing(home_address)
+        return self._running()[1].drop(home_address)
+
+    def _need_nothing(self, home_address: str) -> None:
+        """Let go of what its tunnel needed beside its map entry."""
         if home_address in self._whole:
             self._need_no_whole_packets(home_address)
         self._take_no_tunnel_data(self._over_udp.pop(home_address, None))
-        return self._running()[1].drop(home_address)
 
     def _need_whole_packets(self, home_address: str) -> None:
         """Have segments and checksums completed on the way into the port.
@@ -359,11 +367,90 @@ class EbpfDataplane(RoutedDataplane):
         # What differs in most moves is compared first, as all of it takes its time.
         if old is not None and old.peers == tunnel.peers and old == tunnel:
             return
-        # How large packets may be is measured later: it costs as much as all the rest.
-        mtu = self._link_mtu - largest_room(tunnel)
+        # What the path allows is asked for later: it takes as long as all the rest.
+        known = self._recent_mtu(tunnel)
+        mtu = known or self._link_mtu - largest_room(tunnel)
         self._use(tunnel, mtu, self._marks.get(mtu) or await self._make_way(mtu))
-        self._unmeasured[home] = None
-        if self._measuring is None or self._measuring.done():
+        if known is None:
+            self._unmeasured[home] = None
+            self._measure_soon()
+
+    async def install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> list[DataplaneError | None]:
+        """See `Dataplane.install_many`: one system call for all that are but entries.
+
+        Each line here counts, as the kernel needs less time for one than Python.
+        """
+        if self._role is Role.MOBILE_NODE:
+            return await super().install_many(tunnels)
+        self._opened()
+        refusals: dict[str, DataplaneError] = {}
+        entries: dict[str, Tunnel] = {}
+        mtus: dict[str, int] = {}
+        marks: list[int] = []
+        guessed: list[str] = []
+        get_old, get_mark = self._tunnels.get, self._marks.get
+        get_mtu = self._paths.recent().get
+        for tunnel in tunnels:
+            home = tunnel.home_address
+            old = get_old(home)
+            if old is not None and old.peers == tunnel.peers and old == tunnel:
+                continue
+            try:
+                if not self._is_but_an_entry(tunnel, old):
+                    await self.install(tunnel)
+                    continue
+                if old is None:
+                    self._paths.prepare(None, tunnel.local)
+                mtu = get_mtu(path_of(tunnel))
+                if mtu is None:
+                    mtu = self._link_mtu - largest_room(tunnel)
+                    guessed.append(home)
+                marks.append(get_mark(mtu) or await self._make_way(mtu))
+            except DataplaneError as error:
+                refusals[home] = error
+            else:
+                entries[home] = tunnel
+                mtus[home] = mtu
+        maps = self._running()[1]
+        for home, refusal in maps.put_many(entries, marks).items():
+            refusals[home] = refusal
+            del entries[home], mtus[home]
+        new = [one.local for home, one in entries.items() if home not in self._tunnels]
+        for local, users in Counter(new).items():
+            maps.add_local(local, users)
+        self._tunnels.update(entries)
+        self._mtus.update(mtus)
+        self._unmeasured.update(dict.fromkeys(guessed))
+        self._measure_soon()
+        return [refusals.get(tunnel.home_address) for tunnel in tunnels]
+
+    def _is_but_an_entry(self, tunnel: Tunnel, old: Tunnel | None) -> bool:
+        """Tell whether a new entry in the map is all that takes `tunnel` into use."""
+        if (
+            tunnel.peer_forms
+            or tunnel.deliveries
+            or len(tunnel.peers) != 1
+            or tunnel.encapsulation is Encapsulation.MINIMAL
+        ):
+            return False
+        home = tunnel.home_address
+        return old is None or (
+            old.local == tunnel.local
+            and not old.deliveries
+            and home not in self._whole
+            and home not in self._over_udp
+        )
+
+    def _recent_mtu(self, tunnel: Tunnel) -> int | None:
+        """Return the size of the largest inner packet, if it was asked for just now."""
+        if tunnel.peer_forms or len(tunnel.peers) != 1:
+            return None
+        return self._paths.recent().get(path_of(tunnel))
+
+    def _measure_soon(self) -> None:
+        if self._unmeasured and (self._measuring is None or self._measuring.done()):
             self._measuring = asyncio.get_running_loop().create_task(self._measure())
 
     async def _make_way(self, mtu: int) -> int:
@@ -408,7 +495,7 @@ class EbpfDataplane(RoutedDataplane):
                 if tunnel is None:
                     continue
                 with contextlib.suppress(DataplaneError):  # it goes on as it is
-                    mtu = self._paths.mtu(tunnel)
+                    mtu = self._recent_mtu(tunnel) or self._paths.mtu(tunnel)
                     if mtu == self._mtus[home]:
                         continue
                     mark = self._marks.get(mtu) or await self._make_way(mtu)
@@ -439,9 +526,39 @@ class EbpfDataplane(RoutedDataplane):
             self._spread_no_more(home_address)
         self._running()[1].drop_local(old.local)
         asked = self._take_back(home_address)
-        if asked:  # our own answer is among this host's neighbours, wrong from now on
-            with contextlib.suppress(NetlinkError):
-                await ledger.call("neigh", "del", dst=home_address, ifindex=asked)
+        if asked:
+            await self._forget_answer(ledger, home_address, asked)
+
+    async def remove_many(self, home_addresses: Sequence[str]) -> None:
+        """See `Dataplane.remove_many`: a few system calls for all."""
+        if self._role is Role.MOBILE_NODE or len(home_addresses) < _MANY:
+            await super().remove_many(home_addresses)
+            return
+        ledger = self._opened()
+        maps = self._running()[1]
+        some = [home for home in home_addresses if home in self._tunnels]
+        every = maps.drop_many(some)
+        for home in home_addresses:
+            self._announcer.cancel(home)
+        local_ends = []
+        for home in some:
+            old = self._tunnels.pop(home)
+            del self._mtus[home]
+            if old.deliveries:
+                self._spread_no_more(home)
+            local_ends.append(old.local)
+            self._need_nothing(home)
+        for local, users in Counter(local_ends).items():
+            maps.drop_local(local, users)
+        for home, asked in zip(some, every, strict=True):
+            if asked:
+                await self._forget_answer(ledger, home, asked)
+
+    @staticmethod
+    async def _forget_answer(ledger: Ledger, home_address: str, ifindex: int) -> None:
+        """Our own answer is among this host's neighbours, wrong from now on."""
+        with contextlib.suppress(NetlinkError):
+            await ledger.call("neigh", "del", dst=home_address, ifindex=ifindex)
 
     # What is known of the traffic
 

@@ -31,10 +31,8 @@ class Marks:
         self._ledger = ledger
         self._entry = entry
         self._known: dict[int, int] = {}
-
-    def get(self, mtu: int) -> int | None:
-        """Return the mark for packets of `mtu` octets at most, if there is a way."""
-        return self._known.get(mtu)
+        self.get = self._known.get
+        """Return the mark for packets of so many octets at most, if there is a way."""
 
     async def make(self, mtu: int) -> int:
         """Return the mark for a size, and make its way if there is none.

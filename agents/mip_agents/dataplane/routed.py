@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
@@ -263,6 +263,24 @@ class RoutedDataplane(ABC):
                 if old.interface is not None:
                     await forget_unresolved(ledger.ipr, old.interface)
 
+    async def install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> list[DataplaneError | None]:
+        """See `Dataplane.install_many`."""
+        refusals: list[DataplaneError | None] = []
+        for tunnel in tunnels:
+            try:
+                await self.install(tunnel)
+                refusals.append(None)
+            except DataplaneError as error:
+                refusals.append(error)
+        return refusals
+
+    async def remove_many(self, home_addresses: Sequence[str]) -> None:
+        """See `Dataplane.remove_many`."""
+        for home_address in home_addresses:
+            await self.remove(home_address)
+
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
     ) -> None:
@@ -319,6 +337,7 @@ class RoutedDataplane(ABC):
 
     def _path_changed(self) -> None:
         """A router reported a smaller MTU; look the sizes up again, soon and later."""
+        self._paths.forget()
         if self._recheck_task is None or self._recheck_task.done():
             loop = asyncio.get_running_loop()
             self._recheck_task = loop.create_task(self._check_sizes())

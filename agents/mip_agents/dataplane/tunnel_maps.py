@@ -7,19 +7,21 @@ is loaded, and the names of the drop reasons by a test.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from struct import Struct
 from typing import Final
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.bpf import Map, load_program
+from mip_agents.dataplane.bpf import Map, load_program, run_program
 from mip_agents.dataplane.bpf_object import read_object
 from mip_agents.dataplane.outer import Drop
 from mip_agents.protocol.tunnel import Form, Role, Tunnel
+from scapy_mip.const import Encapsulation
 
 OBJECT: Final = Path(__file__).with_name("bpf") / "mip_tunnel.o"
 
@@ -72,9 +74,14 @@ _HEAD = Struct("=4s4sIIBBBx")
 _FORM = Struct("=4sBB2s2sxx4s4s")
 _PLAIN = Struct("=4s4sIIBBBx4sB15x")
 """Head, and a form without keys and ports."""
+_PLAIN_HEAD = Struct("=4sIIBBBx")
+"""What is between home address and care-of address there."""
 _COUNTERS = Struct("=5Q")
 _CONFIG = Struct("=III4s6s6s")
 _COUNT = Struct("=Q")
+_FORGOTTEN = Struct("=4sI")
+_FORGOTTEN_AT_A_TIME: Final = 256
+_ETHERNET_HEADER: Final = bytes(14)
 _NOWHERE = bytes(4)
 _NO_PORT = bytes(2)
 _SIZES: Final = {
@@ -86,8 +93,14 @@ _SIZES: Final = {
     "config": _CONFIG.size + len(_NOWHERE),
 }
 
+_PLAIN_TAILS: Final = {
+    form: bytes((form,)).ljust(_SIZES["bindings"] - _PLAIN_HEAD.size - 8, b"\0")
+    for form in Encapsulation
+}
+"""All behind the care-of address, by encapsulation."""
+
 _PROGRAMS: Final = {
-    Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port"),
+    Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port", "ha_forget"),
     Role.MOBILE_NODE: ("mn_link_in", "mn_port"),
 }
 
@@ -216,6 +229,44 @@ class TunnelMaps:
         )
         self._store(tunnel)
 
+    def put_many(
+        self, tunnels: Mapping[str, Tunnel], marks: Sequence[int]
+    ) -> dict[str, DataplaneError]:
+        """Do what `put` does for many, with one system call, each in a step of its own.
+
+        Return what could not be, and why.
+
+        :param tunnels: by home address, each with one peer and a plain form
+        :param marks: one for each
+        """
+        aton = socket.inet_aton
+        homes = list(map(aton, tunnels))
+        parts: list[bytes] = []
+        for home, tunnel, mark in zip(homes, tunnels.values(), marks, strict=True):
+            parts += (
+                home,
+                _plain_head(tunnel.local, mark, tunnel.receive_only, tunnel.reverse),
+                aton(tunnel.peers[0]),
+                _PLAIN_TAILS[tunnel.encapsulation],
+            )
+        keys, values = b"".join(homes), b"".join(parts)
+        refusals: dict[str, DataplaneError] = {}
+        table, size = self._bindings, _SIZES["bindings"]
+        done = table.update_many(keys, values)
+        while done < len(homes):
+            table.key[:] = homes[done]
+            table.value[:] = values[done * size : (done + 1) * size]
+            tunnel = list(tunnels.values())[done]
+            try:
+                self._store(tunnel)
+            except DataplaneError as refusal:
+                refusals[tunnel.home_address] = refusal
+            done += 1
+            done += table.update_many(
+                keys[done * len(_NOWHERE) :], values[done * size :]
+            )
+        return refusals
+
     def _store(self, tunnel: Tunnel) -> None:
         try:
             self._bindings.update()
@@ -239,20 +290,34 @@ class TunnelMaps:
             return 0
         return int(_COUNTERS.unpack(self._counters.value)[4])
 
-    def add_local(self, address: str) -> None:
-        """Take tunnel packets for `address`, one user more."""
-        users = self._locals.get(address, 0)
-        if not users:
+    def drop_many(self, home_addresses: Sequence[str]) -> list[int]:
+        """Do what `drop` does for many, and return the same for each."""
+        asked = []
+        for start in range(0, len(home_addresses), _FORGOTTEN_AT_A_TIME):
+            some = home_addresses[start : start + _FORGOTTEN_AT_A_TIME]
+            data = bytearray(
+                _ETHERNET_HEADER
+                + b"".join([socket.inet_aton(home) + _NOWHERE for home in some])
+            )
+            run_program(self.programs["ha_forget"], data)
+            answers = memoryview(data)[len(_ETHERNET_HEADER) :]
+            asked += [ifindex for _, ifindex in _FORGOTTEN.iter_unpack(answers)]
+        return asked
+
+    def add_local(self, address: str, users: int = 1) -> None:
+        """Take tunnel packets for `address`, some users more."""
+        before = self._locals.get(address, 0)
+        if not before:
             table = self._maps["locals"]
             table.key[:] = socket.inet_aton(address)
             table.update()
-        self._locals[address] = users + 1
+        self._locals[address] = before + users
 
-    def drop_local(self, address: str) -> None:
+    def drop_local(self, address: str, users: int = 1) -> None:
         """Take it back; the last user ends it."""
-        users = self._locals.pop(address) - 1
-        if users:
-            self._locals[address] = users
+        left = self._locals.pop(address) - users
+        if left:
+            self._locals[address] = left
         else:
             table = self._maps["locals"]
             table.key[:] = socket.inet_aton(address)
@@ -292,6 +357,18 @@ class TunnelMaps:
             count = sum(value for (value,) in _COUNT.iter_unpack(table.value))
             if count:
                 into.reasons[str(reason)] = into.reasons.get(str(reason), 0) + count
+
+
+@functools.lru_cache(256)  # nearly all are alike
+def _plain_head(local: str, mark: int, receive_only: bool, reverse: bool) -> bytes:
+    return _PLAIN_HEAD.pack(
+        socket.inet_aton(local),
+        0,
+        mark,
+        1,
+        not receive_only,
+        _REVERSE if reverse else 0,
+    )
 
 
 def _pack_form(value: memoryview, offset: int, peer: str, form: Form) -> None:
