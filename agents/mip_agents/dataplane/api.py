@@ -2,9 +2,9 @@
 """The data plane as the agents see it, whatever carries the packets.
 
 To this interface a binding is one atomic install, replace or remove, also where several
-are asked for at once. Every change a
-driver makes to the kernel has its undo, `open` removes what a crashed predecessor left
-behind, and `close` leaves nothing. A refresh of a binding makes no call at all.
+are asked for at once. Every change a driver makes to the kernel has its undo, `open`
+removes what a crashed predecessor left behind, and `close` leaves nothing. A refresh of
+a binding makes no call at all.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ class Dataplane(Protocol):
     async def install_many(
         self, tunnels: Sequence[Tunnel]
     ) -> list[DataplaneError | None]:
-        """Do what `install` does for several home addresses, none twice, in less time.
+        """Do what `install` does for several home addresses, none twice, but faster.
 
         Return for each why it could not be; None: it is in place. One that is refused
         does not touch the others.
         """
 
     async def remove_many(self, home_addresses: Sequence[str]) -> None:
-        """Do what `remove` does for several home addresses, none twice, in less time."""
+        """Do what `remove` does for several home addresses, none twice."""
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None

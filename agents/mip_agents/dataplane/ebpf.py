@@ -37,13 +37,18 @@ from mip_agents.dataplane.link_filters import (
     links,
 )
 from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
+from mip_agents.dataplane.map_entries import (
+    Kind,
+    RecentTemplates,
+    Template,
+    kind_of,
+)
 from mip_agents.dataplane.marks import Marks
 from mip_agents.dataplane.pathmtu import (
     ETHERNET_MTU,
     largest_room,
     no_local_end,
     open_end,
-    path_of,
 )
 from mip_agents.dataplane.port import (
     NEXT_HOP,
@@ -55,7 +60,7 @@ from mip_agents.dataplane.port import (
 from mip_agents.dataplane.reassembled import Reassembled
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forget_own, no_reverse_path_filter
-from mip_agents.dataplane.tunnel_maps import TunnelMaps
+from mip_agents.dataplane.tunnel_maps import TunnelMaps, plain_rest
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
 
@@ -107,6 +112,7 @@ class EbpfDataplane(RoutedDataplane):
         self._link_mtu = ETHERNET_MTU
         """The smallest: it can be wrong, but rarely too large."""
         self._unmeasured: dict[str, None] = {}
+        self._recent = RecentTemplates()
         self._measuring: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._whole: set[str] = set()
@@ -368,90 +374,80 @@ class EbpfDataplane(RoutedDataplane):
         if old is not None and old.peers == tunnel.peers and old == tunnel:
             return
         # What the path allows is asked for later: it takes as long as all the rest.
-        known = self._recent_mtu(tunnel)
-        mtu = known or self._link_mtu - largest_room(tunnel)
+        mtu = self._link_mtu - largest_room(tunnel)
         self._use(tunnel, mtu, self._marks.get(mtu) or await self._make_way(mtu))
-        if known is None:
-            self._unmeasured[home] = None
-            self._measure_soon()
+        self._unmeasured[home] = None
+        self._measure_soon()
 
     async def install_many(
         self, tunnels: Sequence[Tunnel]
     ) -> list[DataplaneError | None]:
         """See `Dataplane.install_many`: one system call for all that are but entries.
 
-        Each line here counts, as the kernel needs less time for one than Python.
+        Each step for each of them counts here: the kernel takes one in a microsecond.
         """
         if self._role is Role.MOBILE_NODE:
             return await super().install_many(tunnels)
         self._opened()
+        maps, recent = self._running()[1], self._recent.known()
         refusals: dict[str, DataplaneError] = {}
-        entries: dict[str, Tunnel] = {}
+        taken: dict[str, Tunnel] = {}
+        rests: dict[str, bytes] = {}
         mtus: dict[str, int] = {}
-        marks: list[int] = []
         guessed: list[str] = []
-        get_old, get_mark = self._tunnels.get, self._marks.get
-        get_mtu = self._paths.recent().get
         for tunnel in tunnels:
             home = tunnel.home_address
-            old = get_old(home)
+            old = self._tunnels.get(home)
             if old is not None and old.peers == tunnel.peers and old == tunnel:
                 continue
+            kind = kind_of(tunnel)
             try:
-                if not self._is_but_an_entry(tunnel, old):
+                if kind is None or not self._leaves_no_trace(old, tunnel.local):
                     await self.install(tunnel)
                     continue
-                if old is None:
-                    self._paths.prepare(None, tunnel.local)
-                mtu = get_mtu(path_of(tunnel))
-                if mtu is None:
-                    mtu = self._link_mtu - largest_room(tunnel)
+                template = recent.get(kind)
+                if template is None:
+                    template = await self._guess(tunnel, kind)
                     guessed.append(home)
-                marks.append(get_mark(mtu) or await self._make_way(mtu))
             except DataplaneError as error:
                 refusals[home] = error
-            else:
-                entries[home] = tunnel
-                mtus[home] = mtu
-        maps = self._running()[1]
-        for home, refusal in maps.put_many(entries, marks).items():
+                continue
+            taken[home] = tunnel
+            mtus[home], rests[home] = template
+        for home, refusal in maps.put_many(rests).items():
             refusals[home] = refusal
-            del entries[home], mtus[home]
-        new = [one.local for home, one in entries.items() if home not in self._tunnels]
+            del taken[home], mtus[home]
+        new = [one.local for home, one in taken.items() if home not in self._tunnels]
         for local, users in Counter(new).items():
             maps.add_local(local, users)
-        self._tunnels.update(entries)
+        self._tunnels.update(taken)
         self._mtus.update(mtus)
         self._unmeasured.update(dict.fromkeys(guessed))
         self._measure_soon()
+        if not refusals:
+            return [None] * len(tunnels)
         return [refusals.get(tunnel.home_address) for tunnel in tunnels]
 
-    def _is_but_an_entry(self, tunnel: Tunnel, old: Tunnel | None) -> bool:
-        """Tell whether a new entry in the map is all that takes `tunnel` into use."""
-        if (
-            tunnel.peer_forms
-            or tunnel.deliveries
-            or len(tunnel.peers) != 1
-            or tunnel.encapsulation is Encapsulation.MINIMAL
-        ):
-            return False
-        home = tunnel.home_address
+    def _leaves_no_trace(self, old: Tunnel | None, local: str) -> bool:
+        """Tell whether `old` is gone when an entry with `local` is in its place."""
         return old is None or (
-            old.local == tunnel.local
+            old.local == local
             and not old.deliveries
-            and home not in self._whole
-            and home not in self._over_udp
+            and old.home_address not in self._whole
+            and old.home_address not in self._over_udp
         )
 
-    def _recent_mtu(self, tunnel: Tunnel) -> int | None:
-        """Return the size of the largest inner packet, if it was asked for just now."""
-        if tunnel.peer_forms or len(tunnel.peers) != 1:
-            return None
-        return self._paths.recent().get(path_of(tunnel))
+    async def _guess(self, tunnel: Tunnel, kind: Kind) -> Template:
+        """Return the template of a tunnel whose path has not been measured."""
+        self._paths.prepare(None, tunnel.local)
+        mtu = self._link_mtu - largest_room(tunnel)
+        mark = self._marks.get(mtu) or await self._make_way(mtu)
+        return Template(mtu, plain_rest(*kind, mark=mark))
 
     def _measure_soon(self) -> None:
         if self._unmeasured and (self._measuring is None or self._measuring.done()):
-            self._measuring = asyncio.get_running_loop().create_task(self._measure())
+            loop = asyncio.get_running_loop()
+            self._measuring = loop.create_task(self._measure())
 
     async def _make_way(self, mtu: int) -> int:
         async with self._changing:
@@ -495,13 +491,30 @@ class EbpfDataplane(RoutedDataplane):
                 if tunnel is None:
                     continue
                 with contextlib.suppress(DataplaneError):  # it goes on as it is
-                    mtu = self._recent_mtu(tunnel) or self._paths.mtu(tunnel)
+                    mtu = self._measured(tunnel)
                     if mtu == self._mtus[home]:
                         continue
                     mark = self._marks.get(mtu) or await self._make_way(mtu)
                     if self._tunnels.get(home) is tunnel:
                         self._use(tunnel, mtu, mark)
             await asyncio.sleep(0)
+
+    def _measured(self, tunnel: Tunnel) -> int:
+        """Return the size of the largest inner packet, measured now or just now."""
+        kind = kind_of(tunnel)
+        recent = self._recent.known().get(kind) if kind else None
+        if recent is not None:
+            return recent.mtu
+        mtu = self._paths.mtu(tunnel)
+        mark = self._marks.get(mtu)
+        if kind and mark:
+            self._recent.add(kind, mtu, mark)
+        return mtu
+
+    def _path_changed(self) -> None:
+        """See `RoutedDataplane`."""
+        self._recent.forget()
+        super()._path_changed()
 
     async def _check_sizes(self) -> None:
         """See `RoutedDataplane`."""
@@ -544,15 +557,15 @@ class EbpfDataplane(RoutedDataplane):
         for home in some:
             old = self._tunnels.pop(home)
             del self._mtus[home]
+            local_ends.append(old.local)
             if old.deliveries:
                 self._spread_no_more(home)
-            local_ends.append(old.local)
-            self._need_nothing(home)
+            if kind_of(old) is None:
+                self._need_nothing(home)
         for local, users in Counter(local_ends).items():
             maps.drop_local(local, users)
-        for home, asked in zip(some, every, strict=True):
-            if asked:
-                await self._forget_answer(ledger, home, asked)
+        for home, asked in every.items():
+            await self._forget_answer(ledger, home, asked)
 
     @staticmethod
     async def _forget_answer(ledger: Ledger, home_address: str, ifindex: int) -> None:
@@ -581,5 +594,6 @@ class EbpfDataplane(RoutedDataplane):
         self._link_mtus.clear()
         self._whole.clear()
         self._unmeasured.clear()
+        self._recent.forget()
         self._local = None
         self._over_udp.clear()

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Mapping
 from typing import Final
 
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.outer import ROOM, room_for
 from mip_agents.protocol.tunnel import Tunnel
-from scapy_mip.const import Encapsulation
 
 ETHERNET_MTU: Final = 1500
 """Taken for a path of which the kernel knows nothing at this moment."""
@@ -22,20 +19,9 @@ LEAST_MTU: Final = 68
 _IP_MTU = 14
 _DISCARD_PORT = 9
 _MOST_SOCKETS = 64
-_GOOD_S = 1.0
-"""Seconds for which `PathProbe.recent` holds good."""
 
 _End = tuple[str | None, str]
 """One of our ends: interface and address."""
-
-
-Path = tuple[str | None, str, str, Encapsulation]
-"""Interface, address and other end of a tunnel, and what it is made of."""
-
-
-def path_of(tunnel: Tunnel) -> Path:
-    """Return the path to the only peer of a tunnel."""
-    return tunnel.interface, tunnel.local, tunnel.peers[0], tunnel.encapsulation
 
 
 class PathProbe:
@@ -46,21 +32,6 @@ class PathProbe:
 
     def __init__(self) -> None:
         self._sockets: dict[_End, socket.socket] = {}
-        self._recent: dict[Path, int] = {}
-        self._good_until = 0.0
-
-    def recent(self) -> Mapping[Path, int]:
-        """Return what `mtu` has answered in the last second, of tunnels with one end.
-
-        A foreign agent is the other end of many, which need not all be asked for.
-        """
-        if self._recent and time.monotonic() > self._good_until:
-            self._recent.clear()
-        return self._recent
-
-    def forget(self) -> None:
-        """Let no answer stand for later ones: a path has changed."""
-        self._recent.clear()
 
     def mtu(self, tunnel: Tunnel) -> int:
         """Return the size of the largest inner packet that fits.
@@ -71,12 +42,7 @@ class PathProbe:
         least = min(
             self._size(end, peer) - room_for(form) for peer, form in tunnel.forms()
         )
-        mtu = max(least, LEAST_MTU)
-        if len(tunnel.peers) == 1 and not tunnel.peer_forms:
-            if not self._recent:
-                self._good_until = time.monotonic() + _GOOD_S
-            self._recent[path_of(tunnel)] = mtu
-        return mtu
+        return max(least, LEAST_MTU)
 
     def prepare(self, interface: str | None, local: str) -> socket.socket:
         """Return the socket of one of our ends.

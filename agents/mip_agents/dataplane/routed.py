@@ -337,7 +337,6 @@ class RoutedDataplane(ABC):
 
     def _path_changed(self) -> None:
         """A router reported a smaller MTU; look the sizes up again, soon and later."""
-        self._paths.forget()
         if self._recheck_task is None or self._recheck_task.done():
             loop = asyncio.get_running_loop()
             self._recheck_task = loop.create_task(self._check_sizes())

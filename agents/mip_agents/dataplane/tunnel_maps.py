@@ -7,11 +7,11 @@ is loaded, and the names of the drop reasons by a test.
 
 from __future__ import annotations
 
-import functools
 import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
+from itertools import chain
 from pathlib import Path
 from struct import Struct
 from typing import Final
@@ -74,8 +74,6 @@ _HEAD = Struct("=4s4sIIBBBx")
 _FORM = Struct("=4sBB2s2sxx4s4s")
 _PLAIN = Struct("=4s4sIIBBBx4sB15x")
 """Head, and a form without keys and ports."""
-_PLAIN_HEAD = Struct("=4sIIBBBx")
-"""What is between home address and care-of address there."""
 _COUNTERS = Struct("=5Q")
 _CONFIG = Struct("=III4s6s6s")
 _COUNT = Struct("=Q")
@@ -92,12 +90,6 @@ _SIZES: Final = {
     "drops": _COUNT.size,
     "config": _CONFIG.size + len(_NOWHERE),
 }
-
-_PLAIN_TAILS: Final = {
-    form: bytes((form,)).ljust(_SIZES["bindings"] - _PLAIN_HEAD.size - 8, b"\0")
-    for form in Encapsulation
-}
-"""All behind the care-of address, by encapsulation."""
 
 _PROGRAMS: Final = {
     Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port", "ha_forget"),
@@ -208,7 +200,7 @@ class TunnelMaps:
         for peer, form in tunnel.forms():
             _pack_form(table.value, offset, peer, form)
             offset += _FORM.size
-        self._store(tunnel)
+        self._store(tunnel.home_address)
 
     def _put_plain(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
         """Do the same for one peer and a plain form, in one go: the usual case."""
@@ -227,52 +219,41 @@ class TunnelMaps:
             socket.inet_aton(tunnel.peers[0]),
             tunnel.encapsulation,
         )
-        self._store(tunnel)
+        self._store(tunnel.home_address)
 
-    def put_many(
-        self, tunnels: Mapping[str, Tunnel], marks: Sequence[int]
-    ) -> dict[str, DataplaneError]:
-        """Do what `put` does for many, with one system call, each in a step of its own.
+    def put_many(self, rests: Mapping[str, bytes]) -> dict[str, DataplaneError]:
+        """Store entries by one system call, each in one step of its own.
 
-        Return what could not be, and why.
+        Return what could not be stored, and why.
 
-        :param tunnels: by home address, each with one peer and a plain form
-        :param marks: one for each
+        :param rests: by home address, see `plain_rest`
         """
-        aton = socket.inet_aton
-        homes = list(map(aton, tunnels))
-        parts: list[bytes] = []
-        for home, tunnel, mark in zip(homes, tunnels.values(), marks, strict=True):
-            parts += (
-                home,
-                _plain_head(tunnel.local, mark, tunnel.receive_only, tunnel.reverse),
-                aton(tunnel.peers[0]),
-                _PLAIN_TAILS[tunnel.encapsulation],
-            )
-        keys, values = b"".join(homes), b"".join(parts)
+        homes = list(map(socket.inet_aton, rests))
+        keys = b"".join(homes)
+        values = b"".join(chain.from_iterable(zip(homes, rests.values(), strict=True)))
         refusals: dict[str, DataplaneError] = {}
-        table, size = self._bindings, _SIZES["bindings"]
+        table = self._bindings
+        each = len(table.value)
         done = table.update_many(keys, values)
         while done < len(homes):
+            # The next one has been refused; or this kernel stores one at a time.
             table.key[:] = homes[done]
-            table.value[:] = values[done * size : (done + 1) * size]
-            tunnel = list(tunnels.values())[done]
+            table.value[:] = values[done * each : (done + 1) * each]
+            home_address = socket.inet_ntoa(homes[done])
             try:
-                self._store(tunnel)
+                self._store(home_address)
             except DataplaneError as refusal:
-                refusals[tunnel.home_address] = refusal
+                refusals[home_address] = refusal
             done += 1
-            done += table.update_many(
-                keys[done * len(_NOWHERE) :], values[done * size :]
-            )
+            done += table.update_many(keys[done * 4 :], values[done * each :])
         return refusals
 
-    def _store(self, tunnel: Tunnel) -> None:
+    def _store(self, home_address: str) -> None:
         try:
             self._bindings.update()
         except OSError as error:
             raise DataplaneError(
-                f"{tunnel.home_address}: {error}; there may be "
+                f"{home_address}: {error}; there may be "
                 f"{self._bindings.definition.max_entries} bindings"
             ) from error
 
@@ -290,19 +271,19 @@ class TunnelMaps:
             return 0
         return int(_COUNTERS.unpack(self._counters.value)[4])
 
-    def drop_many(self, home_addresses: Sequence[str]) -> list[int]:
-        """Do what `drop` does for many, and return the same for each."""
-        asked = []
+    def drop_many(self, home_addresses: Sequence[str]) -> dict[str, int]:
+        """Do what `drop` does for many; return what is not 0."""
+        found = {}
         for start in range(0, len(home_addresses), _FORGOTTEN_AT_A_TIME):
             some = home_addresses[start : start + _FORGOTTEN_AT_A_TIME]
-            data = bytearray(
-                _ETHERNET_HEADER
-                + b"".join([socket.inet_aton(home) + _NOWHERE for home in some])
-            )
+            homes = _NOWHERE.join(map(socket.inet_aton, some))
+            data = bytearray(_ETHERNET_HEADER + homes + _NOWHERE)
             run_program(self.programs["ha_forget"], data)
-            answers = memoryview(data)[len(_ETHERNET_HEADER) :]
-            asked += [ifindex for _, ifindex in _FORGOTTEN.iter_unpack(answers)]
-        return asked
+            answers = _FORGOTTEN.iter_unpack(data[len(_ETHERNET_HEADER) :])
+            for home_address, (_, ifindex) in zip(some, answers, strict=True):
+                if ifindex:
+                    found[home_address] = ifindex
+        return found
 
     def add_local(self, address: str, users: int = 1) -> None:
         """Take tunnel packets for `address`, some users more."""
@@ -359,16 +340,33 @@ class TunnelMaps:
                 into.reasons[str(reason)] = into.reasons.get(str(reason), 0) + count
 
 
-@functools.lru_cache(256)  # nearly all are alike
-def _plain_head(local: str, mark: int, receive_only: bool, reverse: bool) -> bytes:
-    return _PLAIN_HEAD.pack(
+def plain_rest(
+    local: str,
+    peers: tuple[str, ...],
+    encapsulation: Encapsulation,
+    reverse: bool,
+    *,
+    mark: int,
+) -> bytes:
+    """Return all behind the home address in the entry of a home agent's plain tunnel.
+
+    It has one peer, and neither keys nor ports.
+    """
+    entry = bytearray(_SIZES["bindings"])
+    _PLAIN.pack_into(
+        entry,
+        0,
+        _NOWHERE,
         socket.inet_aton(local),
         0,
         mark,
         1,
-        not receive_only,
+        1,
         _REVERSE if reverse else 0,
+        socket.inet_aton(peers[0]),
+        encapsulation,
     )
+    return bytes(entry[len(_NOWHERE) :])
 
 
 def _pack_form(value: memoryview, offset: int, peer: str, form: Form) -> None:
