@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
@@ -213,28 +213,35 @@ class RoutedDataplane(ABC):
                 )
         mtu = self._paths.mtu(tunnel)
         old = self._tunnels.get(home)
-        # Packets first, so that there is a tunnel when the routes lead to it.
-        if old != tunnel:
-            await self._carry(tunnel)
-        elif self._mtus.get(home) == mtu:
+        if old == tunnel and self._mtus.get(home) == mtu:
             return
-        self._tunnels[home] = tunnel
+        await self._carry_in_place_of(old, tunnel)
         try:
             self._spread(tunnel, mtu)
-            await ledger.settle(home, await self._wanted(tunnel, mtu))
+            await ledger.settle(home, self._wanted(tunnel, mtu))
         except BaseException:
-            if old is None:
-                del self._tunnels[home]
-                self._spread_no_more(home)
-                await self._drop(home)
-            else:
-                self._tunnels[home] = old
-                await self._carry(old)
-                self._spread(old, self._mtus[home])
+            await self._carry_again(old, home)
             raise
         finally:
             await self._settled()
         self._mtus[home] = mtu
+
+    async def _carry_in_place_of(self, old: Tunnel | None, tunnel: Tunnel) -> None:
+        """Begin with the packets, so that the routes lead to a tunnel that is there."""
+        if old != tunnel:
+            await self._carry(tunnel)
+        self._tunnels[tunnel.home_address] = tunnel
+
+    async def _carry_again(self, old: Tunnel | None, home_address: str) -> None:
+        """Take a tunnel out of use, whose routes could not be made."""
+        if old is None:
+            del self._tunnels[home_address]
+            self._spread_no_more(home_address)
+            await self._drop(home_address)
+        else:
+            self._tunnels[home_address] = old
+            await self._carry(old)
+            self._spread(old, self._mtus[home_address])
 
     def _spread(self, tunnel: Tunnel, mtu: int) -> None:
         """Carry to a node what is sent to many, as its tunnel says.
@@ -266,14 +273,52 @@ class RoutedDataplane(ABC):
     async def install_many(
         self, tunnels: Sequence[Tunnel]
     ) -> list[DataplaneError | None]:
-        """See `Dataplane.install_many`."""
-        refusals: list[DataplaneError | None] = []
-        for tunnel in tunnels:
-            try:
-                await self.install(tunnel)
-                refusals.append(None)
-            except DataplaneError as error:
-                refusals.append(error)
+        """See `Dataplane.install_many`: routes and proxies go many at a time."""
+        if self._role is Role.MOBILE_NODE:
+            return [await self._refusal(tunnel) for tunnel in tunnels]
+        async with self._changing:
+            refusals = await self._install_many(tunnels)
+        return [refusals.get(tunnel.home_address) for tunnel in tunnels]
+
+    async def _refusal(self, tunnel: Tunnel) -> DataplaneError | None:
+        """Install a tunnel; return why it cannot be."""
+        try:
+            await self.install(tunnel)
+        except DataplaneError as refusal:
+            return refusal
+        return None
+
+    async def _install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> dict[str, DataplaneError]:
+        ledger = self._opened()
+        refusals: dict[str, DataplaneError] = {}
+        before: dict[str, Tunnel | None] = {}
+        mtus: dict[str, int] = {}
+        wanted: dict[str, list[Change]] = {}
+        given_up: Collection[str] = before.keys()  # all, unless we get through
+        try:
+            for tunnel in tunnels:
+                home = tunnel.home_address
+                mtu = self._paths.mtu(tunnel)
+                old = self._tunnels.get(home)
+                if old == tunnel and self._mtus.get(home) == mtu:
+                    continue
+                try:
+                    await self._carry_in_place_of(old, tunnel)
+                    before[home] = old
+                    self._spread(tunnel, mtu)
+                    wanted[home] = self._wanted(tunnel, mtu)
+                except DataplaneError as refusal:
+                    refusals[home] = refusal
+                mtus[home] = mtu
+            refusals |= await ledger.settle_many(wanted)
+            given_up = refusals.keys() & before.keys()
+        finally:
+            for home in given_up:
+                await self._carry_again(before[home], home)
+            await self._settled()
+        self._mtus |= {home: mtus[home] for home in mtus if home not in refusals}
         return refusals
 
     async def remove_many(self, home_addresses: Sequence[str]) -> None:
@@ -321,7 +366,7 @@ class RoutedDataplane(ABC):
             raise DataplaneError("the data plane is closed: call open() first")
         return self._ledger
 
-    async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
+    def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
         """Return what the kernel has to have for a tunnel.
 
         :param mtu: size of the largest inner packet
@@ -329,7 +374,7 @@ class RoutedDataplane(ABC):
         entry = self._entry(tunnel)
         if self._role is Role.HOME_AGENT:
             return home_agent_changes(tunnel, mtu, entry, self._home_index)
-        return await mobile_node_changes(
+        return mobile_node_changes(
             tunnel, mtu, entry, self._opened(), self._home_network
         )
 

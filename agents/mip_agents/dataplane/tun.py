@@ -77,15 +77,15 @@ class TunDataplane(RoutedDataplane):
             on_path_change=self._path_changed,
         )
         self._stack.callback(self._path.close)
-        return await self._settings(ipr, self._port.name)
+        return self._settings(self._port.name)
 
-    async def _settings(self, ipr: AsyncIPRoute, port: str) -> list[Change]:
+    def _settings(self, port: str) -> list[Change]:
         """Return what the port and the home link need besides tunnels."""
         changes: list[Change] = [no_reverse_path_filter(port)]
         if self._home_interface is not None and self._role is Role.HOME_AGENT:
             home = self._home_interface
             changes += forwarding(home, port)
-            arrivals = dict.fromkeys((home, *await default_interfaces(ipr)))
+            arrivals = dict.fromkeys((home, *default_interfaces()))
             changes += [_no_merging(name) for name in arrivals]
         return changes
 
@@ -98,9 +98,9 @@ class TunDataplane(RoutedDataplane):
         assert self._port is not None
         return Entry(self._port.ifindex, NEXT_HOP)
 
-    async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
+    def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
         """See `RoutedDataplane`."""
-        wanted = await super()._wanted(tunnel, mtu)
+        wanted = super()._wanted(tunnel, mtu)
         if self._role is Role.MOBILE_NODE and tunnel.interface is not None:
             wanted.insert(0, _no_merging(tunnel.interface))
         return wanted
