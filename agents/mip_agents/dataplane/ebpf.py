@@ -27,7 +27,8 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.changes import LOOPBACK, Change, Ledger, Route, Setting
+from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Setting
+from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.link_filters import (
     EGRESS,
     INGRESS,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mip_agents.dataplane.changes import Ledger, Route, Rule
+from mip_agents.dataplane.changes import Route, Rule
+from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.routes import Entry
 from mip_agents.dataplane.tunnel_maps import MARK_MASK, MARK_SHIFT
 

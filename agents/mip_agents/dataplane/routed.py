@@ -21,7 +21,8 @@ from pyroute2 import AsyncIPRoute
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.arp import Announcer
 from mip_agents.dataplane.broadcasts import Broadcasts
-from mip_agents.dataplane.changes import Change, Ledger
+from mip_agents.dataplane.changes import Change
+from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
 from mip_agents.dataplane.pathmtu import PathProbe
 from mip_agents.dataplane.routes import (

@@ -38,13 +38,13 @@ from mip_agents.dataplane.changes import (
     METRIC,
     BroadcastRoute,
     Change,
-    Ledger,
     LocalAddress,
     Proxy,
     Route,
     Rule,
     Setting,
 )
+from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.outer import room_for
 from mip_agents.dataplane.rtnetlink import Outer, Requests
 from mip_agents.dataplane.ways import subnet_broadcast
