@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The tc programs: the object is what the source gives, and Python knows its values."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from mip_agents.dataplane import bpf, probe, select, tunnel_maps
+from mip_agents.dataplane import bpf, gate, probe, select, tunnel_maps
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.bpf_object import MapDefinition, Program, read_object
-from mip_agents.dataplane.tunnel_maps import DROPS, MARK_MASK, MAX_PEERS, OBJECT
+from mip_agents.dataplane.tunnel_maps import (
+    DROPS,
+    MARK_MASK,
+    MAX_FORGOTTEN,
+    MAX_PEERS,
+    OBJECT,
+)
 from mip_agents.protocol.tunnel import Role
 from support.netns import isolated
 
@@ -65,6 +72,7 @@ def test_python_has_the_values_of_the_source() -> None:
     assert [str(reason) for reason in DROPS] == [name.lower() for name in names]
     assert number("MAX_PEERS") == MAX_PEERS
     assert number("MARK_MASK") == MARK_MASK
+    assert number("MAX_FORGOTTEN") == MAX_FORGOTTEN
 
 
 def test_programs_are_small_enough_for_the_oldest_kernel() -> None:
@@ -146,6 +154,59 @@ def test_refused_program_says_what_the_verifier_said() -> None:
     endless = Program(bytes.fromhex("0500ffff00000000 9500000000000000"), ())
     with pytest.raises(bpf.VerifierError, match="program endless: "):
         bpf.load_program("endless", endless, {}, b"GPL\0")
+
+
+UNKNOWN_HELPER = "85000000ffff0000 9500000000000000"
+"""A call of number 65535, which stands for one that this kernel does not have yet."""
+
+
+def hold_back_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have kernels asked anew, and forget what they say in this test."""
+    for module in (tunnel_maps, gate):
+        monkeypatch.setattr(module, "_try", module._try.__wrapped__)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_probe_tells_of_a_program_that_the_kernel_does_not_take(
+    monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    needs_bpf()
+    hold_back_the_verdicts(monkeypatch)
+    assert tunnel_maps.problem(role) is None
+    content = read_object(OBJECT)
+    last = tunnel_maps._PROGRAMS[role][-1]
+    content.programs[last] = Program(bytes.fromhex(UNKNOWN_HELPER), ())
+    monkeypatch.setattr(tunnel_maps, "read_object", lambda _: content)
+    problem = tunnel_maps.problem(role)
+    assert problem == f"program {last}: invalid func unknown#65535"
+    assert bpf.problem() is None
+    monkeypatch.setattr(probe, "missing_capability", lambda *_: None)
+    assert probe.ebpf_driver_problem(role) == problem
+    with pytest.raises(DataplaneError, match=r"ebpf: program .*unknown#65535"):
+        select.create("ebpf", role)
+
+
+def test_probe_tells_of_a_gate_that_the_kernel_does_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needs_bpf()
+    hold_back_the_verdicts(monkeypatch)
+    assert gate.problem() is None
+    monkeypatch.setattr(gate, "_LOOK_UP", 65535)
+    assert gate.problem() == "program mip_in: invalid func unknown#65535"
+
+
+def test_probe_leaves_no_descriptor_and_asks_once_for_a_yes() -> None:
+    needs_bpf()
+    for module in (tunnel_maps, gate):
+        module._try.cache_clear()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        assert [tunnel_maps.problem(role) for role in Role] == [None, None]
+        assert gate.problem() is None
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert tunnel_maps._try.cache_info().misses == len(Role)
+    assert gate._try.cache_info().misses == 1
 
 
 def test_object_of_another_version_is_refused(

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from struct import Struct
@@ -30,6 +31,7 @@ _MAP_UPDATE_MANY = 26  # BPF_MAP_UPDATE_BATCH
 _TYPE_SCHED_CLS = 3
 _PSEUDO_MAP_FD = 0x10  # source register 1, in the second octet of an instruction
 _LOG_SIZE = 1 << 20
+_STATISTICS: Final = re.compile(r"processed \d+ insns|verification time|stack depth")
 _CPUS_POSSIBLE = "/sys/devices/system/cpu/possible"
 
 _CREATE = Struct("=7I16s")
@@ -52,11 +54,15 @@ _number = _NUMBERS.get(platform.machine(), -1)
 
 
 class VerifierError(OSError):
-    """The kernel did not accept a program; the text is the last of its log."""
+    """The kernel did not accept a program; the text is what its verifier said."""
 
 
 def problem() -> str | None:
-    """Say why there can be no eBPF here, by creating a map and loading a program."""
+    """Say why there can be no eBPF here, by creating a map and loading a program.
+
+    Whether the kernel takes programs of ours is another question: it is asked by
+    loading them (`tunnel_maps.problem`, `gate.problem`).
+    """
     if _number < 0:
         return f"bpf(2) is not known on {platform.machine()}"
     if sys.byteorder != "little":
@@ -72,6 +78,13 @@ def problem() -> str | None:
             advice = ": no CAP_BPF in the initial user namespace"
         return f"bpf(2): {os.strerror(failure.errno or 0)}{advice}"
     return None
+
+
+def reason_of(error: Exception) -> str:
+    """Return what is wrong, without the number of the error."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 class Map:
@@ -206,9 +219,15 @@ def load_program(
         try:
             return load(1)  # the log costs time: only where there is something to say
         except OSError as again:
-            lines = log.value.decode(errors="replace").strip().splitlines()
-            text = "; ".join(lines[-3:]) or os.strerror(again.errno or 0)
+            text = _verdict(log.value.decode(errors="replace"))
+            text = text or os.strerror(again.errno or 0)
             raise VerifierError(again.errno, f"program {name}: {text}") from again
+
+
+def _verdict(log: str) -> str:
+    """Return the line of the verifier's log that says what is wrong."""
+    lines = [line for line in log.splitlines() if line and not _STATISTICS.match(line)]
+    return lines[-1] if lines else ""
 
 
 def run_program(descriptor: int, data: bytearray) -> None:

@@ -2,8 +2,8 @@
 """Changes to the kernel, each a value that knows how to be made and undone.
 
 A `Ledger` makes them for their owners. Objects carry the role's own protocol number, by
-which a later process knows what a killed one left (`mip_agents.dataplane.leftovers`);
-settings, which cannot carry a mark, are written to a state file before they are changed.
+which a later process knows what a killed one left (`mip_agents.dataplane.leftovers`).
+Settings, which cannot carry a mark, are written to a state file before they change.
 """
 
 from __future__ import annotations

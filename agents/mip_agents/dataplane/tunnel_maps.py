@@ -7,6 +7,7 @@ is loaded, and the names of the drop reasons by a test.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ from struct import Struct
 from typing import Final
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.bpf import Map, load_program, run_program
+from mip_agents.dataplane.bpf import Map, load_program, reason_of, run_program
 from mip_agents.dataplane.bpf_object import read_object
 from mip_agents.dataplane.outer import Drop
 from mip_agents.protocol.tunnel import Form, Role, Tunnel
@@ -27,6 +28,9 @@ OBJECT: Final = Path(__file__).with_name("bpf") / "mip_tunnel.o"
 
 MAX_PEERS: Final = 8
 """Simultaneous bindings of one home address."""
+
+MAX_FORGOTTEN: Final = 64
+"""Home addresses that the program `ha_forget` takes at a time."""
 
 MARK_SHIFT: Final = 24
 MARK_MASK: Final = 0x3F << MARK_SHIFT
@@ -78,7 +82,6 @@ _COUNTERS = Struct("=5Q")
 _CONFIG = Struct("=III4s6s6s")
 _COUNT = Struct("=Q")
 _FORGOTTEN = Struct("=4sI")
-_FORGOTTEN_AT_A_TIME: Final = 256
 _ETHERNET_HEADER: Final = bytes(14)
 _NOWHERE = bytes(4)
 _NO_PORT = bytes(2)
@@ -91,10 +94,73 @@ _SIZES: Final = {
     "config": _CONFIG.size + len(_NOWHERE),
 }
 
+_TROUBLE: Final = (OSError, ValueError, KeyError)
+"""From the kernel, or from an object that is not of this version."""
+
 _PROGRAMS: Final = {
     Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port", "ha_forget"),
     Role.MOBILE_NODE: ("mn_link_in", "mn_port"),
 }
+
+
+def problem(role: Role) -> str | None:
+    """Say why this kernel does not take the programs, by loading them.
+
+    That takes some 50 ms and leaves nothing. A yes holds good for this process.
+    """
+    try:
+        _try(role)
+    except _TROUBLE as error:
+        return reason_of(error)
+    return None
+
+
+@functools.cache
+def _try(role: Role) -> None:
+    _Loaded(role, most_entries=1).close()
+
+
+class _Loaded:
+    """Maps and programs of one role."""
+
+    def __init__(self, role: Role, most_entries: int | None = None) -> None:
+        """Create and load them.
+
+        :param most_entries: of each map; None: as many as the source says
+        :raises OSError: as the kernel answers
+        :raises ValueError, KeyError: the object is not of this version
+        """
+        self.programs: dict[str, int] = {}
+        """Descriptors by the names in the source."""
+        self.maps: dict[str, Map] = {}
+        try:
+            self._load(role, most_entries)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, role: Role, most_entries: int | None) -> None:
+        content = read_object(OBJECT)
+        for name, size in _SIZES.items():
+            definition = content.maps[name]
+            if definition.value_size != size:
+                raise ValueError(f"{OBJECT}: {name} has another size: `make bpf`")
+            if most_entries is not None:
+                definition = definition._replace(max_entries=most_entries)
+            self.maps[name] = Map(name, definition)
+        for name in _PROGRAMS[role]:
+            self.programs[name] = load_program(
+                name, content.programs[name], self.maps, content.license
+            )
+
+    def close(self) -> None:
+        """Release everything; what a filter uses lives as long as the filter."""
+        for descriptor in self.programs.values():
+            os.close(descriptor)
+        self.programs.clear()
+        for one in self.maps.values():
+            one.close()
+        self.maps.clear()
 
 
 class TunnelMaps:
@@ -105,25 +171,14 @@ class TunnelMaps:
 
         :raises DataplaneError: in one line
         """
-        self.programs: dict[str, int] = {}
-        """Descriptors by the names in the source."""
-        self._maps: dict[str, Map] = {}
         try:
-            content = read_object(OBJECT)
-            for name, size in _SIZES.items():
-                definition = content.maps[name]
-                if definition.value_size != size:
-                    raise ValueError(f"{OBJECT}: {name} has another size: `make bpf`")
-                self._maps[name] = Map(name, definition)
-            for name in _PROGRAMS[role]:
-                self.programs[name] = load_program(
-                    name, content.programs[name], self._maps, content.license
-                )
-        except (OSError, ValueError, KeyError) as error:
-            self.close()
+            self._loaded = _Loaded(role)
+        except _TROUBLE as error:
             raise DataplaneError(
-                f'eBPF: {error}; use dataplane = "tun", or run as root'
+                f'eBPF: {reason_of(error)}; use dataplane = "tun", or run as root'
             ) from error
+        self.programs = self._loaded.programs
+        self._maps = self._loaded.maps
         self._bindings = self._maps["bindings"]
         self._counters = self._maps["counters"]
         self._locals: dict[str, int] = {}
@@ -131,12 +186,7 @@ class TunnelMaps:
 
     def close(self) -> None:
         """Release everything; what a filter uses lives as long as the filter."""
-        for descriptor in self.programs.values():
-            os.close(descriptor)
-        self.programs.clear()
-        for one in self._maps.values():
-            one.close()
-        self._maps.clear()
+        self._loaded.close()
 
     def configure(
         self,
@@ -274,8 +324,8 @@ class TunnelMaps:
     def drop_many(self, home_addresses: Sequence[str]) -> dict[str, int]:
         """Do what `drop` does for many; return what is not 0."""
         found = {}
-        for start in range(0, len(home_addresses), _FORGOTTEN_AT_A_TIME):
-            some = home_addresses[start : start + _FORGOTTEN_AT_A_TIME]
+        for start in range(0, len(home_addresses), MAX_FORGOTTEN):
+            some = home_addresses[start : start + MAX_FORGOTTEN]
             homes = _NOWHERE.join(map(socket.inet_aton, some))
             data = bytearray(_ETHERNET_HEADER + homes + _NOWHERE)
             run_program(self.programs["ha_forget"], data)

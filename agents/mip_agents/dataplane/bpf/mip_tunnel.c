@@ -53,7 +53,7 @@ static long (*clone_redirect)(void *, __u32, __u64) = (void *)BPF_FUNC_clone_red
 
 #define MAX_PEERS 8
 #define MAX_BINDINGS 262144
-#define MAX_FORGOTTEN 256 /* at a time: they must fit into a page */
+#define MAX_FORGOTTEN 64 /* at a time: the verifier goes round as often */
 #define MARK_MASK 0x3f000000 /* of the routing mark: which MTU, 0 is not for a tunnel */
 
 enum { /* of a binding */
