@@ -25,7 +25,7 @@ from dataplane.world import (
 from mip_agents.dataplane import bpf
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.marks import MAX_SIZES
-from mip_agents.dataplane.tunnel_maps import MAX_PEERS
+from mip_agents.dataplane.tunnel_structs import MAX_PEERS
 from mip_agents.protocol.tunnel import Tunnel
 from scapy_mip.const import Encapsulation
 from support.netns import isolated

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from mip_agents.dataplane import bpf, gate, probe, select, tunnel_maps
+from mip_agents.dataplane import bpf, gate, probe, select, tunnel_programs
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.bpf_object import MapDefinition, Program, read_object
 from mip_agents.dataplane.tunnel_maps import (
     DROPS,
     MARK_MASK,
     MAX_FORGOTTEN,
-    MAX_PEERS,
-    OBJECT,
+    TunnelMaps,
 )
+from mip_agents.dataplane.tunnel_programs import OBJECT
+from mip_agents.dataplane.tunnel_structs import MAX_PEERS
 from mip_agents.protocol.tunnel import Role
 from support.netns import isolated
 
@@ -162,7 +163,7 @@ UNKNOWN_HELPER = "85000000ffff0000 9500000000000000"
 
 def hold_back_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have kernels asked anew, and forget what they say in this test."""
-    for module in (tunnel_maps, gate):
+    for module in (tunnel_programs, gate):
         monkeypatch.setattr(module, "_try", module._try.__wrapped__)
 
 
@@ -172,12 +173,12 @@ def test_probe_tells_of_a_program_that_the_kernel_does_not_take(
 ) -> None:
     needs_bpf()
     hold_back_the_verdicts(monkeypatch)
-    assert tunnel_maps.problem(role) is None
+    assert tunnel_programs.problem(role) is None
     content = read_object(OBJECT)
-    last = tunnel_maps._PROGRAMS[role][-1]
+    last = tunnel_programs.PROGRAMS[role][-1]
     content.programs[last] = Program(bytes.fromhex(UNKNOWN_HELPER), ())
-    monkeypatch.setattr(tunnel_maps, "read_object", lambda _: content)
-    problem = tunnel_maps.problem(role)
+    monkeypatch.setattr(tunnel_programs, "read_object", lambda _: content)
+    problem = tunnel_programs.problem(role)
     assert problem == f"program {last}: invalid func unknown#65535"
     assert bpf.problem() is None
     monkeypatch.setattr(probe, "missing_capability", lambda *_: None)
@@ -198,14 +199,14 @@ def test_probe_tells_of_a_gate_that_the_kernel_does_not_take(
 
 def test_probe_leaves_no_descriptor_and_asks_once_for_a_yes() -> None:
     needs_bpf()
-    for module in (tunnel_maps, gate):
+    for module in (tunnel_programs, gate):
         module._try.cache_clear()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(2):
-        assert [tunnel_maps.problem(role) for role in Role] == [None, None]
+        assert [tunnel_programs.problem(role) for role in Role] == [None, None]
         assert gate.problem() is None
     assert len(os.listdir("/proc/self/fd")) == before
-    assert tunnel_maps._try.cache_info().misses == len(Role)
+    assert tunnel_programs._try.cache_info().misses == len(Role)
     assert gate._try.cache_info().misses == 1
 
 
@@ -213,9 +214,9 @@ def test_object_of_another_version_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needs_bpf()
-    monkeypatch.setitem(tunnel_maps._SIZES, "bindings", 4)
+    monkeypatch.setitem(tunnel_programs.SIZES, "bindings", 4)
     with pytest.raises(DataplaneError, match="bindings has another size: `make bpf`"):
-        tunnel_maps.TunnelMaps(Role.HOME_AGENT)
+        TunnelMaps(Role.HOME_AGENT)
 
 
 @isolated

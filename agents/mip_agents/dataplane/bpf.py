@@ -61,7 +61,7 @@ def problem() -> str | None:
     """Say why there can be no eBPF here, by creating a map and loading a program.
 
     Whether the kernel takes programs of ours is another question: it is asked by
-    loading them (`tunnel_maps.problem`, `gate.problem`).
+    loading them (`tunnel_programs.problem`, `gate.problem`).
     """
     if _number < 0:
         return f"bpf(2) is not known on {platform.machine()}"

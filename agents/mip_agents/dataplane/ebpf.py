@@ -61,7 +61,8 @@ from mip_agents.dataplane.port import (
 from mip_agents.dataplane.reassembled import Reassembled
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forget_own, no_reverse_path_filter
-from mip_agents.dataplane.tunnel_maps import TunnelMaps, plain_rest
+from mip_agents.dataplane.tunnel_maps import TunnelMaps
+from mip_agents.dataplane.tunnel_structs import plain_rest
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from mip_agents.dataplane.tunnel_maps import plain_rest
+from mip_agents.dataplane.tunnel_structs import plain_rest
 from mip_agents.protocol.tunnel import Tunnel
 from scapy_mip.const import Encapsulation
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from mip_agents.dataplane import bpf, gate, tunnel_maps
+from mip_agents.dataplane import bpf, gate, tunnel_programs
 from mip_agents.dataplane.changes import LOOPBACK
 from mip_agents.dataplane.port import TUN_DEVICE
 from mip_agents.dataplane.rtnetlink import Requests, clsact, impossible_link
@@ -79,7 +79,7 @@ def ebpf_driver_problem(role: Role) -> str | None:
     return (
         missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
         or bpf.problem()
-        or tunnel_maps.problem(role)
+        or tunnel_programs.problem(role)
         or clsact_problem()
     )
 

@@ -1,33 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The maps and programs of `bpf/mip_tunnel.c`, with types.
-
-The structures here are those of the C source; their sizes are compared when the object
-is loaded, and the names of the drop reasons by a test.
-"""
+"""The maps of `bpf/mip_tunnel.c`, with types."""
 
 from __future__ import annotations
 
-import functools
-import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 from itertools import chain
-from pathlib import Path
-from struct import Struct
 from typing import Final
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.bpf import Map, load_program, reason_of, run_program
-from mip_agents.dataplane.bpf_object import read_object
+from mip_agents.dataplane.bpf import reason_of, run_program
 from mip_agents.dataplane.outer import Drop
-from mip_agents.protocol.tunnel import Form, Role, Tunnel
-from scapy_mip.const import Encapsulation
-
-OBJECT: Final = Path(__file__).with_name("bpf") / "mip_tunnel.o"
-
-MAX_PEERS: Final = 8
-"""Simultaneous bindings of one home address."""
+from mip_agents.dataplane.tunnel_programs import TROUBLE, Loaded
+from mip_agents.dataplane.tunnel_structs import (
+    CONFIG,
+    COUNT,
+    COUNTERS,
+    FORGOTTEN,
+    FORM,
+    HEAD,
+    MAX_PEERS,
+    NOWHERE,
+    PLAIN,
+    REVERSE,
+    pack_form,
+)
+from mip_agents.protocol.tunnel import Role, Tunnel
 
 MAX_FORGOTTEN: Final = 64
 """Home addresses that the program `ha_forget` takes at a time."""
@@ -71,96 +70,7 @@ DROPS: Final = (
 )
 """Reasons in the order of `enum drop`."""
 
-_REVERSE = 1
-_SEND_KEY, _RECEIVE_KEY, _UDP = 1, 2, 4
-
-_HEAD = Struct("=4s4sIIBBBx")
-_FORM = Struct("=4sBB2s2sxx4s4s")
-_PLAIN = Struct("=4s4sIIBBBx4sB15x")
-"""Head, and a form without keys and ports."""
-_COUNTERS = Struct("=5Q")
-_CONFIG = Struct("=III4s6s6s")
-_COUNT = Struct("=Q")
-_FORGOTTEN = Struct("=4sI")
 _ETHERNET_HEADER: Final = bytes(14)
-_NOWHERE = bytes(4)
-_NO_PORT = bytes(2)
-_SIZES: Final = {
-    "bindings": _HEAD.size + MAX_PEERS * _FORM.size,
-    "counters": _COUNTERS.size,
-    "locals": 1,
-    "ports": 1,
-    "drops": _COUNT.size,
-    "config": _CONFIG.size + len(_NOWHERE),
-}
-
-_TROUBLE: Final = (OSError, ValueError, KeyError)
-"""From the kernel, or from an object that is not of this version."""
-
-_PROGRAMS: Final = {
-    Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port", "ha_forget"),
-    Role.MOBILE_NODE: ("mn_link_in", "mn_port"),
-}
-
-
-def problem(role: Role) -> str | None:
-    """Say why this kernel does not take the programs, by loading them.
-
-    That takes some 50 ms and leaves nothing. A yes holds good for this process.
-    """
-    try:
-        _try(role)
-    except _TROUBLE as error:
-        return reason_of(error)
-    return None
-
-
-@functools.cache
-def _try(role: Role) -> None:
-    _Loaded(role, most_entries=1).close()
-
-
-class _Loaded:
-    """Maps and programs of one role."""
-
-    def __init__(self, role: Role, most_entries: int | None = None) -> None:
-        """Create and load them.
-
-        :param most_entries: of each map; None: as many as the source says
-        :raises OSError: as the kernel answers
-        :raises ValueError, KeyError: the object is not of this version
-        """
-        self.programs: dict[str, int] = {}
-        """Descriptors by the names in the source."""
-        self.maps: dict[str, Map] = {}
-        try:
-            self._load(role, most_entries)
-        except BaseException:
-            self.close()
-            raise
-
-    def _load(self, role: Role, most_entries: int | None) -> None:
-        content = read_object(OBJECT)
-        for name, size in _SIZES.items():
-            definition = content.maps[name]
-            if definition.value_size != size:
-                raise ValueError(f"{OBJECT}: {name} has another size: `make bpf`")
-            if most_entries is not None:
-                definition = definition._replace(max_entries=most_entries)
-            self.maps[name] = Map(name, definition)
-        for name in _PROGRAMS[role]:
-            self.programs[name] = load_program(
-                name, content.programs[name], self.maps, content.license
-            )
-
-    def close(self) -> None:
-        """Release everything; what a filter uses lives as long as the filter."""
-        for descriptor in self.programs.values():
-            os.close(descriptor)
-        self.programs.clear()
-        for one in self.maps.values():
-            one.close()
-        self.maps.clear()
 
 
 class TunnelMaps:
@@ -172,8 +82,8 @@ class TunnelMaps:
         :raises DataplaneError: in one line
         """
         try:
-            self._loaded = _Loaded(role)
-        except _TROUBLE as error:
+            self._loaded = Loaded(role)
+        except TROUBLE as error:
             raise DataplaneError(
                 f'eBPF: {reason_of(error)}; use dataplane = "tun", or run as root'
             ) from error
@@ -199,12 +109,12 @@ class TunnelMaps:
     ) -> None:
         """Tell the programs where they are; see `struct config`."""
         table = self._maps["config"]
-        _CONFIG.pack_into(
+        CONFIG.pack_into(
             table.value,
             0,
             *port,
             home_link,
-            broadcast.packed if broadcast else _NOWHERE,
+            broadcast.packed if broadcast else NOWHERE,
             port_mac,
             home_mac,
         )
@@ -213,7 +123,7 @@ class TunnelMaps:
     def set_home(self, home_address: str) -> None:
         """Tell a mobile node's programs to whom broadcasts and multicasts go."""
         table = self._maps["config"]
-        table.value[_CONFIG.size :] = socket.inet_aton(home_address)
+        table.value[CONFIG.size :] = socket.inet_aton(home_address)
         table.update()
 
     def put(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
@@ -235,7 +145,7 @@ class TunnelMaps:
         table = self._bindings
         home = socket.inet_aton(tunnel.home_address)
         table.key[:] = home
-        _HEAD.pack_into(
+        HEAD.pack_into(
             table.value,
             0,
             home,
@@ -244,19 +154,19 @@ class TunnelMaps:
             mark,
             peers,
             0 if tunnel.receive_only else peers,
-            _REVERSE if tunnel.reverse else 0,
+            REVERSE if tunnel.reverse else 0,
         )
-        offset = _HEAD.size
+        offset = HEAD.size
         for peer, form in tunnel.forms():
-            _pack_form(table.value, offset, peer, form)
-            offset += _FORM.size
+            pack_form(table.value, offset, peer, form)
+            offset += FORM.size
         self._store(tunnel.home_address)
 
     def _put_plain(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
         """Do the same for one peer and a plain form, in one go: the usual case."""
         home = socket.inet_aton(tunnel.home_address)
         self._bindings.key[:] = home
-        _PLAIN.pack_into(
+        PLAIN.pack_into(
             self._bindings.value,
             0,
             home,
@@ -265,7 +175,7 @@ class TunnelMaps:
             mark,
             1,
             0 if tunnel.receive_only else 1,
-            _REVERSE if tunnel.reverse else 0,
+            REVERSE if tunnel.reverse else 0,
             socket.inet_aton(tunnel.peers[0]),
             tunnel.encapsulation,
         )
@@ -319,17 +229,17 @@ class TunnelMaps:
         self._counters.key[:] = home
         if not self._counters.take():
             return 0
-        return int(_COUNTERS.unpack(self._counters.value)[4])
+        return int(COUNTERS.unpack(self._counters.value)[4])
 
     def drop_many(self, home_addresses: Sequence[str]) -> dict[str, int]:
         """Do what `drop` does for many; return what is not 0."""
         found = {}
         for start in range(0, len(home_addresses), MAX_FORGOTTEN):
             some = home_addresses[start : start + MAX_FORGOTTEN]
-            homes = _NOWHERE.join(map(socket.inet_aton, some))
-            data = bytearray(_ETHERNET_HEADER + homes + _NOWHERE)
+            homes = NOWHERE.join(map(socket.inet_aton, some))
+            data = bytearray(_ETHERNET_HEADER + homes + NOWHERE)
             run_program(self.programs["ha_forget"], data)
-            answers = _FORGOTTEN.iter_unpack(data[len(_ETHERNET_HEADER) :])
+            answers = FORGOTTEN.iter_unpack(data[len(_ETHERNET_HEADER) :])
             for home_address, (_, ifindex) in zip(some, answers, strict=True):
                 if ifindex:
                     found[home_address] = ifindex
@@ -375,7 +285,7 @@ class TunnelMaps:
         self._counters.key[:] = socket.inet_aton(home_address)
         if not self._counters.lookup():
             return Counters()
-        return Counters(*_COUNTERS.unpack(self._counters.value)[:4])
+        return Counters(*COUNTERS.unpack(self._counters.value)[:4])
 
     def count_drops(self, into: DropCounters) -> None:
         """Add what the programs threw away."""
@@ -385,54 +295,6 @@ class TunnelMaps:
         for number, reason in enumerate(DROPS):
             table.key[:] = number.to_bytes(4, "little")
             table.lookup()
-            count = sum(value for (value,) in _COUNT.iter_unpack(table.value))
+            count = sum(value for (value,) in COUNT.iter_unpack(table.value))
             if count:
                 into.reasons[str(reason)] = into.reasons.get(str(reason), 0) + count
-
-
-def plain_rest(
-    local: str,
-    peers: tuple[str, ...],
-    encapsulation: Encapsulation,
-    reverse: bool,
-    *,
-    mark: int,
-) -> bytes:
-    """Return all behind the home address in the entry of a home agent's plain tunnel.
-
-    It has one peer, and neither keys nor ports.
-    """
-    entry = bytearray(_SIZES["bindings"])
-    _PLAIN.pack_into(
-        entry,
-        0,
-        _NOWHERE,
-        socket.inet_aton(local),
-        0,
-        mark,
-        1,
-        1,
-        _REVERSE if reverse else 0,
-        socket.inet_aton(peers[0]),
-        encapsulation,
-    )
-    return bytes(entry[len(_NOWHERE) :])
-
-
-def _pack_form(value: memoryview, offset: int, peer: str, form: Form) -> None:
-    flags = 0
-    send_key = receive_key = _NOWHERE
-    ours = theirs = _NO_PORT
-    if form.send_key is not None:
-        flags |= _SEND_KEY
-        send_key = form.send_key.to_bytes(4, "big")
-    if form.receive_key is not None:
-        flags |= _RECEIVE_KEY
-        receive_key = form.receive_key.to_bytes(4, "big")
-    if form.ports is not None:
-        flags |= _UDP
-        ours, theirs = (port.to_bytes(2, "big") for port in form.ports)
-    _FORM.pack_into(
-        value, offset, socket.inet_aton(peer), int(form.encapsulation),
-        flags, ours, theirs, send_key, receive_key,
-    )  # fmt: skip
