@@ -2,11 +2,11 @@
 """The `ebpf` driver: encapsulation in the kernel by tc programs, one map entry each.
 
 The programs (`bpf/mip_tunnel.c` says what they do) sit on all Ethernet interfaces and
-at the far end of a veth pair, our port. To a home agent, a binding is one map entry:
-installing, replacing or removing it is one system call, whatever their number. That
-takes the place of routes and proxy neighbours for each: the program marks what is for
-a bound address, and for each size of inner packets there is one rule and one route
-that lead marked packets into the port. A mobile node has the routes of all drivers.
+at the far end of a veth pair, our port. To a home agent (`ebpfhome.py`), a binding is
+one map entry. That takes the place of routes and proxy neighbours for each: the program
+marks what is for a bound address, and for each size of inner packets there is one rule
+and one route that lead marked packets into the port. A mobile node has the routes of
+all drivers.
 
 A killed agent's programs go on with its last bindings until a successor replaces them:
 a restart interrupts nothing.
@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import socket
-from collections import Counter
-from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -28,7 +25,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import LOOPBACK, Change, Route, Setting
-from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.link_filters import (
     EGRESS,
     INGRESS,
@@ -38,16 +34,8 @@ from mip_agents.dataplane.link_filters import (
     links,
 )
 from mip_agents.dataplane.linkwatch import LINKS_ONLY, notifications
-from mip_agents.dataplane.map_entries import (
-    Kind,
-    RecentTemplates,
-    Template,
-    kind_of,
-)
-from mip_agents.dataplane.marks import Marks
 from mip_agents.dataplane.pathmtu import (
     ETHERNET_MTU,
-    largest_room,
     no_local_end,
     open_end,
 )
@@ -62,7 +50,6 @@ from mip_agents.dataplane.reassembled import Reassembled
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forget_own, no_reverse_path_filter
 from mip_agents.dataplane.tunnel_maps import TunnelMaps
-from mip_agents.dataplane.tunnel_structs import plain_rest
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
 
@@ -79,8 +66,6 @@ _VIRTUAL_MTU = 1400
 """Of packets of this host itself to a virtual home network: less than tunnels have."""
 
 _NO_MAC = bytes(6)
-_AT_A_TIME = 100  # tunnels measured before others get their turn
-_MANY = 4  # removals for which it is worth while to run a program
 
 
 class EbpfDataplane(RoutedDataplane):
@@ -109,13 +94,9 @@ class EbpfDataplane(RoutedDataplane):
         self._maps: TunnelMaps | None = None
         self._reassembled: Reassembled | None = None
         self._filters: LinkFilters | None = None
-        self._marks: Marks
         self._link_mtus: dict[int, int] = {}
         self._link_mtu = ETHERNET_MTU
         """The smallest: it can be wrong, but rarely too large."""
-        self._unmeasured: dict[str, None] = {}
-        self._recent = RecentTemplates()
-        self._measuring: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._whole: set[str] = set()
         """Home addresses whose packets must not be put together or half done."""
@@ -191,7 +172,6 @@ class EbpfDataplane(RoutedDataplane):
     async def _start(self) -> None:
         """See `RoutedDataplane`."""
         filters, maps = self._running()
-        self._marks = Marks(self._opened(), Entry(self._port[0], NEXT_HOP))
         name = PREFIXES[self._role] + "port"
         program = maps.programs[name.removeprefix("mip_")]
         await filters.attach(self._port[1], (Filter(INGRESS, name, program),))
@@ -200,7 +180,7 @@ class EbpfDataplane(RoutedDataplane):
             await self._forget_answers()  # to a killed predecessor's host
             self._stack.push_async_callback(self._forget_answers)
         self._watch = asyncio.get_running_loop().create_task(self._follow_links())
-        self._stack.push_async_callback(self._stop_tasks)
+        self._stack.push_async_callback(self._stop_watch)
 
     def _running(self) -> tuple[LinkFilters, TunnelMaps]:
         assert self._filters is not None  # between `open` and `close`
@@ -216,12 +196,11 @@ class EbpfDataplane(RoutedDataplane):
                 async with self._changing:
                     await self._look_at_links()
 
-    async def _stop_tasks(self) -> None:
-        tasks = [task for task in (self._watch, self._measuring) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._watch = self._measuring = None
+    async def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
 
     async def _look_at_links(self) -> None:
         """Put the programs on all interfaces, and tell them what they need to know."""
@@ -261,7 +240,7 @@ class EbpfDataplane(RoutedDataplane):
             broadcast=network.broadcast_address if network else None,
         )
 
-    # A mobile node's tunnel, and what is the same for both
+    # A mobile node's tunnel, and what a home agent's need, too
 
     def _entry(self, tunnel: Tunnel) -> Entry:  # noqa: ARG002  # one for all
         """See `RoutedDataplane`."""
@@ -362,219 +341,6 @@ class EbpfDataplane(RoutedDataplane):
         home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
         return self._tunnels.get(socket.inet_ntoa(home))
 
-    # A home agent's tunnels
-
-    async def install(self, tunnel: Tunnel) -> None:
-        """See `Dataplane.install`."""
-        if self._role is Role.MOBILE_NODE:
-            await super().install(tunnel)
-            return
-        self._opened()
-        home = tunnel.home_address
-        old = self._tunnels.get(home)
-        # What differs in most moves is compared first, as all of it takes its time.
-        if old is not None and old.peers == tunnel.peers and old == tunnel:
-            return
-        # What the path allows is asked for later: it takes as long as all the rest.
-        mtu = self._link_mtu - largest_room(tunnel)
-        self._use(tunnel, mtu, self._marks.get(mtu) or await self._make_way(mtu))
-        self._unmeasured[home] = None
-        self._measure_soon()
-
-    async def install_many(
-        self, tunnels: Sequence[Tunnel]
-    ) -> list[DataplaneError | None]:
-        """See `Dataplane.install_many`: one system call for all that are but entries.
-
-        Each step for each of them counts here: the kernel takes one in a microsecond.
-        """
-        if self._role is Role.MOBILE_NODE:
-            return await super().install_many(tunnels)
-        self._opened()
-        maps, recent = self._running()[1], self._recent.known()
-        refusals: dict[str, DataplaneError] = {}
-        taken: dict[str, Tunnel] = {}
-        rests: dict[str, bytes] = {}
-        mtus: dict[str, int] = {}
-        guessed: list[str] = []
-        for tunnel in tunnels:
-            home = tunnel.home_address
-            old = self._tunnels.get(home)
-            if old is not None and old.peers == tunnel.peers and old == tunnel:
-                continue
-            kind = kind_of(tunnel)
-            try:
-                if kind is None or not self._leaves_no_trace(old, tunnel.local):
-                    await self.install(tunnel)
-                    continue
-                template = recent.get(kind)
-                if template is None:
-                    template = await self._guess(tunnel, kind)
-                    guessed.append(home)
-            except DataplaneError as error:
-                refusals[home] = error
-                continue
-            taken[home] = tunnel
-            mtus[home], rests[home] = template
-        for home, refusal in maps.put_many(rests).items():
-            refusals[home] = refusal
-            del taken[home], mtus[home]
-        new = [one.local for home, one in taken.items() if home not in self._tunnels]
-        for local, users in Counter(new).items():
-            maps.add_local(local, users)
-        self._tunnels.update(taken)
-        self._mtus.update(mtus)
-        self._unmeasured.update(dict.fromkeys(guessed))
-        self._measure_soon()
-        if not refusals:
-            return [None] * len(tunnels)
-        return [refusals.get(tunnel.home_address) for tunnel in tunnels]
-
-    def _leaves_no_trace(self, old: Tunnel | None, local: str) -> bool:
-        """Tell whether `old` is gone when an entry with `local` is in its place."""
-        return old is None or (
-            old.local == local
-            and not old.deliveries
-            and old.home_address not in self._whole
-            and old.home_address not in self._over_udp
-        )
-
-    async def _guess(self, tunnel: Tunnel, kind: Kind) -> Template:
-        """Return the template of a tunnel whose path has not been measured."""
-        self._paths.prepare(None, tunnel.local)
-        mtu = self._link_mtu - largest_room(tunnel)
-        mark = self._marks.get(mtu) or await self._make_way(mtu)
-        return Template(mtu, plain_rest(*kind, mark=mark))
-
-    def _measure_soon(self) -> None:
-        if self._unmeasured and (self._measuring is None or self._measuring.done()):
-            loop = asyncio.get_running_loop()
-            self._measuring = loop.create_task(self._measure())
-
-    async def _make_way(self, mtu: int) -> int:
-        async with self._changing:
-            self._opened()
-            return await self._marks.make(mtu)
-
-    def _use(self, tunnel: Tunnel, mtu: int, mark: int) -> None:
-        """Carry packets of a home agent by `tunnel`, which may be in use already.
-
-        :param mtu: size of the largest inner packet
-        :param mark: of the way for this size
-        """
-        home = tunnel.home_address
-        old = self._tunnels.get(home)
-        if tunnel.deliveries or (old is not None and old.deliveries):
-            self._spread(tunnel, mtu)
-        try:
-            if old is not None and old.local == tunnel.local:
-                self._put(tunnel, 0, mark)
-            else:
-                self._paths.prepare(None, tunnel.local)
-                self._put(tunnel, 0, mark)
-                self._running()[1].add_local(tunnel.local)
-                if old is not None:
-                    self._running()[1].drop_local(old.local)
-        except DataplaneError:
-            if old is None:
-                self._spread_no_more(home)
-            else:
-                self._spread(old, self._mtus[home])
-            raise
-        self._tunnels[home] = tunnel
-        self._mtus[home] = mtu
-
-    async def _measure(self) -> None:
-        """Look up the path MTU of what was installed since the last time (TUN-04)."""
-        while self._unmeasured:
-            for home in list(itertools.islice(self._unmeasured, _AT_A_TIME)):
-                del self._unmeasured[home]
-                tunnel = self._tunnels.get(home)
-                if tunnel is None:
-                    continue
-                with contextlib.suppress(DataplaneError):  # it goes on as it is
-                    mtu = self._measured(tunnel)
-                    if mtu == self._mtus[home]:
-                        continue
-                    mark = self._marks.get(mtu) or await self._make_way(mtu)
-                    if self._tunnels.get(home) is tunnel:
-                        self._use(tunnel, mtu, mark)
-            await asyncio.sleep(0)
-
-    def _measured(self, tunnel: Tunnel) -> int:
-        """Return the size of the largest inner packet, measured now or just now."""
-        kind = kind_of(tunnel)
-        recent = self._recent.known().get(kind) if kind else None
-        if recent is not None:
-            return recent.mtu
-        mtu = self._paths.mtu(tunnel)
-        mark = self._marks.get(mtu)
-        if kind and mark:
-            self._recent.add(kind, mtu, mark)
-        return mtu
-
-    def _path_changed(self) -> None:
-        """See `RoutedDataplane`."""
-        self._recent.forget()
-        super()._path_changed()
-
-    async def _check_sizes(self) -> None:
-        """See `RoutedDataplane`."""
-        if self._role is Role.MOBILE_NODE:
-            await super()._check_sizes()
-        else:
-            self._unmeasured.update(dict.fromkeys(self._tunnels))
-            await self._measure()
-
-    async def remove(self, home_address: str) -> None:
-        """See `Dataplane.remove`."""
-        if self._role is Role.MOBILE_NODE:
-            await super().remove(home_address)
-            return
-        ledger = self._opened()
-        self._announcer.cancel(home_address)
-        old = self._tunnels.pop(home_address, None)
-        if old is None:
-            return
-        self._mtus.pop(home_address, None)
-        if old.deliveries:
-            self._spread_no_more(home_address)
-        self._running()[1].drop_local(old.local)
-        asked = self._take_back(home_address)
-        if asked:
-            await self._forget_answer(ledger, home_address, asked)
-
-    async def remove_many(self, home_addresses: Sequence[str]) -> None:
-        """See `Dataplane.remove_many`: a few system calls for all."""
-        if self._role is Role.MOBILE_NODE or len(home_addresses) < _MANY:
-            await super().remove_many(home_addresses)
-            return
-        ledger = self._opened()
-        maps = self._running()[1]
-        some = [home for home in home_addresses if home in self._tunnels]
-        every = maps.drop_many(some)
-        for home in home_addresses:
-            self._announcer.cancel(home)
-        local_ends = []
-        for home in some:
-            old = self._tunnels.pop(home)
-            del self._mtus[home]
-            local_ends.append(old.local)
-            if old.deliveries:
-                self._spread_no_more(home)
-            if kind_of(old) is None:
-                self._need_nothing(home)
-        for local, users in Counter(local_ends).items():
-            maps.drop_local(local, users)
-        for home, asked in every.items():
-            await self._forget_answer(ledger, home, asked)
-
-    @staticmethod
-    async def _forget_answer(ledger: Ledger, home_address: str, ifindex: int) -> None:
-        """Our own answer is among this host's neighbours, wrong from now on."""
-        with contextlib.suppress(NetlinkError):
-            await ledger.call("neigh", "del", dst=home_address, ifindex=ifindex)
-
     # What is known of the traffic
 
     def counters(self, home_address: str) -> Counters:
@@ -595,7 +361,5 @@ class EbpfDataplane(RoutedDataplane):
         self._maps = self._reassembled = self._filters = None
         self._link_mtus.clear()
         self._whole.clear()
-        self._unmeasured.clear()
-        self._recent.forget()
         self._local = None
         self._over_udp.clear()

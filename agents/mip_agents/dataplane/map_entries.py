@@ -54,9 +54,9 @@ class RecentTemplates:
         self._good_until = 0.0
 
     def known(self) -> Mapping[Kind, Template]:
-        """Return all that hold good now."""
+        """Return all that hold good now; what no longer does is in another one."""
         if self._known and time.monotonic() > self._good_until:
-            self._known.clear()
+            self._known = {}
         return self._known
 
     def add(self, kind: Kind, mtu: int, mark: int) -> None:
@@ -67,4 +67,4 @@ class RecentTemplates:
 
     def forget(self) -> None:
         """Have all measured anew: a path has changed."""
-        self._known.clear()
+        self._known = {}
