@@ -84,6 +84,11 @@ def home(number: int) -> str:
     return str(IPv4Address(_FIRST_HOME + number))
 
 
+def care_of(number: int) -> str:
+    """Return the care-of address of a binding."""
+    return str(IPv4Address(_FIRST_CARE_OF + number % CARE_OFS))
+
+
 def by_driver(
     bed: Testbed, driver: str, count: int, limit_s: float, together: int = DRAIN
 ) -> Bindings:
@@ -171,11 +176,10 @@ def _tunnels(move: int) -> Iterator[Tunnel]:
     """Yield the tunnels of all bindings; those of another `move` lead elsewhere."""
     number = 0
     while True:
-        care_of = IPv4Address(_FIRST_CARE_OF + (number + move) % CARE_OFS)
         yield Tunnel(
             home_address=home(number),
             local=HOME_AGENT,
-            peers=(str(care_of),),
+            peers=(care_of(number + move),),
             encapsulation=Encapsulation.IPIP,
             reverse=True,
         )

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mip_agents.bench import bindings, throughput
+from mip_agents.bench import bindings, restores, throughput
 from mip_agents.bench.bindings import Bindings
+from mip_agents.bench.restores import Restore
 from mip_agents.bench.testbed import CARE_OF, FORMS, HOME_ADDRESS, CrashError, Testbed
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.select import DRIVERS
@@ -95,6 +96,11 @@ def _run(json: bool, effort: Effort) -> int:
         for entry in measure_bindings(bed, effort):
             taken.append(entry)
             show(_bindings_line(entry))
+        show(_restores_heading())
+        starts: list[Restore] = []
+        for start in measure_restores(bed, effort):
+            starts.append(start)
+            show(_restores_line(start))
         for driver, problem in _problems().items():
             show(f"\nnot measured: {driver}, {problem}")
     finally:
@@ -102,8 +108,10 @@ def _run(json: bool, effort: Effort) -> int:
     if json:
         everything["traffic"] = [dataclasses.asdict(one) for one in traffic]
         everything["bindings"] = [dataclasses.asdict(one) for one in taken]
+        everything["restores"] = [dataclasses.asdict(one) for one in starts]
         _write(json_format.dumps(everything, indent=2))
-    return 1 if any(one.problem for one in taken) else 0
+    problems = [*(one.problem for one in taken), *(one.problem for one in starts)]
+    return 1 if any(problems) else 0
 
 
 def _problems() -> dict[str, str]:
@@ -185,9 +193,17 @@ def measure_bindings(bed: Testbed, effort: Effort) -> Iterator[Bindings]:
             yield bindings.over(line, rival)
 
 
+def measure_restores(bed: Testbed, effort: Effort) -> Iterator[Restore]:
+    """Yield a line for an agent without a data plane first, then for each driver."""
+    restores.prepare(bed)
+    for driver in (restores.NOWHERE, *_usable()):
+        yield restores.restore(bed, driver, effort.counts[-1])
+
+
 # Tables of 80 columns at most
 
 _TRAFFIC_ROW = "{:<8}  {:<13}  {:>10}  {:>8}  {:>12}  {:>8}"
+_RESTORES_ROW = "{:<9}  {:>6}  {:>9}  {:>9}"
 _BINDINGS_ROW = "{:<9}  {:>6}  {:>9} {:>4}  {:>9} {:>4}  {:>9} {:>4}  {:>6}  {:>3}"
 
 
@@ -269,6 +285,24 @@ def _bindings_line(line: Bindings) -> str:
         "" if maps is None else f"{maps / 1e6:.0f}",
     )
     return text.rstrip()
+
+
+def _restores_heading() -> str:
+    head = _RESTORES_ROW.format("restored", "count", "start s", "stop s")
+    return (
+        "\nSeconds of the processor until an agent serves with the bindings of a "
+        "former\nprocess, and from its end until nothing of it is left. none: no data "
+        "plane\n\n"
+        f"{_under(head)}"
+    )
+
+
+def _restores_line(line: Restore) -> str:
+    if line.problem is not None:
+        return f"{line.driver:<9}  {line.problem}"[:80]
+    return _RESTORES_ROW.format(
+        line.driver, line.count, f"{line.start_s:.2f}", f"{line.stop_s:.2f}"
+    )
 
 
 def _times(ratio: float | None) -> str:
