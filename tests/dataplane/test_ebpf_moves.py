@@ -189,7 +189,7 @@ def test_kernel_that_takes_one_at_a_time_gets_them_so() -> None:
 
 
 def use_no_batches() -> None:
-    bpf._MAP_UPDATE_MANY = 999
+    bpf._MAP_UPDATE_MANY = bpf._MAP_LOOKUP_MANY = 999
 
 
 @isolated
@@ -223,10 +223,19 @@ def test_many_removed_at_once_leave_no_counters_and_no_answers() -> None:
     w.start(Encapsulation.IPIP, True)
     w.ha.sh(f"ping -c1 -W3 {HOME}")
     assert w.ha_agent.call(counters) == (1, 84, 1, 84)
+    assert w.ha_agent.call(traffic_beside_a_silent_one) == [1, 0]
+    w.ha_agent.call(use_no_batches)
+    assert w.ha_agent.call(traffic_beside_a_silent_one) == [1, 0]
     assert HOME in w.ha.sh("ip neigh")
     w.ha_agent.call(remove_with_others)
     assert w.ha_agent.call(counters) == (0, 0, 0, 0)
     assert HOME not in w.ha.sh("ip neigh")
+
+
+async def traffic_beside_a_silent_one() -> list[int]:
+    await driver().install(ha_tunnel(home_address="10.1.1.11"))
+    counted = driver().traffic()
+    return [counted[home].received_packets for home in (HOME, "10.1.1.11")]
 
 
 async def remove_with_others() -> None:
@@ -234,7 +243,7 @@ async def remove_with_others() -> None:
     others = [f"10.200.{n // 250}.{n % 250}" for n in range(600)]
     tunnels = [ha_tunnel(home_address=home) for home in others[:500]]
     assert not any(await driver().install_many(tunnels))
-    await driver().remove_many([*others[:300], HOME, *others[300:]])
+    await driver().remove_many([*others[:300], HOME, *others[300:], "10.1.1.11"])
     assert not driver().tunnels()
     assert driver().undo_failures == []
 

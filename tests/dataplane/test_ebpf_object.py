@@ -150,6 +150,26 @@ def test_map_takes_many_as_far_as_there_is_room() -> None:
     table.close()
 
 
+def test_map_is_read_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_bpf()
+    table = bpf.Map("test", MapDefinition(1, 4, 8, 10000, 1))
+    assert table.read_all() == (b"", b"")
+    numbers = range(9000)
+    keys = b"".join(number.to_bytes(4, "big") for number in numbers)
+    values = b"".join(number.to_bytes(8, "big") for number in numbers)
+    assert table.update_many(keys, values) == 9000
+    read = table.read_all()
+    assert read is not None
+    found = sorted(read[0][at : at + 4] for at in range(0, len(read[0]), 4))
+    assert b"".join(found) == keys
+    for at in range(9000):
+        key = read[0][at * 4 : at * 4 + 4]
+        assert read[1][at * 8 : at * 8 + 8] == bytes(4) + key
+    monkeypatch.setattr(bpf, "_MAP_LOOKUP_MANY", 999)
+    assert table.read_all() is None
+    table.close()
+
+
 def test_refused_program_says_what_the_verifier_said() -> None:
     needs_bpf()
     endless = Program(bytes.fromhex("0500ffff00000000 9500000000000000"), ())

@@ -118,6 +118,9 @@ class Dataplane(Protocol):
     def counters(self, home_address: str) -> Counters:
         """Return the traffic of one home address; zeros where it is unknown."""
 
+    def traffic(self) -> dict[str, Counters]:
+        """Return the traffic of each home address that has a tunnel."""
+
     def drops(self) -> DropCounters:
         """Return what was thrown away, by reason."""
 

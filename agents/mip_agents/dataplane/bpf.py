@@ -27,16 +27,17 @@ _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD = 5
 _PROG_RUN = 10  # BPF_PROG_TEST_RUN
 _MAP_TAKE = 21  # BPF_MAP_LOOKUP_AND_DELETE_ELEM
-_MAP_UPDATE_MANY = 26  # BPF_MAP_UPDATE_BATCH
+_MAP_LOOKUP_MANY, _MAP_UPDATE_MANY = 24, 26  # BPF_MAP_LOOKUP_BATCH, ...
 _TYPE_SCHED_CLS = 3
 _PSEUDO_MAP_FD = 0x10  # source register 1, in the second octet of an instruction
 _LOG_SIZE = 1 << 20
 _STATISTICS: Final = re.compile(r"processed \d+ insns|verification time|stack depth")
+_READ_AT_ONCE: Final = 4096
 _CPUS_POSSIBLE = "/sys/devices/system/cpu/possible"
 
 _CREATE = Struct("=7I16s")
 _ELEMENT = Struct("=IxxxxQQQ")
-_MANY = Struct("=16xQQIIQQ")
+_MANY = Struct("=QQQQIIQQ")
 _COUNT_AT: Final = 32
 """Where in the attributes of a batch its size is, and afterwards how far it got."""
 _LOAD = Struct("=IIQQIIQII16s")
@@ -143,7 +144,9 @@ class Map:
         if not count:
             return 0
         attributes = ctypes.create_string_buffer(
-            _MANY.pack(_address(keys), _address(values), count, self.descriptor, 0, 0),
+            _MANY.pack(
+                0, 0, _address(keys), _address(values), count, self.descriptor, 0, 0
+            ),
             _MANY.size,
         )
         pointer = ctypes.addressof(attributes)
@@ -152,6 +155,47 @@ class Map:
         # Where the kernel has not come to the first it has not changed the number.
         (stored,) = _SIZE.unpack_from(attributes, _COUNT_AT)
         return int(stored) if stored < count else 0
+
+    def read_all(self) -> tuple[bytes, bytes] | None:
+        """Return all keys and all values of a hash map, some thousand with one call.
+
+        None: this kernel gives them one by one only. What comes or goes meanwhile may
+        be there or not.
+        """
+        key_size, value_size = self.definition.key_size, self.definition.value_size
+        keys = ctypes.create_string_buffer(key_size * _READ_AT_ONCE)
+        values = ctypes.create_string_buffer(value_size * _READ_AT_ONCE)
+        place = ctypes.create_string_buffer(_SIZE.size)
+        found: list[tuple[bytes, bytes]] = []
+        from_place = 0
+        while True:
+            attributes = ctypes.create_string_buffer(
+                _MANY.pack(
+                    from_place,
+                    ctypes.addressof(place),
+                    ctypes.addressof(keys),
+                    ctypes.addressof(values),
+                    _READ_AT_ONCE,
+                    self.descriptor,
+                    0,
+                    0,
+                ),
+                _MANY.size,
+            )
+            pointer = ctypes.addressof(attributes)
+            result = _syscall(_number, _MAP_LOOKUP_MANY, pointer, _MANY.size)
+            ended = result < 0 and ctypes.get_errno() == errno.ENOENT
+            if result < 0 and not ended:
+                return None
+            (count,) = _SIZE.unpack_from(attributes, _COUNT_AT)
+            found.append(
+                (keys.raw[: count * key_size], values.raw[: count * value_size])
+            )
+            if ended:
+                return b"".join(one for one, _ in found), b"".join(
+                    one for _, one in found
+                )
+            from_place = ctypes.addressof(place)
 
     def delete(self) -> bool:
         """Delete the entry under `key`; tell whether there was one."""

@@ -347,6 +347,13 @@ class EbpfDataplane(RoutedDataplane):
         """See `Dataplane.counters`."""
         return self._maps.counters(home_address) if self._maps else Counters()
 
+    def traffic(self) -> dict[str, Counters]:
+        """See `Dataplane.traffic`."""
+        counted = self._maps.all_counters() if self._maps else {}
+        if counted is None:
+            return super().traffic()
+        return {home: counted.get(home) or Counters() for home in self._tunnels}
+
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""
         counted = DropCounters(dict(self._drops.reasons))

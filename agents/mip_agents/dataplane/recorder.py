@@ -108,6 +108,10 @@ class RecorderDataplane:
         """See `Dataplane.counters`."""
         return self._counters.get(home_address, Counters())
 
+    def traffic(self) -> dict[str, Counters]:
+        """See `Dataplane.traffic`."""
+        return {home: self.counters(home) for home in self._tunnels}
+
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""
         return self._drops

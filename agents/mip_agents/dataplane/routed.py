@@ -347,6 +347,10 @@ class RoutedDataplane(ABC):
         """See `Dataplane.tunnels`."""
         return list(self._tunnels.values())
 
+    def traffic(self) -> dict[str, Counters]:
+        """See `Dataplane.traffic`."""
+        return {home: self.counters(home) for home in self._tunnels}
+
     async def close(self) -> None:
         """See `Dataplane.close`."""
         if self._recheck is not None:

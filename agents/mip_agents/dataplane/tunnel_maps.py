@@ -287,6 +287,22 @@ class TunnelMaps:
             return Counters()
         return Counters(*COUNTERS.unpack(self._counters.value)[:4])
 
+    def all_counters(self) -> dict[str, Counters] | None:
+        """Return the traffic of all home addresses that had some, or None.
+
+        None: this kernel gives it one by one only.
+        """
+        read = self._counters.read_all() if self._maps else (b"", b"")
+        if read is None:
+            return None
+        keys, values = read
+        homes = [socket.inet_ntoa(keys[at : at + 4]) for at in range(0, len(keys), 4)]
+        counted = COUNTERS.iter_unpack(values)
+        return {
+            home: Counters(*numbers[:4])
+            for home, numbers in zip(homes, counted, strict=True)
+        }
+
     def count_drops(self, into: DropCounters) -> None:
         """Add what the programs threw away."""
         table = self._maps.get("drops")
