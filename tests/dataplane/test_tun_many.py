@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Many bindings at once in the `tun` driver: as one by one, and one refused alone."""
 
+import errno
+from collections.abc import Iterable
 from dataclasses import replace
+
+import pytest
 
 from dataplane.traffic import collect_start, collected, stop_stream, stream
 from dataplane.world import (
@@ -120,6 +124,35 @@ def move_a_proxy_nowhere() -> None:
         return [route, proxy]
 
     driver()._wanted = with_an_error
+
+
+@isolated
+def test_a_failure_half_way_leaves_nothing_and_can_be_tried_again() -> None:
+    w = World()
+    agent = w.start_ha()
+    agent.call(fail_after_the_routes)
+    assert made(w) == []
+    assert agent.call(home_addresses) == 0
+    agent.call(install_all)
+    assert len(made(w)) == 2 * 59
+
+
+async def fail_after_the_routes() -> None:
+    requests = driver()._ledger._requests
+    carry_out = requests.carry_out
+
+    def first(messages: Iterable[bytes]) -> list[int]:
+        requests.carry_out = second
+        return list(carry_out(messages))
+
+    def second(messages: Iterable[bytes]) -> list[int]:
+        requests.carry_out = carry_out
+        raise OSError(errno.ENOBUFS, "no room")
+
+    requests.carry_out = first
+    with pytest.raises(OSError, match="no room"):
+        await driver().install_many(tunnels())
+    assert driver().undo_failures == []
 
 
 def home_addresses() -> int:

@@ -166,7 +166,7 @@ class Map:
         keys = ctypes.create_string_buffer(key_size * _READ_AT_ONCE)
         values = ctypes.create_string_buffer(value_size * _READ_AT_ONCE)
         place = ctypes.create_string_buffer(_SIZE.size)
-        found: list[tuple[bytes, bytes]] = []
+        all_keys, all_values = bytearray(), bytearray()
         from_place = 0
         while True:
             attributes = ctypes.create_string_buffer(
@@ -188,13 +188,10 @@ class Map:
             if result < 0 and not ended:
                 return None
             (count,) = _SIZE.unpack_from(attributes, _COUNT_AT)
-            found.append(
-                (keys.raw[: count * key_size], values.raw[: count * value_size])
-            )
+            all_keys += keys.raw[: count * key_size]
+            all_values += values.raw[: count * value_size]
             if ended:
-                return b"".join(one for one, _ in found), b"".join(
-                    one for _, one in found
-                )
+                return bytes(all_keys), bytes(all_values)
             from_place = ctypes.addressof(place)
 
     def delete(self) -> bool:
@@ -274,14 +271,15 @@ def _verdict(log: str) -> str:
     return lines[-1] if lines else ""
 
 
-def run_program(descriptor: int, data: bytearray) -> None:
+def run_program(name: str, descriptor: int, data: bytearray) -> None:
     """Run a tc program on a packet of ours, in place. :raises OSError: from the kernel.
 
     :param data: no more than a page can hold, with an Ethernet header
     """
     buffer = (ctypes.c_char * len(data)).from_buffer(data)
     pointer, size = ctypes.addressof(buffer), len(data)
-    _bpf(_PROG_RUN, _RUN.pack(descriptor, size, size, pointer, pointer), "run")
+    attributes = _RUN.pack(descriptor, size, size, pointer, pointer)
+    _bpf(_PROG_RUN, attributes, f"program {name}")
 
 
 def _address(data: bytes) -> int:

@@ -101,43 +101,60 @@ class Ledger:
         """
         refusals: dict[str, DataplaneError] = {}
         lacking: dict[str, list[Message]] = {}
-        taken: dict[str, dict[object, Change]] = {}
         for owner, changes in wanted.items():
-            before = self._made.get(owner, [])
-            new = [change for change in changes if change not in before]
-            slots = {change.slot for change in changes}
-            packed = [change for change in new if isinstance(change, Message)]
-            if len(packed) == len(new) and all(old.slot in slots for old in before):
-                lacking[owner] = packed
-                taken[owner] = {change.slot: change for change in before}
-                # Whatever happens: what may have been made is to be undone later.
-                self._keep(owner, [*before, *packed])
+            messages = self._lacking_messages(owner, changes)
+            if messages is not None:
+                lacking[owner] = messages
                 continue
             try:
                 await self.settle(owner, changes)
             except DataplaneError as refusal:
                 refusals[owner] = refusal
         made: dict[str, list[Message]] = {owner: [] for owner in lacking}
-        for number in range(max(map(len, lacking.values()), default=0)):
+        given_up = lacking  # all of it may have been made, unless we get through
+        try:
+            refused = self._make_many(lacking, made)
+            given_up = {owner: made[owner] for owner in refused}
+        finally:
+            for owner, messages in given_up.items():
+                before = self._made.get(owner, ())
+                taken = {change.slot: change for change in before}
+                await self._put_back(messages, taken)
+        for owner in lacking.keys() - refused.keys():
+            self._keep(owner, list(wanted[owner]))
+        return refusals | refused
+
+    def _lacking_messages(
+        self, owner: str, wanted: Sequence[Change]
+    ) -> list[Message] | None:
+        """Return what an owner lacks, if nothing but messages is to be made."""
+        before = self._made.get(owner, ())
+        lacking = [change for change in wanted if change not in before]
+        messages = [change for change in lacking if isinstance(change, Message)]
+        slots = {change.slot for change in wanted}
+        if len(messages) < len(lacking) or any(old.slot not in slots for old in before):
+            return None
+        return messages
+
+    def _make_many(
+        self, wanted: Mapping[str, list[Message]], made: Mapping[str, list[Message]]
+    ) -> dict[str, DataplaneError]:
+        """Make the first of each owner, then the second, and note what is made."""
+        refused: dict[str, DataplaneError] = {}
+        for number in range(max(map(len, wanted.values()), default=0)):
             step = [
-                (owner, changes[number])
-                for owner, changes in lacking.items()
-                if number < len(changes) and owner not in refusals
+                (owner, messages[number])
+                for owner, messages in wanted.items()
+                if number < len(messages) and owner not in refused
             ]
             step.sort(key=lambda one: one[1].place)
-            codes = self._request_many(change.making(self.mark) for _, change in step)
-            for (owner, change), code in zip(step, codes, strict=True):
+            codes = self._request_many(message.making(self.mark) for _, message in step)
+            for (owner, message), code in zip(step, codes, strict=True):
                 if code:
-                    refusals[owner] = _refusal(owner, change, OSError(code, ""))
+                    refused[owner] = _refusal(owner, message, OSError(code, ""))
                 else:
-                    made[owner].append(change)
-        for owner, done in made.items():
-            if owner in refusals:
-                await self._put_back(done, taken[owner])
-                self._keep(owner, list(taken[owner].values()))
-            else:
-                self._keep(owner, list(wanted[owner]))
-        return refusals
+                    made[owner].append(message)
+        return refused
 
     def _request_many(self, messages: Iterable[bytes]) -> list[int]:
         """Make requests that were packed by hand; return the error code of each."""

@@ -238,7 +238,7 @@ class TunnelMaps:
             some = home_addresses[start : start + MAX_FORGOTTEN]
             homes = NOWHERE.join(map(socket.inet_aton, some))
             data = bytearray(_ETHERNET_HEADER + homes + NOWHERE)
-            run_program(self.programs["ha_forget"], data)
+            run_program("ha_forget", self.programs["ha_forget"], data)
             answers = FORGOTTEN.iter_unpack(data[len(_ETHERNET_HEADER) :])
             for home_address, (_, ifindex) in zip(some, answers, strict=True):
                 if ifindex:

@@ -41,7 +41,7 @@ class Post(Protocol):
 
 
 _TOGETHER = 1000
-"""Orders that are carried out before others get their turn: some milliseconds."""
+"""Orders that are carried out before others get their turn, for 50 ms at most."""
 
 _MIN_PAUSE = 0.001
 """Seconds between two firings of the timer."""
