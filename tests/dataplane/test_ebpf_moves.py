@@ -218,7 +218,7 @@ async def fill() -> tuple[int, int]:
 
 @isolated
 def test_many_removed_at_once_leave_no_counters_and_no_answers() -> None:
-    """HA-38: this host has our answer for a node, which is wrong from then on."""
+    """This host has our answer for a node, which is wrong from then on."""
     w = World(driver="ebpf")
     w.start(Encapsulation.IPIP, True)
     w.ha.sh(f"ping -c1 -W3 {HOME}")

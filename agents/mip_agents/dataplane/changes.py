@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Changes to the kernel, each a value that knows how to be made and undone.
 
-A `Ledger` makes them for their owners. Objects carry the role's own protocol number, by
-which a later process knows what a killed one left (`mip_agents.dataplane.leftovers`).
-Settings, which cannot carry a mark, are written to a state file before they change.
+A ledger (`ledger.py`) makes them for their owners. Objects carry the role's own
+protocol number, by which a later process knows what a killed one left
+(`mip_agents.dataplane.leftovers`). Settings, which cannot carry a mark, are written to
+a state file before they change.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from mip_agents.dataplane import rtnetlink
 from mip_agents.dataplane.rtnetlink import Outer
-from mip_agents.dataplane.statefile import read_setting, write_setting
+from mip_agents.dataplane.statefile import StateFile, read_setting, write_setting
 from mip_agents.protocol.tunnel import Role
-
-if TYPE_CHECKING:
-    from mip_agents.dataplane.ledger import Ledger
 
 MARKS: Final = {Role.HOME_AGENT: 134, Role.MOBILE_NODE: 135}
 """Routing protocol number of each role, on its routes, rules, addresses, neighbours."""
@@ -33,6 +31,20 @@ METRIC: Final = 434
 """Of routes that need not differ."""
 
 
+class Maker(Protocol):
+    """Who makes changes: the way to the kernel."""
+
+    mark: int
+    """Protocol number of the role."""
+    state: StateFile
+
+    async def call(self, subject: str, verb: str, **arguments: Any) -> None:
+        """Make one netlink request. :raises NetlinkError: as the kernel answers."""
+
+    def request(self, message: bytes) -> None:
+        """Make one request that was packed by hand. :raises OSError: likewise."""
+
+
 class Change(ABC):
     """One change; equal changes are the same change."""
 
@@ -42,11 +54,11 @@ class Change(ABC):
         return self
 
     @abstractmethod
-    async def make(self, ledger: Ledger) -> None:
+    async def make(self, maker: Maker) -> None:
         """Make it, replacing what is in the slot."""
 
     @abstractmethod
-    async def undo(self, ledger: Ledger) -> None:
+    async def undo(self, maker: Maker) -> None:
         """Take it back."""
 
 
@@ -66,13 +78,13 @@ class Message(Change):
     def undoing(self, mark: int) -> bytes:
         """Return the request to take it back."""
 
-    async def make(self, ledger: Ledger) -> None:
+    async def make(self, maker: Maker) -> None:
         """See `Change`; replacing is one step, so that no packet is without a route."""
-        ledger.request(self.making(ledger.mark))
+        maker.request(self.making(maker.mark))
 
-    async def undo(self, ledger: Ledger) -> None:
+    async def undo(self, maker: Maker) -> None:
         """See `Change`."""
-        ledger.request(self.undoing(ledger.mark))
+        maker.request(self.undoing(maker.mark))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,24 +142,24 @@ class BroadcastRoute(Change):
     ifindex: int
     source: str
 
-    def _arguments(self, ledger: Ledger) -> dict[str, Any]:
+    def _arguments(self, maker: Maker) -> dict[str, Any]:
         return {
             "dst": f"{self.address}/32",
             "oif": self.ifindex,
             "table": LOCAL_TABLE,
             "type": _BROADCAST,
             "scope": 253,  # link
-            "proto": ledger.mark,
+            "proto": maker.mark,
             "prefsrc": self.source,
         }
 
-    async def make(self, ledger: Ledger) -> None:
+    async def make(self, maker: Maker) -> None:
         """See `Change`; the kernel may have such a route through another interface."""
-        await ledger.call("route", "append", **self._arguments(ledger))
+        await maker.call("route", "append", **self._arguments(maker))
 
-    async def undo(self, ledger: Ledger) -> None:
+    async def undo(self, maker: Maker) -> None:
         """See `Change`."""
-        await ledger.call("route", "del", **self._arguments(ledger))
+        await maker.call("route", "del", **self._arguments(maker))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +178,12 @@ class Rule(Change):
     mark: tuple[int, int] | None = None
     """Only for packets whose mark has this value in the bits of this mask."""
 
-    def _arguments(self, ledger: Ledger) -> dict[str, Any]:
+    def _arguments(self, maker: Maker) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "family": 2,
             "priority": self.priority,
             "table": self.table,
-            "FRA_PROTOCOL": ledger.mark,
+            "FRA_PROTOCOL": maker.mark,
         }
         if self.source is not None:
             arguments |= {"src": self.source, "src_len": 32}
@@ -186,13 +198,13 @@ class Rule(Change):
             arguments["iifname"] = "lo"
         return arguments
 
-    async def make(self, ledger: Ledger) -> None:
+    async def make(self, maker: Maker) -> None:
         """See `Change`."""
-        await ledger.call("rule", "add", **self._arguments(ledger))
+        await maker.call("rule", "add", **self._arguments(maker))
 
-    async def undo(self, ledger: Ledger) -> None:
+    async def undo(self, maker: Maker) -> None:
         """See `Change`."""
-        await ledger.call("rule", "del", **self._arguments(ledger))
+        await maker.call("rule", "del", **self._arguments(maker))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,20 +240,20 @@ class LocalAddress(Change):
     address: str
     ifindex: int = LOOPBACK
 
-    async def make(self, ledger: Ledger) -> None:
+    async def make(self, maker: Maker) -> None:
         """See `Change`."""
-        await ledger.call(
+        await maker.call(
             "addr",
             "add",
             index=self.ifindex,
             address=self.address,
             prefixlen=32,
-            proto=ledger.mark,
+            proto=maker.mark,
         )
 
-    async def undo(self, ledger: Ledger) -> None:
+    async def undo(self, maker: Maker) -> None:
         """See `Change`."""
-        await ledger.call(
+        await maker.call(
             "addr", "del", index=self.ifindex, address=self.address, prefixlen=32
         )
 
@@ -256,18 +268,18 @@ class Setting(Change):
     optional: bool = False
     """Whether a kernel or an interface without it, or a read-only one, will do."""
 
-    async def make(self, ledger: Ledger) -> None:
+    async def make(self, maker: Maker) -> None:
         """See `Change`."""
         try:
             before = read_setting(self.kind, self.key)
             if before != self.value:
-                ledger.state.remember(self.kind, self.key, before, self.value)
+                maker.state.remember(self.kind, self.key, before, self.value)
                 write_setting(self.kind, self.key, self.value)
         except OSError:
-            ledger.state.restore(self.kind, self.key)
+            maker.state.restore(self.kind, self.key)
             if not self.optional:
                 raise
 
-    async def undo(self, ledger: Ledger) -> None:
+    async def undo(self, maker: Maker) -> None:
         """See `Change`; a value that someone else has set since then stays."""
-        ledger.state.restore(self.kind, self.key)
+        maker.state.restore(self.kind, self.key)
