@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Moves in the `ebpf` driver: none costs more than one update, nor others a packet."""
 
+import errno
 import socket
 from dataclasses import replace
 
@@ -214,6 +215,44 @@ async def fill() -> tuple[int, int]:
     there = list(driver().tunnels())
     assert len(there) == 15
     return len(there) - 5, sum(tunnel.peers == (WLAN0,) for tunnel in there)
+
+
+@isolated
+def test_memory_that_is_late_is_waited_for_and_none_is_refused_soon() -> None:
+    w = World(driver="ebpf")
+    agent = w.start_ha()
+    assert agent.call(install_without_memory, 3) == ([], 3)
+    refused, asked = agent.call(install_without_memory, 1000)
+    assert len(refused) == 50
+    assert "Cannot allocate memory" in refused[0]
+    assert asked < 100
+
+
+async def install_without_memory(times: int) -> tuple[list[str], int]:
+    """Have the kernel say so many times that it has none; return what is refused."""
+    table = driver()._maps._bindings
+    asked = 0
+
+    class Short:
+        """The map, but with no memory at first."""
+
+        key, value, definition = table.key, table.value, table.definition
+
+        def update_many(self, keys: bytes, values: bytes) -> int:
+            return table.update_many(keys, values) if asked >= times else 0
+
+        def update(self) -> None:
+            nonlocal asked
+            if asked < times:
+                asked += 1
+                raise OSError(errno.ENOMEM, "map x: Cannot allocate memory")
+            table.update()
+
+    driver()._maps._bindings = Short()
+    tunnels = [ha_tunnel(home_address=f"10.201.{times % 256}.{n}") for n in range(50)]
+    refusals = await driver().install_many(tunnels)
+    driver()._maps._bindings = table
+    return [str(one) for one in refusals if one is not None], asked
 
 
 @isolated

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import time
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 from itertools import chain
@@ -71,6 +73,8 @@ DROPS: Final = (
 """Reasons in the order of `enum drop`."""
 
 _ETHERNET_HEADER: Final = bytes(14)
+_PATIENCE: Final = 10
+_REFILL_S: Final = 0.002  # a tick takes 10 ms at most
 
 
 class TunnelMaps:
@@ -199,23 +203,36 @@ class TunnelMaps:
             # The next one has been refused; or this kernel stores one at a time.
             table.key[:] = homes[done]
             table.value[:] = values[done * each : (done + 1) * each]
-            home_address = socket.inet_ntoa(homes[done])
+            home_address = list(rests)[done]
             try:
-                self._store(home_address)
+                # Who waited in vain once does not wait for all that follow.
+                self._store(home_address, _PATIENCE if not refusals else 0)
             except DataplaneError as refusal:
                 refusals[home_address] = refusal
             done += 1
             done += table.update_many(keys[done * 4 :], values[done * each :])
         return refusals
 
-    def _store(self, home_address: str) -> None:
-        try:
-            self._bindings.update()
-        except OSError as error:
-            raise DataplaneError(
-                f"{home_address}: {error}; there may be "
-                f"{self._bindings.definition.max_entries} bindings"
-            ) from error
+    def _store(self, home_address: str, patience: int = _PATIENCE) -> None:
+        """Store what is in the buffers. :raises DataplaneError: nothing has changed.
+
+        The kernel fills up its stock of free entries in an interrupt. Where that comes
+        with the next tick, entries are asked for faster than they are made.
+
+        :param patience: how often to try again where there is no memory
+        """
+        for left in range(patience, -1, -1):
+            try:
+                self._bindings.update()
+            except OSError as error:
+                if error.errno == errno.ENOMEM and left:
+                    time.sleep(_REFILL_S)
+                    continue
+                raise DataplaneError(
+                    f"{home_address}: {reason_of(error)}; there may be "
+                    f"{self._bindings.definition.max_entries} bindings"
+                ) from error
+            return
 
     def drop(self, home_address: str) -> int:
         """Use no tunnel for a home address any more, and forget its counters.
