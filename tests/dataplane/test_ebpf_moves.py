@@ -23,7 +23,7 @@ from dataplane.world import (
     mn_tunnel,
     remove,
 )
-from mip_agents.dataplane import bpf
+from mip_agents.dataplane import bpf, map_entries
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.marks import MAX_SIZES
 from mip_agents.dataplane.tunnel_structs import MAX_PEERS
@@ -215,6 +215,65 @@ async def fill() -> tuple[int, int]:
     there = list(driver().tunnels())
     assert len(there) == 15
     return len(there) - 5, sum(tunnel.peers == (WLAN0,) for tunnel in there)
+
+
+@isolated
+def test_path_is_asked_for_once_in_a_while_and_when_it_has_changed() -> None:
+    w = World(driver="ebpf")
+    agent = w.start_ha()
+    assert agent.call(install_and_measure, "10.1.1.50", 60.0) == 1
+    assert agent.call(install_and_measure, "10.1.1.51", 60.0) == 0
+    assert agent.call(sizes) == {1480}
+    w.ha.sh("ip route add 10.1.2.0/24 via 10.1.1.1 mtu 1300")
+    agent.call(notice_that_the_path_has_changed)
+    assert agent.call(install_and_measure, "10.1.1.52", 60.0) == 0
+    assert agent.call(sizes) == {1280}
+    agent.call(forget_the_path)
+    assert agent.call(install_and_measure, "10.1.1.53", -1.0) == 1
+    assert agent.call(install_and_measure, "10.1.1.54", -1.0) == 1
+    assert agent.call(sizes) == {1280}
+
+
+async def install_and_measure(home: str, good_s: float) -> int:
+    """Return how often the kernel is asked for a path whose size holds good so long."""
+    map_entries._GOOD_S = good_s
+    paths, asked = driver()._paths, 0
+    mtu = paths.mtu
+
+    def counted(tunnel: Tunnel) -> int:
+        nonlocal asked
+        asked += 1
+        return int(mtu(tunnel))
+
+    paths.mtu = counted
+    assert await driver().install_many([ha_tunnel(home_address=home)]) == [None]
+    if driver()._measuring is not None:
+        await driver()._measuring
+    assert not driver()._unmeasured
+    paths.mtu = mtu
+    return asked
+
+
+async def notice_that_the_path_has_changed() -> None:
+    driver()._path_changed()
+    await driver()._recheck_task
+
+
+def forget_the_path() -> None:
+    driver()._recent.forget()
+
+
+def sizes() -> set[int]:
+    """Return the sizes of all, after a look at the marks that stand for them."""
+    found = set()
+    for home, size in driver()._mtus.items():
+        table = driver()._maps._bindings
+        table.key[:] = socket.inet_aton(home)
+        assert table.lookup()
+        mark = int.from_bytes(table.value[12:16], "little")
+        assert mark == driver()._marks.get(size)
+        found.add(size)
+    return found
 
 
 @isolated
