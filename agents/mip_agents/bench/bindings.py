@@ -102,6 +102,7 @@ def by_driver(
         dataplane = make(driver, Role.HOME_AGENT, home_interface="lo")
         await dataplane.open()
         gc.collect()
+        gc.freeze()  # as an agent does
         memory = _resident()
 
         async def install(tunnels: list[Tunnel]) -> None:

@@ -84,6 +84,7 @@ class EbpfHomeAgent(EbpfDataplane):
         """
         self._opened()
         maps, recent = self._running()[1], self._recent.known()
+        get_old, get_template = self._tunnels.get, recent.get
         refusals: dict[str, DataplaneError] = {}
         taken: dict[str, Tunnel] = {}
         rests: dict[str, bytes] = {}
@@ -91,15 +92,15 @@ class EbpfHomeAgent(EbpfDataplane):
         guessed: list[str] = []
         for tunnel in tunnels:
             home = tunnel.home_address
-            old = self._tunnels.get(home)
+            old = get_old(home)
             if old is not None and old.peers == tunnel.peers and old == tunnel:
                 continue
             kind = kind_of(tunnel)
             try:
-                if kind is None or not self._leaves_no_trace(old, tunnel.local):
+                if kind is None or (old and not self._is_but_an_entry(old, tunnel)):
                     await self.install(tunnel)
                     continue
-                template = recent.get(kind)
+                template = get_template(kind)
                 if template is None:
                     template = await self._guess(tunnel, kind)
                     guessed.append(home)
@@ -124,10 +125,10 @@ class EbpfHomeAgent(EbpfDataplane):
             return [None] * len(tunnels)
         return [refusals.get(tunnel.home_address) for tunnel in tunnels]
 
-    def _leaves_no_trace(self, old: Tunnel | None, local: str) -> bool:
-        """Tell whether `old` is gone when an entry with `local` is in its place."""
-        return old is None or (
-            old.local == local
+    def _is_but_an_entry(self, old: Tunnel, new: Tunnel) -> bool:
+        """Tell whether nothing is left of `old` with an entry of `new` in its place."""
+        return (
+            old.local == new.local
             and not old.deliveries
             and old.home_address not in self._whole
             and old.home_address not in self._over_udp
