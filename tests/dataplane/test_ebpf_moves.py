@@ -221,6 +221,7 @@ async def fill() -> tuple[int, int]:
 def test_path_is_asked_for_once_in_a_while_and_when_it_has_changed() -> None:
     w = World(driver="ebpf")
     agent = w.start_ha()
+    agent.call(look_at_no_links)
     assert agent.call(install_and_measure, "10.1.1.50", 60.0) == 1
     assert agent.call(install_and_measure, "10.1.1.51", 60.0) == 0
     assert agent.call(sizes) == {1480}
@@ -232,6 +233,13 @@ def test_path_is_asked_for_once_in_a_while_and_when_it_has_changed() -> None:
     assert agent.call(install_and_measure, "10.1.1.53", -1.0) == 1
     assert agent.call(install_and_measure, "10.1.1.54", -1.0) == 1
     assert agent.call(sizes) == {1280}
+
+
+async def look_at_no_links() -> None:
+    """A link that has just come up would be a change of the path, too."""
+    await driver()._stop_watch()
+    if driver()._recheck_task is not None:
+        await driver()._recheck_task
 
 
 async def install_and_measure(home: str, good_s: float) -> int:

@@ -188,23 +188,23 @@ class EbpfHomeAgent(EbpfDataplane):
                 if tunnel is None:
                     continue
                 with contextlib.suppress(DataplaneError):  # it goes on as it is
-                    mtu = self._measured(tunnel)
-                    if mtu == self._mtus[home]:
+                    mtu = await self._measured(tunnel)
+                    if mtu == self._mtus.get(home):
                         continue
                     mark = self._marks.get(mtu) or await self._make_way(mtu)
                     if self._tunnels.get(home) is tunnel:
                         self._use(tunnel, mtu, mark)
             await asyncio.sleep(0)
 
-    def _measured(self, tunnel: Tunnel) -> int:
+    async def _measured(self, tunnel: Tunnel) -> int:
         """Return the size of the largest inner packet, measured now or just now."""
-        kind = kind_of(tunnel)
-        recent = self._recent.known().get(kind) if kind else None
+        kind, known = kind_of(tunnel), self._recent.known()
+        recent = known.get(kind) if kind else None
         if recent is not None:
             return recent.mtu
         mtu = self._paths.mtu(tunnel)
-        mark = self._marks.get(mtu)
-        if kind and mark:
+        mark = self._marks.get(mtu) or await self._make_way(mtu)
+        if kind and self._recent.known() is known:  # no path has changed meanwhile
             self._recent.add(kind, mtu, mark)
         return mtu
 
