@@ -251,7 +251,7 @@ class EbpfHomeAgent(EbpfDataplane):
             local_ends.append(old.local)
             if old.deliveries:
                 self._spread_no_more(home)
-            if kind_of(old) is None:
+            if self._whole or self._over_udp:
                 self._need_nothing(home)
         for local, users in Counter(local_ends).items():
             maps.drop_local(local, users)

@@ -254,8 +254,11 @@ class TunnelMaps:
         for start in range(0, len(home_addresses), MAX_FORGOTTEN):
             some = home_addresses[start : start + MAX_FORGOTTEN]
             homes = NOWHERE.join(map(socket.inet_aton, some))
-            data = bytearray(_ETHERNET_HEADER + homes + NOWHERE)
+            question = _ETHERNET_HEADER + homes + NOWHERE
+            data = bytearray(question)
             run_program("ha_forget", self.programs["ha_forget"], data)
+            if data == question:  # nothing is filled in, nearly always
+                continue
             answers = FORGOTTEN.iter_unpack(data[len(_ETHERNET_HEADER) :])
             for home_address, (_, ifindex) in zip(some, answers, strict=True):
                 if ifindex:
