@@ -9,6 +9,7 @@ import pytest
 from mip_agents.bench import dataplane
 from mip_agents.bench.bindings import Bindings
 from mip_agents.bench.dataplane import Effort, Traffic, main
+from mip_agents.bench.restores import Restore
 from mip_agents.bench.testbed import FORMS
 from mip_agents.cli import main as command
 from mip_agents.dataplane.select import DRIVERS
@@ -43,6 +44,18 @@ def test_every_driver_and_form_has_figures_or_a_reason(sandbox, capfd):
             assert one["driver"] != "tun"
     for one in found["bindings"]:
         assert min(one["install"], one["replace"], one["remove"]) > 0
+        if one["what"] != "pyroute2":
+            for what in ("install", "replace", "remove"):
+                assert one[f"{what}_ratio"] > 0
+    for one in found["restores"]:
+        assert one["count"] == 40
+        assert one["start_s"] > 0
+    assert [one["driver"] for one in found["restores"]] == ["none", *usable]
+    for driver in usable:
+        lines = [one for one in found["bindings"] if one["what"] == driver]
+        assert [(one["together"], one["count"]) for one in lines] == [
+            (1, 20), (64, 20), (64, 40)
+        ]  # fmt: skip
     counts = {one["count"] for one in found["bindings"] if one["what"] in usable}
     assert counts <= {20, 40}
     assert {one["what"] for one in found["bindings"]} >= {"pyroute2", *usable}
@@ -58,11 +71,21 @@ def test_tables_fit_80_columns(sandbox, capfd):
     assert any(line.startswith("none      routed") for line in lines)
 
 
+def test_the_widest_figures_fit_80_columns():
+    fast = Bindings(
+        "kernel", 64, 100_000, 1e6, 1e6, 1e6, 999.0, 999.0, 999.0, 12345.0, 9.99e8
+    )
+    assert len(dataplane._bindings_line(fast)) <= 80
+    assert max(map(len, dataplane._bindings_heading().splitlines())) <= 80
+    assert max(map(len, dataplane._restores_heading().splitlines())) <= 80
+
+
 def test_a_long_reason_does_not_break_the_table():
     line = dataplane._traffic_line(Traffic("x", "y", problem="z" * 200))
     assert len(line) == 80
-    some = Bindings("pyroute2", 1, 1.0, 1.0, 1.0)
-    line = dataplane._bindings_line(Bindings("x", problem="z" * 200), some)
+    line = dataplane._bindings_line(Bindings("x", problem="z" * 200))
+    assert len(line) == 80
+    line = dataplane._restores_line(Restore("x", 1, problem="z" * 200))
     assert len(line) == 80
 
 

@@ -11,6 +11,7 @@ from dataplane.world import (
     HOME,
     World,
     announce,
+    driver,
     give_back,
     ha_tunnel,
     install,
@@ -66,6 +67,12 @@ def test_announcement_is_seen_on_the_link() -> None:
         assert frame.dst == "ff:ff:ff:ff:ff:ff"
         assert frame[ARP].hwsrc == frame.src == mac
         assert frame[ARP].psrc == frame[ARP].pdst == HOME
+    assert agent.call(remembered) == 0
+
+
+def remembered() -> int:
+    """Return of how many addresses the announcer still knows."""
+    return len(driver()._announcer._due)
 
 
 @isolated

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The tc programs: the object is what the source gives, and Python knows its values."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from mip_agents.dataplane import bpf, probe, select, tunnel_maps
+from mip_agents.dataplane import bpf, gate, probe, select, tunnel_programs
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.bpf_object import MapDefinition, Program, read_object
-from mip_agents.dataplane.tunnel_maps import DROPS, MARK_MASK, MAX_PEERS, OBJECT
+from mip_agents.dataplane.tunnel_maps import (
+    DROPS,
+    MARK_MASK,
+    MAX_FORGOTTEN,
+    TunnelMaps,
+)
+from mip_agents.dataplane.tunnel_programs import OBJECT
+from mip_agents.dataplane.tunnel_structs import MAX_PEERS
 from mip_agents.protocol.tunnel import Role
 from support.netns import isolated
 
@@ -65,6 +73,7 @@ def test_python_has_the_values_of_the_source() -> None:
     assert [str(reason) for reason in DROPS] == [name.lower() for name in names]
     assert number("MAX_PEERS") == MAX_PEERS
     assert number("MARK_MASK") == MARK_MASK
+    assert number("MAX_FORGOTTEN") == MAX_FORGOTTEN
 
 
 def test_programs_are_small_enough_for_the_oldest_kernel() -> None:
@@ -72,7 +81,7 @@ def test_programs_are_small_enough_for_the_oldest_kernel() -> None:
     content = read_object(OBJECT)
     assert content.license == b"GPL\0"
     assert content.programs.keys() == {
-        "ha_link_in", "ha_link_out", "ha_port", "mn_link_in", "mn_port"
+        "ha_link_in", "ha_link_out", "ha_port", "ha_forget", "mn_link_in", "mn_port"
     }  # fmt: skip
     assert b".BTF" not in OBJECT.read_bytes()
     for program in content.programs.values():
@@ -128,6 +137,39 @@ def test_map_keeps_what_is_put_in() -> None:
     table.close()
 
 
+def test_map_takes_many_as_far_as_there_is_room() -> None:
+    needs_bpf()
+    table = bpf.Map("test", MapDefinition(1, 4, 8, 3, 1))
+    keys, values = b"1___2___3___4___5___", bytes(range(40))
+    assert table.update_many(keys, values) == 3
+    assert table.update_many(keys[8:16], values[:16]) == 1
+    table.key[:] = b"3___"
+    assert table.lookup()
+    assert bytes(table.value) == values[:8]
+    assert table.update_many(b"", b"") == 0
+    table.close()
+
+
+def test_map_is_read_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_bpf()
+    table = bpf.Map("test", MapDefinition(1, 4, 8, 10000, 1))
+    assert table.read_all() == (b"", b"")
+    numbers = range(9000)
+    keys = b"".join(number.to_bytes(4, "big") for number in numbers)
+    values = b"".join(number.to_bytes(8, "big") for number in numbers)
+    assert table.update_many(keys, values) == 9000
+    read = table.read_all()
+    assert read is not None
+    found = sorted(read[0][at : at + 4] for at in range(0, len(read[0]), 4))
+    assert b"".join(found) == keys
+    for at in range(9000):
+        key = read[0][at * 4 : at * 4 + 4]
+        assert read[1][at * 8 : at * 8 + 8] == bytes(4) + key
+    monkeypatch.setattr(bpf, "_MAP_LOOKUP_MANY", 999)
+    assert table.read_all() is None
+    table.close()
+
+
 def test_refused_program_says_what_the_verifier_said() -> None:
     needs_bpf()
     endless = Program(bytes.fromhex("0500ffff00000000 9500000000000000"), ())
@@ -135,13 +177,66 @@ def test_refused_program_says_what_the_verifier_said() -> None:
         bpf.load_program("endless", endless, {}, b"GPL\0")
 
 
+UNKNOWN_HELPER = "85000000ffff0000 9500000000000000"
+"""A call of number 65535, which stands for one that this kernel does not have yet."""
+
+
+def hold_back_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have kernels asked anew, and forget what they say in this test."""
+    for module in (tunnel_programs, gate):
+        monkeypatch.setattr(module, "_try", module._try.__wrapped__)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_probe_tells_of_a_program_that_the_kernel_does_not_take(
+    monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    needs_bpf()
+    hold_back_the_verdicts(monkeypatch)
+    assert tunnel_programs.problem(role) is None
+    content = read_object(OBJECT)
+    last = tunnel_programs.PROGRAMS[role][-1]
+    content.programs[last] = Program(bytes.fromhex(UNKNOWN_HELPER), ())
+    monkeypatch.setattr(tunnel_programs, "read_object", lambda _: content)
+    problem = tunnel_programs.problem(role)
+    assert problem == f"program {last}: invalid func unknown#65535"
+    assert bpf.problem() is None
+    monkeypatch.setattr(probe, "missing_capability", lambda *_: None)
+    assert probe.ebpf_driver_problem(role) == problem
+    with pytest.raises(DataplaneError, match=r"ebpf: program .*unknown#65535"):
+        select.create("ebpf", role)
+
+
+def test_probe_tells_of_a_gate_that_the_kernel_does_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needs_bpf()
+    hold_back_the_verdicts(monkeypatch)
+    assert gate.problem() is None
+    monkeypatch.setattr(gate, "_LOOK_UP", 65535)
+    assert gate.problem() == "program mip_in: invalid func unknown#65535"
+
+
+def test_probe_leaves_no_descriptor_and_asks_once_for_a_yes() -> None:
+    needs_bpf()
+    for module in (tunnel_programs, gate):
+        module._try.cache_clear()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        assert [tunnel_programs.problem(role) for role in Role] == [None, None]
+        assert gate.problem() is None
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert tunnel_programs._try.cache_info().misses == len(Role)
+    assert gate._try.cache_info().misses == 1
+
+
 def test_object_of_another_version_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needs_bpf()
-    monkeypatch.setitem(tunnel_maps._SIZES, "bindings", 4)
+    monkeypatch.setitem(tunnel_programs.SIZES, "bindings", 4)
     with pytest.raises(DataplaneError, match="bindings has another size: `make bpf`"):
-        tunnel_maps.TunnelMaps(Role.HOME_AGENT)
+        TunnelMaps(Role.HOME_AGENT)
 
 
 @isolated

@@ -79,3 +79,26 @@ async def burst() -> None:
 @isolated
 def test_burst_costs_few_looks_and_overrun_is_survived() -> None:
     asyncio.run(burst())
+
+
+async def routes_of_others() -> None:
+    await ash("ip link set lo up")
+    changed = asyncio.Event()
+    with linkwatch._subscribe(linkwatch._GROUPS) as sock:
+        for command, told in (
+            ("ip route add 10.7.0.1 dev lo; ip route del 10.7.0.1", False),
+            ("ip route add 10.7.0.0/16 dev lo", False),
+            ("ip route add default dev lo", True),
+            ("ip route del default", True),
+            ("ip addr add 10.1.2.6/24 dev lo", True),
+        ):
+            await ash(command)
+            linkwatch._drain(sock, changed)
+            assert changed.is_set() is told, command
+            changed.clear()
+
+
+@isolated
+def test_routes_that_are_no_default_ask_for_no_look() -> None:
+    """A home agent makes one for each binding."""
+    asyncio.run(routes_of_others())

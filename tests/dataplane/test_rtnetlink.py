@@ -2,10 +2,18 @@
 """Requests packed by hand do what those of `ip` do, and errors are told apart."""
 
 import errno
+import socket
 
 import pytest
 
-from mip_agents.dataplane.rtnetlink import Outer, Requests, proxy, route
+from mip_agents.dataplane.rtnetlink import (
+    DefaultRoute,
+    Outer,
+    Requests,
+    proxy,
+    proxy_place,
+    route,
+)
 from support.netns import isolated, sh
 
 LO = 1
@@ -72,3 +80,65 @@ def test_proxies_with_their_makers() -> None:
         ]
         requests.call(proxy("del", **ours))
         assert requests.proxies() == [("10.1.1.9", LO, 0)]
+
+
+@isolated
+def test_proxies_are_kept_in_chains_by_place() -> None:
+    """The kernel tells of one chain after the other."""
+    addresses = [f"10.{n % 7}.{n * 37 % 256}.{n * 101 % 256}" for n in range(400)]
+    with Requests() as requests:
+        codes = requests.carry_out(
+            proxy("add", address=address, ifindex=LO, protocol=134)
+            for address in addresses
+        )
+        assert not any(codes)
+        places = [proxy_place(address) for address, _, _ in requests.proxies()]
+    assert len(places) == 400
+    assert len(set(places)) == 16
+    assert places == sorted(places)
+
+
+@isolated
+def test_default_routes_are_found_among_many() -> None:
+    sh("ip link add v0 type veth peer name v1; ip addr add 10.1.0.1/24 dev v0")
+    sh("ip link set v1 up; ip link set v0 up; ip link set lo up")
+    index = socket.if_nametoindex("v0")
+    with Requests() as requests:
+        assert requests.default_routes() == []
+        assert not any(requests.carry_out(to(number) for number in range(3000)))
+        sh("ip route add default via 10.1.0.2 metric 9")
+        sh("ip route add default dev v0; ip route add 0.0.0.0/1 dev v0")
+        sh("ip route add default via 10.1.0.3 table 434")
+        sh("ip route add unreachable default metric 99")
+        assert sorted(requests.default_routes(), key=lambda one: one.metric) == [
+            DefaultRoute(index, None, 0),
+            DefaultRoute(index, "10.1.0.2", 9),
+        ]
+
+
+@isolated
+def test_routes_of_a_maker_are_flushed_in_all_tables() -> None:
+    sh("ip link add v0 type veth peer name v1; ip addr add 10.1.0.1/24 dev v0")
+    sh("ip link set v1 up; ip link set v0 up; ip link set lo up")
+    before = sh("ip route show table all")
+    index = socket.if_nametoindex("v0")
+    with Requests() as requests:
+        assert not any(requests.carry_out(to(number) for number in range(300)))
+        fields = {"ifindex": index, "metric": 7, "protocol": 134, "table": 434}
+        outer = Outer("10.1.0.1", "10.2.0.2", key=5)
+        for one in (
+            route("replace", destination="10.3.0.3/32", outer=outer, **fields),
+            route(
+                "replace",
+                destination="0.0.0.0/0",
+                gateway="10.1.0.2",
+                source="10.1.0.1",
+                mtu=1400,
+                **fields,
+            ),
+        ):
+            requests.call(one)
+        sh("ip route add broadcast 10.5.0.5 dev v0 table local proto 134")
+        assert requests.flush_routes(135) == 0
+        assert requests.flush_routes(134) == 303
+        assert sh("ip route show table all") == before

@@ -10,7 +10,7 @@ import pytest
 from dataplane.world import ha_tunnel
 from mip_agents.dataplane import probe
 from mip_agents.dataplane.api import Dataplane, DataplaneError
-from mip_agents.dataplane.ebpf import EbpfDataplane
+from mip_agents.dataplane.ebpfhome import make_ebpf
 from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.select import DRIVERS, Driver, create
@@ -57,7 +57,8 @@ def test_probes_leave_no_trace() -> None:
 def test_drivers_are_dataplanes() -> None:
     drivers: list[Dataplane] = [
         RecorderDataplane(),
-        EbpfDataplane(Role.HOME_AGENT, address="10.1.1.20"),
+        make_ebpf(Role.HOME_AGENT, address="10.1.1.20"),
+        make_ebpf(Role.MOBILE_NODE),
         TunDataplane(Role.HOME_AGENT, address="10.1.1.20"),
         make_kernel(Role.HOME_AGENT, address="10.1.1.20"),
         make_kernel(Role.MOBILE_NODE),
@@ -65,6 +66,7 @@ def test_drivers_are_dataplanes() -> None:
     ]
     assert [driver.name for driver in drivers] == [
         "none",
+        "ebpf",
         "ebpf",
         "tun",
         "kernel",

@@ -2,6 +2,7 @@
 """The asyncio driver: timer, requests, data plane worker, tasks."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,13 @@ class SlowDataplane:
 
     async def remove(self, home_address):
         await self._do("remove")
+
+    async def install_many(self, tunnels):
+        await self._do(f"install {len(tunnels)}")
+        return [self.failures.get(tunnel.home_address) for tunnel in tunnels]
+
+    async def remove_many(self, home_addresses):
+        await self._do(f"remove {len(home_addresses)}")
 
     async def give_back(self, address, interface=None):
         await self._do("give back")
@@ -192,6 +200,90 @@ def test_orders_are_carried_out_one_after_the_other_and_answered():
         assert engine.events[2:] == [TunnelReady(1), TunnelReady(2)]
 
     run(test, answer)
+
+
+def to(*numbers):
+    """Return orders to install tunnels, with these tokens."""
+    return [
+        InstallTunnel(number, replace(TUNNEL, home_address=f"10.1.1.{number}"))
+        for number in numbers
+    ]
+
+
+def carry_out(orders, failures=()):
+    """Have orders carried out; return the calls, the answers and the notes."""
+    seen = []
+
+    async def test(driver, engine, dataplane, notes):
+        dataplane.failures = dict(failures)
+        dataplane.gate.clear()
+        driver.post(CancelRequested(1))
+        await until(driver._worker._orders.empty)  # it is at work on the first
+        driver.post(InterfacesChanged({}))
+        dataplane.gate.set()
+        await driver.settle()
+        instants = {now for _, now in engine.seen[2:]}
+        seen.extend((dataplane.calls[1:], engine.events[2:], len(instants), notes))
+
+    def answer(event):
+        if event == CancelRequested(1):
+            return [AnnounceAddress("10.1.1.10")]
+        return orders if event == InterfacesChanged({}) else []
+
+    run(test, answer)
+    return seen
+
+
+def test_what_is_asked_of_several_tunnels_is_one_call_and_one_turn():
+    calls, answers, turns, _ = carry_out(to(1, 2, 3))
+    assert calls == ["install 3"]
+    assert answers == [TunnelReady(1), TunnelReady(2), TunnelReady(3)]
+    assert turns == 1
+
+
+def test_calls_for_several_keep_the_order():
+    home = TUNNEL.home_address
+    orders = [
+        *to(1, 2),
+        RemoveTunnel(3, "10.1.1.1"),
+        RemoveTunnel(4, "10.1.1.2"),
+        AnnounceAddress("10.1.1.10"),
+        AnnounceAddress("10.1.1.11"),
+        InstallTunnel(5, TUNNEL),
+        RemoveTunnel(6, home),
+    ]
+    calls, answers, _, _ = carry_out(orders)
+    assert calls == [
+        "install 2", "remove 2", "announce", "announce", "install", "remove"
+    ]  # fmt: skip
+    assert answers == [TunnelReady(number) for number in range(1, 7)]
+
+
+def test_two_orders_for_one_home_address_are_two_calls():
+    again = replace(TUNNEL, home_address="10.1.1.1", reverse=False)
+    orders = [*to(1, 2), InstallTunnel(3, again), *to(4)]
+    calls, answers, _, _ = carry_out(orders)
+    assert calls == ["install 2", "install 2"]
+    assert answers == [TunnelReady(number) for number in range(1, 5)]
+
+
+def test_one_refusal_among_several_is_told_for_that_one():
+    refused = {"10.1.1.2": DataplaneError("no room")}
+    calls, answers, _, notes = carry_out(to(1, 2, 3), refused)
+    assert calls == ["install 3"]
+    assert answers == [TunnelReady(1), TunnelFailed(2, "no room"), TunnelReady(3)]
+    assert not notes.crashes
+
+
+@pytest.mark.parametrize("kind", ["install", "remove"])
+def test_a_bug_with_several_is_looked_for_one_by_one(kind):
+    orders = to(1, 2)
+    if kind == "remove":
+        orders = [RemoveTunnel(1, "10.1.1.1"), RemoveTunnel(2, "10.1.1.2")]
+    calls, answers, _, notes = carry_out(orders, {f"{kind} 2": KeyError("bug")})
+    assert calls == [f"{kind} 2", kind, kind]
+    assert answers == [TunnelReady(1), TunnelReady(2)]
+    assert not notes.crashes
 
 
 def test_a_refusal_of_the_data_plane_is_told_and_the_next_order_is_carried_out():

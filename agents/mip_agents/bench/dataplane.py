@@ -17,14 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mip_agents.bench import bindings, throughput
+from mip_agents.bench import bindings, restores, throughput
 from mip_agents.bench.bindings import Bindings
+from mip_agents.bench.restores import Restore
 from mip_agents.bench.testbed import CARE_OF, FORMS, HOME_ADDRESS, CrashError, Testbed
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.lab.namespaces import LabError
 from mip_agents.lab.processes import run_in_sandbox
 from mip_agents.protocol.tunnel import Role
+from mip_agents.runtime.udp import DRAIN
 
 TCP_S: Final = 1.0
 PACKETS_S: Final = 0.6
@@ -93,7 +95,12 @@ def _run(json: bool, effort: Effort) -> int:
         taken: list[Bindings] = []
         for entry in measure_bindings(bed, effort):
             taken.append(entry)
-            show(_bindings_line(entry, taken[0]))
+            show(_bindings_line(entry))
+        show(_restores_heading())
+        starts: list[Restore] = []
+        for start in measure_restores(bed, effort):
+            starts.append(start)
+            show(_restores_line(start))
         for driver, problem in _problems().items():
             show(f"\nnot measured: {driver}, {problem}")
     finally:
@@ -101,8 +108,10 @@ def _run(json: bool, effort: Effort) -> int:
     if json:
         everything["traffic"] = [dataclasses.asdict(one) for one in traffic]
         everything["bindings"] = [dataclasses.asdict(one) for one in taken]
+        everything["restores"] = [dataclasses.asdict(one) for one in starts]
         _write(json_format.dumps(everything, indent=2))
-    return 1 if any(one.problem for one in taken) else 0
+    problems = [*(one.problem for one in taken), *(one.problem for one in starts)]
+    return 1 if any(problems) else 0
 
 
 def _problems() -> dict[str, str]:
@@ -161,21 +170,41 @@ def _over(value: float | None, plain: float | None) -> float | None:
 
 
 def measure_bindings(bed: Testbed, effort: Effort) -> Iterator[Bindings]:
-    """Yield a line for pyroute2 first, then for `ip -batch` and each driver."""
-    yield bindings.by_pyroute2(bed, effort.calls)
+    """Yield a line for pyroute2 first, then for `ip -batch` and each driver.
+
+    pyroute2 is measured anew before each line, as the routed path is.
+    """
+
+    def plain() -> Bindings:
+        return bindings.by_pyroute2(bed, effort.calls)
+
+    yield bindings.over(plain(), None)
     for count in effort.counts:
+        rival = plain()
         batch = bindings.by_ip_batch(bed, count)
         if batch is not None:
-            yield batch
+            yield bindings.over(batch, rival)
     for driver in _usable():
-        for count in effort.counts:
-            yield bindings.by_driver(bed, driver, count, effort.limit_s)
+        lines = [(effort.counts[0], 1)]
+        lines += [(count, DRAIN) for count in effort.counts]
+        for count, together in lines:
+            rival = plain()
+            line = bindings.by_driver(bed, driver, count, effort.limit_s, together)
+            yield bindings.over(line, rival)
+
+
+def measure_restores(bed: Testbed, effort: Effort) -> Iterator[Restore]:
+    """Yield a line for an agent without a data plane first, then for each driver."""
+    restores.prepare(bed)
+    for driver in (restores.NOWHERE, *_usable()):
+        yield restores.restore(bed, driver, effort.counts[-1])
 
 
 # Tables of 80 columns at most
 
 _TRAFFIC_ROW = "{:<8}  {:<13}  {:>10}  {:>8}  {:>12}  {:>8}"
-_BINDINGS_ROW = "{:<9}  {:>7}  {:>9}  {:>9}  {:>9}  {:>7}  {:>6}  {:>7}"
+_RESTORES_ROW = "{:<9}  {:>6}  {:>9}  {:>9}"
+_BINDINGS_ROW = "{:<9}  {:>6}  {:>9} {:>4}  {:>9} {:>4}  {:>9} {:>4}  {:>6}  {:>3}"
 
 
 def _write(text: str) -> None:
@@ -219,34 +248,65 @@ def _bindings_heading() -> str:
         "bindings",
         "count",
         "install/s",
+        "",
         "replace/s",
+        "",
         "remove/s",
-        "ratio",
+        "",
         "B each",
-        "maps MB",
+        "MB",
     )
     return (
-        "\nCount: how many there were when the time was over. Ratio: installs, to\n"
-        "plain pyroute2 calls. Memory: of the process for each, and all BPF maps\n\n"
+        "\nBehind a driver: how many it gets in one call. An agent takes "
+        f"{DRAIN} from its\nsocket at once. What was put off is done after {DRAIN}, "
+        f"and counts: path MTUs\nare asked for, to {bindings.CARE_OFS} care-of "
+        "addresses. Count: how many bindings there\n"
+        "were when the time was over. Seconds are of the processor. x: times plain\n"
+        "pyroute2 calls, just before. B each: memory of the process; MB: BPF maps\n\n"
         f"{_under(head)}"
     )
 
 
-def _bindings_line(line: Bindings, plain: Bindings) -> str:
+def _bindings_line(line: Bindings) -> str:
+    what = f"{line.what} {line.together}" if line.what in DRIVERS else line.what
     if line.problem is not None:
-        return f"{line.what:<9}  {line.problem}"[:80]
+        return f"{what:<9}  {line.problem}"[:80]
     maps = line.map_octets
     text = _BINDINGS_ROW.format(
-        line.what,
+        what,
         line.count,
         f"{line.install:,.0f}",
+        _times(line.install_ratio),
         f"{line.replace:,.0f}",
+        _times(line.replace_ratio),
         f"{line.remove:,.0f}",
-        f"{line.install / plain.install:.1f}x",
+        _times(line.remove_ratio),
         "" if line.octets is None else f"{line.octets:,.0f}",
-        "" if maps is None else f"{maps / 1e6:.1f}",
+        "" if maps is None else f"{maps / 1e6:.0f}",
     )
     return text.rstrip()
+
+
+def _restores_heading() -> str:
+    head = _RESTORES_ROW.format("restored", "count", "start s", "stop s")
+    return (
+        "\nSeconds of the processor until an agent serves with the bindings of a "
+        "former\nprocess, and from its end until nothing of it is left. none: no data "
+        "plane\n\n"
+        f"{_under(head)}"
+    )
+
+
+def _restores_line(line: Restore) -> str:
+    if line.problem is not None:
+        return f"{line.driver:<9}  {line.problem}"[:80]
+    return _RESTORES_ROW.format(
+        line.driver, line.count, f"{line.start_s:.2f}", f"{line.stop_s:.2f}"
+    )
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.0f}x"
 
 
 def _percent(ratio: float | None) -> str:

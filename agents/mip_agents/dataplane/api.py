@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The data plane as the agents see it, whatever carries the packets.
 
-To this interface a binding is one atomic install, replace or remove. Every change a
-driver makes to the kernel has its undo, `open` removes what a crashed predecessor left
-behind, and `close` leaves nothing. A refresh of a binding makes no call at all.
+To this interface a binding is one atomic install, replace or remove, also where several
+are asked for at once. Every change a driver makes to the kernel has its undo, `open`
+removes what a crashed predecessor left behind, and `close` leaves nothing. A refresh of
+a binding makes no call at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -86,6 +87,18 @@ class Dataplane(Protocol):
     async def remove(self, key: str, /) -> None:
         """Undo `install` of the tunnel with this key; an unknown one is no error."""
 
+    async def install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> list[DataplaneError | None]:
+        """Do what `install` does for several tunnels, no key twice, but faster.
+
+        Return for each why it could not be; None: it is in place. One that is refused
+        does not touch the others.
+        """
+
+    async def remove_many(self, keys: Sequence[str], /) -> None:
+        """Do what `remove` does for several tunnels, none twice."""
+
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
     ) -> None:
@@ -117,6 +130,9 @@ class Dataplane(Protocol):
 
     def counters(self, key: str, /) -> Counters:
         """Return the traffic of one tunnel; zeros where it is unknown."""
+
+    def traffic(self) -> dict[str, Counters]:
+        """Return the traffic of each tunnel, by its key."""
 
     def drops(self) -> DropCounters:
         """Return what was thrown away, by reason."""

@@ -45,7 +45,8 @@ class Announcer:
     """Sends announcements and their repetitions, which never block."""
 
     def __init__(self) -> None:
-        self._due: dict[tuple[str, str], list[asyncio.TimerHandle]] = {}
+        self._due: dict[str, list[asyncio.TimerHandle]] = {}
+        """Repetitions by address."""
         self._searches: dict[str, OwnerSearch] = {}
 
     def announce(self, interface: str, address: str, mac: str | None = None) -> None:
@@ -66,10 +67,14 @@ class Announcer:
                 "it must be an Ethernet interface that is up"
             ) from error
         loop = asyncio.get_running_loop()
-        self._due[interface, address] = [
+        self._due[address] = [
             loop.call_later(delay, self._repeat, interface, packed, link)
             for delay in REPEAT_AFTER[1:]
         ]
+        # Whoever has been announced is not to be remembered for ever.
+        self._due[address].append(
+            loop.call_later(REPEAT_AFTER[-1], self._due.pop, address, None)
+        )
 
     def give_back(self, interface: str, address: str) -> None:
         """Announce the link-layer address of whoever has `address` on `interface` now.
@@ -89,13 +94,12 @@ class Announcer:
         search = self._searches.pop(address, None)
         if search is not None:
             search.close()
-        for key in [key for key in self._due if key[1] == address]:
-            for handle in self._due.pop(key):
-                handle.cancel()
+        for handle in self._due.pop(address, ()):
+            handle.cancel()
 
     def close(self) -> None:
         """Send nothing more."""
-        for address in [*self._searches, *(address for _, address in self._due)]:
+        for address in [*self._searches, *self._due]:
             self.cancel(address)
 
     def _repeat(self, interface: str, address: bytes, mac: bytes | None) -> None:

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from struct import Struct
@@ -24,15 +25,24 @@ _NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64":
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD = 5
+_PROG_RUN = 10  # BPF_PROG_TEST_RUN
 _MAP_TAKE = 21  # BPF_MAP_LOOKUP_AND_DELETE_ELEM
+_MAP_LOOKUP_MANY, _MAP_UPDATE_MANY = 24, 26  # BPF_MAP_LOOKUP_BATCH, ...
 _TYPE_SCHED_CLS = 3
 _PSEUDO_MAP_FD = 0x10  # source register 1, in the second octet of an instruction
 _LOG_SIZE = 1 << 20
+_STATISTICS: Final = re.compile(r"processed \d+ insns|verification time|stack depth")
+_READ_AT_ONCE: Final = 4096
 _CPUS_POSSIBLE = "/sys/devices/system/cpu/possible"
 
 _CREATE = Struct("=7I16s")
 _ELEMENT = Struct("=IxxxxQQQ")
+_MANY = Struct("=QQQQIIQQ")
+_COUNT_AT: Final = 32
+"""Where in the attributes of a batch its size is, and afterwards how far it got."""
 _LOAD = Struct("=IIQQIIQII16s")
+_RUN = Struct("=IxxxxIIQQ8x")
+_SIZE = Struct("=I")
 _DESCRIPTOR = Struct("=i")
 _KEY_END: Final = 16
 """Octets of an element's attributes up to the key."""
@@ -45,11 +55,15 @@ _number = _NUMBERS.get(platform.machine(), -1)
 
 
 class VerifierError(OSError):
-    """The kernel did not accept a program; the text is the last of its log."""
+    """The kernel did not accept a program; the text is what its verifier said."""
 
 
 def problem() -> str | None:
-    """Say why there can be no eBPF here, by creating a map and loading a program."""
+    """Say why there can be no eBPF here, by creating a map and loading a program.
+
+    Whether the kernel takes programs of ours is another question: it is asked by
+    loading them (`tunnel_programs.problem`, `gate.problem`).
+    """
     if _number < 0:
         return f"bpf(2) is not known on {platform.machine()}"
     if sys.byteorder != "little":
@@ -65,6 +79,13 @@ def problem() -> str | None:
             advice = ": no CAP_BPF in the initial user namespace"
         return f"bpf(2): {os.strerror(failure.errno or 0)}{advice}"
     return None
+
+
+def reason_of(error: Exception) -> str:
+    """Return what is wrong, without the number of the error."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 class Map:
@@ -112,6 +133,66 @@ class Map:
         """
         if _syscall(_number, _MAP_UPDATE, self._pointer, _ELEMENT.size) < 0:
             raise _failure(f"map {self.name}")
+
+    def update_many(self, keys: bytes, values: bytes) -> int:
+        """Store many entries, each in one step, with one system call for all.
+
+        Return how many of the first are stored. Where that is not all, the next one was
+        refused, or this kernel does it for none; `update` tells which.
+        """
+        count = len(keys) // self.definition.key_size
+        if not count:
+            return 0
+        attributes = ctypes.create_string_buffer(
+            _MANY.pack(
+                0, 0, _address(keys), _address(values), count, self.descriptor, 0, 0
+            ),
+            _MANY.size,
+        )
+        pointer = ctypes.addressof(attributes)
+        if _syscall(_number, _MAP_UPDATE_MANY, pointer, _MANY.size) >= 0:
+            return count
+        # Where the kernel has not come to the first it has not changed the number.
+        (stored,) = _SIZE.unpack_from(attributes, _COUNT_AT)
+        return int(stored) if stored < count else 0
+
+    def read_all(self) -> tuple[bytes, bytes] | None:
+        """Return all keys and all values of a hash map, some thousand with one call.
+
+        None: this kernel gives them one by one only. What comes or goes meanwhile may
+        be there or not.
+        """
+        key_size, value_size = self.definition.key_size, self.definition.value_size
+        keys = ctypes.create_string_buffer(key_size * _READ_AT_ONCE)
+        values = ctypes.create_string_buffer(value_size * _READ_AT_ONCE)
+        place = ctypes.create_string_buffer(_SIZE.size)
+        all_keys, all_values = bytearray(), bytearray()
+        from_place = 0
+        while True:
+            attributes = ctypes.create_string_buffer(
+                _MANY.pack(
+                    from_place,
+                    ctypes.addressof(place),
+                    ctypes.addressof(keys),
+                    ctypes.addressof(values),
+                    _READ_AT_ONCE,
+                    self.descriptor,
+                    0,
+                    0,
+                ),
+                _MANY.size,
+            )
+            pointer = ctypes.addressof(attributes)
+            result = _syscall(_number, _MAP_LOOKUP_MANY, pointer, _MANY.size)
+            ended = result < 0 and ctypes.get_errno() == errno.ENOENT
+            if result < 0 and not ended:
+                return None
+            (count,) = _SIZE.unpack_from(attributes, _COUNT_AT)
+            all_keys += keys.raw[: count * key_size]
+            all_values += values.raw[: count * value_size]
+            if ended:
+                return bytes(all_keys), bytes(all_values)
+            from_place = ctypes.addressof(place)
 
     def delete(self) -> bool:
         """Delete the entry under `key`; tell whether there was one."""
@@ -179,9 +260,31 @@ def load_program(
         try:
             return load(1)  # the log costs time: only where there is something to say
         except OSError as again:
-            lines = log.value.decode(errors="replace").strip().splitlines()
-            text = "; ".join(lines[-3:]) or os.strerror(again.errno or 0)
+            text = _verdict(log.value.decode(errors="replace"))
+            text = text or os.strerror(again.errno or 0)
             raise VerifierError(again.errno, f"program {name}: {text}") from again
+
+
+def _verdict(log: str) -> str:
+    """Return the line of the verifier's log that says what is wrong."""
+    lines = [line for line in log.splitlines() if line and not _STATISTICS.match(line)]
+    return lines[-1] if lines else ""
+
+
+def run_program(name: str, descriptor: int, data: bytearray) -> None:
+    """Run a tc program on a packet of ours, in place. :raises OSError: from the kernel.
+
+    :param data: no more than a page can hold, with an Ethernet header
+    """
+    buffer = (ctypes.c_char * len(data)).from_buffer(data)
+    pointer, size = ctypes.addressof(buffer), len(data)
+    attributes = _RUN.pack(descriptor, size, size, pointer, pointer)
+    _bpf(_PROG_RUN, attributes, f"program {name}")
+
+
+def _address(data: bytes) -> int:
+    """Return where octets are, for as long as there is a name for them."""
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def _bpf(command: int, attributes: bytes, what: str) -> int:

@@ -2,11 +2,11 @@
 """The `ebpf` driver: encapsulation in the kernel by tc programs, one map entry each.
 
 The programs (`bpf/mip_tunnel.c` says what they do) sit on all Ethernet interfaces and
-at the far end of a veth pair, our port. To a home agent, a binding is one map entry:
-installing, replacing or removing it is one system call, whatever their number. That
-takes the place of routes and proxy neighbours for each: the program marks what is for
-a bound address, and for each size of inner packets there is one rule and one route
-that lead marked packets into the port. A mobile node has the routes of all drivers.
+at the far end of a veth pair, our port. To a home agent (`ebpfhome.py`), a binding is
+one map entry. That takes the place of routes and proxy neighbours for each: the program
+marks what is for a bound address, and for each size of inner packets there is one rule
+and one route that lead marked packets into the port. A mobile node has the routes of
+all drivers.
 
 A killed agent's programs go on with its last bindings until a successor replaces them:
 a restart interrupts nothing.
@@ -14,9 +14,7 @@ a restart interrupts nothing.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import itertools
 import socket
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -37,10 +35,8 @@ from mip_agents.dataplane.link_filters import (
     LinkFilters,
     links,
 )
-from mip_agents.dataplane.marks import Marks
 from mip_agents.dataplane.pathmtu import (
     ETHERNET_MTU,
-    largest_room,
     no_local_end,
     open_end,
 )
@@ -72,7 +68,6 @@ _VIRTUAL_MTU = 1400
 """Of packets of this host itself to a virtual home network: less than tunnels have."""
 
 _NO_MAC = bytes(6)
-_AT_A_TIME = 100  # tunnels measured before others get their turn
 
 
 class EbpfDataplane(RoutedDataplane):
@@ -101,12 +96,9 @@ class EbpfDataplane(RoutedDataplane):
         self._maps: TunnelMaps | None = None
         self._reassembled: Reassembled | None = None
         self._filters: LinkFilters | None = None
-        self._marks: Marks
         self._link_mtus: dict[int, int] = {}
         self._link_mtu = ETHERNET_MTU
         """The smallest: it can be wrong, but rarely too large."""
-        self._unmeasured: dict[str, None] = {}
-        self._measuring: asyncio.Task[None] | None = None
         self._whole: set[str] = set()
         """Home addresses whose packets must not be put together or half done."""
         self._local: str | None = None
@@ -177,7 +169,6 @@ class EbpfDataplane(RoutedDataplane):
     async def _start(self) -> None:
         """See `RoutedDataplane`."""
         filters, maps = self._running()
-        self._marks = Marks(self._opened(), Entry(self._port[0], NEXT_HOP))
         name = PREFIXES[self._role] + "port"
         program = maps.programs[name.removeprefix("mip_")]
         await filters.attach(self._port[1], (Filter(INGRESS, name, program),))
@@ -185,7 +176,6 @@ class EbpfDataplane(RoutedDataplane):
         if self._role is Role.HOME_AGENT:
             await self._forget_answers()  # to a killed predecessor's host
             self._stack.push_async_callback(self._forget_answers)
-        self._stack.push_async_callback(self._stop_measuring)
 
     def _running(self) -> tuple[LinkFilters, TunnelMaps]:
         assert self._filters is not None  # between `open` and `close`
@@ -193,12 +183,6 @@ class EbpfDataplane(RoutedDataplane):
         return self._filters, self._maps
 
     # Links come, go and change
-
-    async def _stop_measuring(self) -> None:
-        if self._measuring is not None:
-            self._measuring.cancel()
-            await asyncio.gather(self._measuring, return_exceptions=True)
-            self._measuring = None
 
     async def _look_at_links(self) -> None:
         """Put the programs on all interfaces, and tell them what they need to know."""
@@ -239,7 +223,7 @@ class EbpfDataplane(RoutedDataplane):
             broadcast=network.broadcast_address if network else None,
         )
 
-    # A mobile node's tunnel, and what is the same for both
+    # A mobile node's tunnel, and what a home agent's need, too
 
     def _entry(self, tunnel: Tunnel) -> Entry:  # noqa: ARG002  # one for all
         """See `RoutedDataplane`."""
@@ -305,10 +289,14 @@ class EbpfDataplane(RoutedDataplane):
 
     def _take_back(self, home_address: str) -> int:
         """Carry nothing for it; see `TunnelMaps.drop` for what is returned."""
+        self._need_nothing(home_address)
+        return self._running()[1].drop(home_address)
+
+    def _need_nothing(self, home_address: str) -> None:
+        """Let go of what its tunnel needed beside its map entry."""
         if home_address in self._whole:
             self._need_no_whole_packets(home_address)
         self._take_no_tunnel_data(self._over_udp.pop(home_address, None))
-        return self._running()[1].drop(home_address)
 
     def _need_whole_packets(self, home_address: str) -> None:
         """Have segments and checksums completed on the way into the port.
@@ -343,108 +331,18 @@ class EbpfDataplane(RoutedDataplane):
         home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
         return self._tunnels.get(socket.inet_ntoa(home))
 
-    # A home agent's tunnels
-
-    async def install(self, tunnel: Tunnel) -> None:
-        """See `Dataplane.install`."""
-        if self._role is Role.MOBILE_NODE:
-            await super().install(tunnel)
-            return
-        self._opened()
-        home = tunnel.home_address
-        old = self._tunnels.get(home)
-        # What differs in most moves is compared first, as all of it takes its time.
-        if old is not None and old.peers == tunnel.peers and old == tunnel:
-            return
-        # How large packets may be is measured later: it costs as much as all the rest.
-        mtu = self._link_mtu - largest_room(tunnel)
-        self._use(tunnel, mtu, self._marks.get(mtu) or await self._make_way(mtu))
-        self._unmeasured[home] = None
-        if self._measuring is None or self._measuring.done():
-            self._measuring = asyncio.get_running_loop().create_task(self._measure())
-
-    async def _make_way(self, mtu: int) -> int:
-        async with self._changing:
-            self._opened()
-            return await self._marks.make(mtu)
-
-    def _use(self, tunnel: Tunnel, mtu: int, mark: int) -> None:
-        """Carry packets of a home agent by `tunnel`, which may be in use already.
-
-        :param mtu: size of the largest inner packet
-        :param mark: of the way for this size
-        """
-        home = tunnel.home_address
-        old = self._tunnels.get(home)
-        if tunnel.deliveries or (old is not None and old.deliveries):
-            self._spread(tunnel, mtu)
-        try:
-            if old is not None and old.local == tunnel.local:
-                self._put(tunnel, 0, mark)
-            else:
-                self._paths.prepare(None, tunnel.local)
-                self._put(tunnel, 0, mark)
-                self._running()[1].add_local(tunnel.local)
-                if old is not None:
-                    self._running()[1].drop_local(old.local)
-        except DataplaneError:
-            if old is None:
-                self._spread_no_more(home)
-            else:
-                self._spread(old, self._mtus[home])
-            raise
-        self._tunnels[home] = tunnel
-        self._mtus[home] = mtu
-
-    async def _measure(self) -> None:
-        """Look up the path MTU of what was installed since the last time (TUN-04)."""
-        while self._unmeasured:
-            for home in list(itertools.islice(self._unmeasured, _AT_A_TIME)):
-                del self._unmeasured[home]
-                tunnel = self._tunnels.get(home)
-                if tunnel is None:
-                    continue
-                with contextlib.suppress(DataplaneError):  # it goes on as it is
-                    mtu = self._paths.mtu(tunnel)
-                    if mtu == self._mtus[home]:
-                        continue
-                    mark = self._marks.get(mtu) or await self._make_way(mtu)
-                    if self._tunnels.get(home) is tunnel:
-                        self._use(tunnel, mtu, mark)
-            await asyncio.sleep(0)
-
-    async def _check_sizes(self) -> None:
-        """See `RoutedDataplane`."""
-        if self._role is Role.MOBILE_NODE:
-            await super()._check_sizes()
-        else:
-            self._unmeasured.update(dict.fromkeys(self._tunnels))
-            await self._measure()
-
-    async def remove(self, key: str, /) -> None:
-        """See `Dataplane.remove`."""
-        if self._role is Role.MOBILE_NODE:
-            await super().remove(key)
-            return
-        ledger = self._opened()
-        self._announcer.cancel(key)
-        old = self._tunnels.pop(key, None)
-        if old is None:
-            return
-        self._mtus.pop(key, None)
-        if old.deliveries:
-            self._spread_no_more(key)
-        self._running()[1].drop_local(old.local)
-        asked = self._take_back(key)
-        if asked:  # our own answer is among this host's neighbours, wrong from now on
-            with contextlib.suppress(NetlinkError):
-                await ledger.call("neigh", "del", dst=key, ifindex=asked)
-
     # What is known of the traffic
 
     def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`."""
         return self._maps.counters(key) if self._maps else Counters()
+
+    def traffic(self) -> dict[str, Counters]:
+        """See `Dataplane.traffic`."""
+        counted = self._maps.all_counters() if self._maps else {}
+        if counted is None:
+            return super().traffic()
+        return {home: counted.get(home) or Counters() for home in self._tunnels}
 
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""
@@ -460,6 +358,5 @@ class EbpfDataplane(RoutedDataplane):
         self._maps = self._reassembled = self._filters = None
         self._link_mtus.clear()
         self._whole.clear()
-        self._unmeasured.clear()
         self._local = None
         self._over_udp.clear()

@@ -11,6 +11,7 @@ reason, in the words of the `tun` driver.
 
 from __future__ import annotations
 
+import functools
 import os
 from ipaddress import IPv4Address
 from socket import htonl, htons
@@ -21,7 +22,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.bpf import load_program
+from mip_agents.dataplane.bpf import load_program, reason_of
 from mip_agents.dataplane.bpf_assembler import LICENSE, Assembler
 from mip_agents.dataplane.bpf_table import ARRAY, HASH, Table
 
@@ -78,18 +79,34 @@ class Passage(NamedTuple):
     reverse: bool
 
 
+def problem() -> str | None:
+    """Say why this kernel does not take the programs, by loading them."""
+    try:
+        _try()
+    except OSError as error:
+        return reason_of(error)
+    return None
+
+
+@functools.cache
+def _try() -> None:
+    Gate(most_bindings=1).close()
+
+
 class Gate:
     """The programs, once for all devices, and their tables."""
 
-    def __init__(self) -> None:
-        """Load everything. :raises OSError: as the kernel answers."""
+    def __init__(self, most_bindings: int | None = None) -> None:
+        """Load everything. :raises OSError: as the kernel answers.
+
+        :param most_bindings: None: `MOST_BINDINGS`
+        """
+        entries = most_bindings or MOST_BINDINGS
         self._tables: dict[str, Table] = {}
         self._programs: list[int] = []
         try:
-            self._nodes = self._table("nodes", HASH, _NODE, _TRAFFIC, MOST_BINDINGS)
-            self._bindings = self._table(
-                "bindings", HASH, _ENDS, _BINDING, MOST_BINDINGS
-            )
+            self._nodes = self._table("nodes", HASH, _NODE, _TRAFFIC, entries)
+            self._bindings = self._table("bindings", HASH, _ENDS, _BINDING, entries)
             self._dropped = self._table("dropped", ARRAY, _REASON, _COUNT, len(REASONS))
             self._inward = self._load("mip_in", self._way_in())
             self._outward = self._load("mip_out", self._way_out())

@@ -64,10 +64,8 @@ async def remove_leftovers(ipr: AsyncIPRoute, role: Role) -> int:
         name = link.get_attr("IFLA_IFNAME")
         if name.startswith(INTERFACE_PREFIXES[role]):
             removed += await _delete(ipr, "link", index=link["index"])
-    async for route in _dump(ipr, "route"):
-        if route["proto"] == mark:
-            removed += await _delete(ipr, "route", **_route(route))
     with Requests() as requests:
+        removed += requests.flush_routes(mark)
         codes = requests.carry_out(
             proxy("del", address=address, ifindex=ifindex, protocol=mark)
             for address, ifindex, protocol in requests.proxies()
@@ -124,17 +122,3 @@ def _rule(rule: Any) -> dict[str, Any]:
         if rule[f"{key}_len"]:
             arguments |= {key: rule.get_attr(name), f"{key}_len": rule[f"{key}_len"]}
     return arguments
-
-
-def _route(route: Any) -> dict[str, Any]:
-    """Return what names a route."""
-    destination = route.get_attr("RTA_DST")
-    return {
-        "dst": f"{destination or '0.0.0.0'}/{route['dst_len']}",
-        "table": route.get_attr("RTA_TABLE"),
-        "priority": route.get_attr("RTA_PRIORITY"),
-        "oif": route.get_attr("RTA_OIF"),
-        "type": route["type"],
-        "scope": route["scope"],
-        "proto": route["proto"],
-    }

@@ -19,6 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.port import INTERFACE_PREFIXES
+from mip_agents.dataplane.rtnetlink import Requests, only_other_routes
 from mip_agents.protocol.links import InterfaceState
 
 Snapshot = dict[str, InterfaceState]
@@ -27,7 +28,6 @@ Snapshot = dict[str, InterfaceState]
 LINKS_ONLY: Final = 0x1  # RTMGRP_LINK
 ADDRESSES: Final = 0x10  # RTMGRP_IPV4_IFADDR
 _GROUPS: Final = LINKS_ONLY | ADDRESSES | 0x40  # RTMGRP_IPV4_ROUTE
-_MAIN_TABLE = 254
 _ARPHRD_ETHER = 1
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
@@ -81,22 +81,20 @@ async def follow(callback: Callable[[Snapshot], None]) -> None:
 
 
 async def snapshot(ipr: AsyncIPRoute) -> Snapshot:
-    """Return the state of all interfaces. :raises NetlinkError: from the kernel."""
+    """Return the state of all interfaces. :raises NetlinkError, OSError: likewise."""
     links = [link async for link in await ipr.link("dump")]
     addresses: dict[int, list[str]] = {}
     async for entry in await ipr.addr("dump", family=socket.AF_INET):
         text = f"{entry.get_attr('IFA_LOCAL')}/{entry['prefixlen']}"
         addresses.setdefault(entry["index"], []).append(text)
     gateways: dict[int, tuple[int, str]] = {}
-    async for route in await ipr.route(
-        "dump", family=socket.AF_INET, table=_MAIN_TABLE
-    ):
-        gateway = route.get_attr("RTA_GATEWAY")
-        if route["dst_len"] or gateway is None:
-            continue
-        index = route.get_attr("RTA_OIF")
-        entry = (route.get_attr("RTA_PRIORITY") or 0, gateway)
-        gateways[index] = min(entry, gateways.get(index, entry), key=_metric)
+    with Requests() as requests:
+        routes = requests.default_routes()
+    for route in routes:
+        if route.gateway is not None:
+            found = (route.metric, route.gateway)
+            best = gateways.get(route.ifindex, found)
+            gateways[route.ifindex] = min(found, best, key=_metric)
     return {
         link.get_attr("IFLA_IFNAME"): InterfaceState(
             name=link.get_attr("IFLA_IFNAME"),
@@ -127,8 +125,9 @@ async def _look(ipr: AsyncIPRoute) -> Snapshot | None:
     """Take a snapshot; None where a change got in between, which is notified too."""
     try:
         return await snapshot(ipr)
-    except NetlinkError as error:
-        if error.code in (errno.EINTR, errno.ENODEV):
+    except (NetlinkError, OSError) as error:
+        code = error.code if isinstance(error, NetlinkError) else error.errno
+        if code in (errno.EINTR, errno.ENODEV):
             return None
         raise DataplaneError(f"cannot list interfaces: {error}") from error
 
@@ -146,12 +145,15 @@ def _subscribe(groups: int) -> socket.socket:
 
 
 def _drain(sock: socket.socket, changed: asyncio.Event) -> None:
-    """Throw the notifications away; that there was one is all that counts."""
+    """Throw the notifications away; that there was one is all that counts.
+
+    Only default routes are looked at: a home agent may make and move many others.
+    """
     while True:
         try:
-            sock.recv(65536)
+            if not only_other_routes(sock.recv(65536)):
+                changed.set()
         except BlockingIOError:
             break
         except OSError:  # ENOBUFS: some are lost, which is as good as any
-            continue
-    changed.set()
+            changed.set()

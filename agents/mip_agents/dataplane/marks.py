@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mip_agents.dataplane.changes import Ledger, Route, Rule
+from mip_agents.dataplane.changes import Route, Rule
+from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.routes import Entry
 from mip_agents.dataplane.tunnel_maps import MARK_MASK, MARK_SHIFT
 
@@ -31,10 +32,8 @@ class Marks:
         self._ledger = ledger
         self._entry = entry
         self._known: dict[int, int] = {}
-
-    def get(self, mtu: int) -> int | None:
-        """Return the mark for packets of `mtu` octets at most, if there is a way."""
-        return self._known.get(mtu)
+        self.get = self._known.get
+        """Return the mark for packets of so many octets at most, if there is a way."""
 
     async def make(self, mtu: int) -> int:
         """Return the mark for a size, and make its way if there is none.

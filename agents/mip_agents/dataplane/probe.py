@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from mip_agents.dataplane import bpf
+from mip_agents.dataplane import bpf, gate, tunnel_programs
 from mip_agents.dataplane.changes import LOOPBACK
 from mip_agents.dataplane.port import TUN_DEVICE
 from mip_agents.dataplane.rtnetlink import Requests, clsact, impossible_link
@@ -77,11 +77,15 @@ def clsact_problem() -> str | None:
 
 
 def ebpf_driver_problem(role: Role) -> str | None:
-    """Say why the `ebpf` driver cannot work: it needs bpf(2), tc and raw sockets."""
+    """Say why the `ebpf` driver cannot work.
+
+    It needs bpf(2), a kernel that takes its programs, tc and raw sockets.
+    """
     return (
         _not_for(role)
         or missing_capability(CAP_NET_ADMIN, CAP_NET_RAW)
         or bpf.problem()
+        or tunnel_programs.problem(role)
         or clsact_problem()
     )
 
@@ -109,5 +113,5 @@ def kernel_driver_problem(role: Role) -> str | None:
         or tunnel_devices_problem()
     )
     if reason is None and role is Role.HOME_AGENT:
-        reason = bpf.problem()
+        reason = bpf.problem() or gate.problem()
     return reason

@@ -7,7 +7,7 @@ packets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
@@ -73,6 +73,23 @@ class RecorderDataplane:
         if self._tunnels.pop(key, None) is not None:
             self._record("remove", key)
 
+    async def install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> list[DataplaneError | None]:
+        """See `Dataplane.install_many`."""
+        refusals: list[DataplaneError | None] = [None] * len(tunnels)
+        for number, tunnel in enumerate(tunnels):
+            try:
+                await self.install(tunnel)
+            except DataplaneError as error:
+                refusals[number] = error
+        return refusals
+
+    async def remove_many(self, home_addresses: Sequence[str]) -> None:
+        """See `Dataplane.remove_many`."""
+        for home_address in home_addresses:
+            await self.remove(home_address)
+
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
     ) -> None:
@@ -95,6 +112,10 @@ class RecorderDataplane:
     def counters(self, key: str, /) -> Counters:
         """See `Dataplane.counters`."""
         return self._counters.get(key, Counters())
+
+    def traffic(self) -> dict[str, Counters]:
+        """See `Dataplane.traffic`."""
+        return {home: self.counters(home) for home in self._tunnels}
 
     def drops(self) -> DropCounters:
         """See `Dataplane.drops`."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,8 @@ from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.arp import Announcer
 from mip_agents.dataplane.arpanswers import ArpAnswers
 from mip_agents.dataplane.broadcasts import Broadcasts
-from mip_agents.dataplane.changes import Change, Ledger, LocalAddress
+from mip_agents.dataplane.changes import Change, LocalAddress
+from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
 from mip_agents.dataplane.linkwatch import ADDRESSES, LINKS_ONLY, notifications
 from mip_agents.dataplane.pathmtu import PathProbe
@@ -252,28 +253,18 @@ class RoutedDataplane(ABC):
             )
         if old == tunnel and self._mtus.get(home) == mtu:
             return
-        # Packets first, so that there is a tunnel when the routes lead to it.
-        leads_into_tunnel = not goes_direct(tunnel)
-        if old != tunnel and leads_into_tunnel:
-            await self._carry(tunnel)
-        self._tunnels[home] = tunnel
+        await self._carry_in_place_of(old, tunnel)
         try:
             self._spread(tunnel, mtu)
-            await ledger.settle(home, await self._wanted(tunnel, mtu))
+            await self._prepare(tunnel, mtu)
+            await ledger.settle(home, self._wanted(tunnel, mtu))
         except BaseException:
-            if old is None:
-                del self._tunnels[home]
-                self._spread_no_more(home)
-                await self._drop(home)
-            else:
-                self._tunnels[home] = old
-                await self._carry(old)
-                self._spread(old, self._mtus[home])
+            await self._carry_again(old, home)
             raise
         finally:
             await self._settled()
         self._mtus[home] = mtu
-        if old != tunnel and not leads_into_tunnel:
+        if old != tunnel and goes_direct(tunnel):
             # Nothing enters the last tunnel any more; what has is sent by it.
             await self._carry(tunnel)
             await self._settled()
@@ -301,6 +292,26 @@ class RoutedDataplane(ABC):
                     tunnel.interface, tunnel.home_address, tunnel.agent
                 )
 
+    async def _prepare(self, tunnel: Tunnel, mtu: int) -> None:  # noqa: B027
+        """Make what tunnels of a size have in common, where there is such a thing."""
+
+    async def _carry_in_place_of(self, old: Tunnel | None, tunnel: Tunnel) -> None:
+        """Begin with the packets, so that the routes lead to a tunnel that is there."""
+        if old != tunnel and not goes_direct(tunnel):
+            await self._carry(tunnel)
+        self._tunnels[tunnel.key] = tunnel
+
+    async def _carry_again(self, old: Tunnel | None, key: str) -> None:
+        """Take a tunnel out of use, whose routes could not be made."""
+        if old is None:
+            del self._tunnels[key]
+            self._spread_no_more(key)
+            await self._drop(key)
+        else:
+            self._tunnels[key] = old
+            await self._carry(old)
+            self._spread(old, self._mtus[key])
+
     def _spread(self, tunnel: Tunnel, mtu: int) -> None:
         """Carry to a node what is sent to many, as its tunnel says.
 
@@ -327,6 +338,62 @@ class RoutedDataplane(ABC):
                 await self._drop(key)
                 await self._settled()
                 await self._forget_neighbours(old)
+
+    async def install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> list[DataplaneError | None]:
+        """See `Dataplane.install_many`: routes and proxies go many at a time."""
+        if self._role is not Role.HOME_AGENT:
+            return [await self._refusal(tunnel) for tunnel in tunnels]
+        async with self._changing:
+            refusals = await self._install_many(tunnels)
+        return [refusals.get(tunnel.home_address) for tunnel in tunnels]
+
+    async def _refusal(self, tunnel: Tunnel) -> DataplaneError | None:
+        """Install a tunnel; return why it cannot be."""
+        try:
+            await self.install(tunnel)
+        except DataplaneError as refusal:
+            return refusal
+        return None
+
+    async def _install_many(
+        self, tunnels: Sequence[Tunnel]
+    ) -> dict[str, DataplaneError]:
+        ledger = self._opened()
+        refusals: dict[str, DataplaneError] = {}
+        before: dict[str, Tunnel | None] = {}
+        mtus: dict[str, int] = {}
+        wanted: dict[str, list[Change]] = {}
+        given_up: Collection[str] = before.keys()  # all, unless we get through
+        try:
+            for tunnel in tunnels:
+                home = tunnel.home_address
+                mtu = self._paths.mtu(tunnel)
+                old = self._tunnels.get(home)
+                if old == tunnel and self._mtus.get(home) == mtu:
+                    continue
+                try:
+                    await self._carry_in_place_of(old, tunnel)
+                    before[home] = old
+                    self._spread(tunnel, mtu)
+                    wanted[home] = self._wanted(tunnel, mtu)
+                except DataplaneError as refusal:
+                    refusals[home] = refusal
+                mtus[home] = mtu
+            refusals |= await ledger.settle_many(wanted)
+            given_up = refusals.keys() & before.keys()
+        finally:
+            for home in given_up:
+                await self._carry_again(before[home], home)
+            await self._settled()
+        self._mtus |= {home: mtus[home] for home in mtus if home not in refusals}
+        return refusals
+
+    async def remove_many(self, keys: Sequence[str], /) -> None:
+        """See `Dataplane.remove_many`."""
+        for key in keys:
+            await self.remove(key)
 
     async def announce(
         self, address: str, interface: str | None = None, mac: str | None = None
@@ -365,6 +432,10 @@ class RoutedDataplane(ABC):
         """See `Dataplane.tunnels`."""
         return list(self._tunnels.values())
 
+    def traffic(self) -> dict[str, Counters]:
+        """See `Dataplane.traffic`."""
+        return {home: self.counters(home) for home in self._tunnels}
+
     async def close(self) -> None:
         """See `Dataplane.close`."""
         if self._recheck is not None:
@@ -386,7 +457,7 @@ class RoutedDataplane(ABC):
             raise DataplaneError("the data plane is closed: call open() first")
         return self._ledger
 
-    async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
+    def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
         """Return what the kernel has to have for a tunnel.
 
         :param mtu: size of the largest inner packet
@@ -398,7 +469,7 @@ class RoutedDataplane(ABC):
             entry = self._entry(tunnel)
         if self._role is Role.HOME_AGENT:
             return home_agent_changes(tunnel, mtu, entry, self._home_index)
-        return await mobile_node_changes(
+        return mobile_node_changes(
             tunnel, mtu, entry, self._opened(), self._home_network
         )
 

@@ -28,7 +28,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -46,14 +46,14 @@ from mip_agents.dataplane.changes import (
     METRIC,
     BroadcastRoute,
     Change,
-    Ledger,
     LocalAddress,
     Proxy,
     Route,
     Rule,
 )
+from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.outer import room_for
-from mip_agents.dataplane.rtnetlink import Outer
+from mip_agents.dataplane.rtnetlink import Outer, Requests
 from mip_agents.dataplane.settings import answer_on_own_links
 from mip_agents.dataplane.ways import subnet_broadcast
 from mip_agents.protocol.tunnel import Tunnel
@@ -107,7 +107,7 @@ def _metric_of(home_address: str) -> int:
     return int(IPv4Address(home_address))
 
 
-async def mobile_node_changes(
+def mobile_node_changes(
     tunnel: Tunnel, mtu: int, entry: Entry, ledger: Ledger, home: IPv4Network | None
 ) -> list[Change]:
     """Return what a mobile node wants for its home address.
@@ -123,7 +123,7 @@ async def mobile_node_changes(
     if tunnel.agent is not None:
         wanted.append(route_to_agent(tunnel))
     else:
-        native = await _default_route(ledger.ipr, tunnel)
+        native = _default_route(tunnel.interface)
         if native is None and tunnel.gateway and tunnel.interface:
             native = Entry(socket.if_nametoindex(tunnel.interface), tunnel.gateway)
             wanted += [
@@ -225,41 +225,29 @@ def _rules(address: str, home: IPv4Network | None) -> list[Change]:
     ]
 
 
-async def _default_route(ipr: AsyncIPRoute, tunnel: Tunnel) -> Entry | None:
+def _default_route(interface: str | None) -> Entry | None:
     """Return where the main table's default route leads to.
 
-    Only one through the tunnel's interface counts, where the tunnel has one.
+    Only one through `interface` counts, where there is one.
     """
-    best: Any = None
-    async for route in await ipr.route("dump", family=socket.AF_INET, table=MAIN_TABLE):
-        if route["dst_len"] or not _leaves_by(route, tunnel.interface):
-            continue
-        if best is None or _metric(route) < _metric(best):
-            best = route
-    if best is None:
+    with Requests() as requests:
+        routes = [
+            route
+            for route in requests.default_routes()
+            if interface is None or socket.if_indextoname(route.ifindex) == interface
+        ]
+    if not routes:
         return None
-    return Entry(best.get_attr("RTA_OIF"), best.get_attr("RTA_GATEWAY"))
+    best = min(routes, key=lambda route: route.metric)
+    return Entry(best.ifindex, best.gateway)
 
 
-def _leaves_by(route: Any, interface: str | None) -> bool:
-    index = route.get_attr("RTA_OIF")
-    if index is None:
-        return False
-    return interface is None or socket.if_indextoname(index) == interface
-
-
-def _metric(route: Any) -> int:
-    return route.get_attr("RTA_PRIORITY") or 0
-
-
-async def default_interfaces(ipr: AsyncIPRoute) -> list[str]:
+def default_interfaces() -> list[str]:
     """Return the interfaces of the default routes, where tunnel packets come in."""
-    names = []
-    async for route in await ipr.route("dump", family=socket.AF_INET, table=MAIN_TABLE):
-        index = route.get_attr("RTA_OIF")
-        if route["dst_len"] == 0 and index is not None:
-            names.append(socket.if_indextoname(index))
-    return names
+    with Requests() as requests:
+        return [
+            socket.if_indextoname(route.ifindex) for route in requests.default_routes()
+        ]
 
 
 def _is_local(address: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from mip_agents.dataplane import probe
 from mip_agents.dataplane.api import Dataplane, DataplaneError
-from mip_agents.dataplane.ebpf import EbpfDataplane
+from mip_agents.dataplane.ebpfhome import make_ebpf
 from mip_agents.dataplane.kernel import make_kernel
 from mip_agents.dataplane.recorder import RecorderDataplane
 from mip_agents.dataplane.tunforeign import make_tun
@@ -28,7 +28,7 @@ class Driver(NamedTuple):
 
 
 DRIVERS: Final[dict[str, Driver]] = {
-    "ebpf": Driver(probe.ebpf_driver_problem, EbpfDataplane),
+    "ebpf": Driver(probe.ebpf_driver_problem, make_ebpf),
     "kernel": Driver(probe.kernel_driver_problem, make_kernel),
     "tun": Driver(probe.tun_driver_problem, make_tun),
 }

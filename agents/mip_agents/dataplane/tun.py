@@ -81,15 +81,15 @@ class TunDataplane(RoutedDataplane):
         )
         self._stack.callback(self._path.close)
         self._path.attach(self._port)
-        return await self._settings(ipr, self._port.name)
+        return self._settings(self._port.name)
 
-    async def _settings(self, ipr: AsyncIPRoute, port: str) -> list[Change]:
+    def _settings(self, port: str) -> list[Change]:
         """Return what the port and the home link need besides tunnels."""
         changes: list[Change] = [no_reverse_path_filter(port)]
         if self._home_interface is not None and self._role is Role.HOME_AGENT:
             home = self._home_interface
             changes += forwarding(home, port)
-            arrivals = dict.fromkeys((home, *await default_interfaces(ipr)))
+            arrivals = dict.fromkeys((home, *default_interfaces()))
             changes += [no_merging(name) for name in arrivals]
         return changes
 
@@ -102,9 +102,9 @@ class TunDataplane(RoutedDataplane):
         assert self._port is not None
         return Entry(self._port.ifindex, NEXT_HOP)
 
-    async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
+    def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
         """See `RoutedDataplane`."""
-        wanted = await super()._wanted(tunnel, mtu)
+        wanted = super()._wanted(tunnel, mtu)
         if self._role is Role.MOBILE_NODE and tunnel.interface and not tunnel.agent:
             wanted.insert(0, no_merging(tunnel.interface))
         return wanted

@@ -163,10 +163,7 @@ class TunForeignAgent(RoutedDataplane):
         return [
             # ICMP errors have the address of the link on which their reason came.
             Setting(kind="sysctl", key="icmp_errors_use_inbound_ifaddr", value="1"),
-            *(
-                no_merging(name)
-                for name in dict.fromkeys(await default_interfaces(ipr))
-            ),
+            *(no_merging(name) for name in dict.fromkeys(default_interfaces())),
         ]
 
     async def _start(self) -> None:
@@ -193,13 +190,18 @@ class TunForeignAgent(RoutedDataplane):
             await self._settled()
             raise
 
-    async def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
-        """See `RoutedDataplane`."""
+    async def _prepare(self, tunnel: Tunnel, mtu: int) -> None:
+        """See `RoutedDataplane`: packets of each size have a table of their own."""
         assert tunnel.interface is not None
         link = self._links[tunnel.interface]
         if mtu not in link.sizes:
             link.sizes.add(mtu)
             await self._opened().settle(link.owner, link.changes())
+
+    def _wanted(self, tunnel: Tunnel, mtu: int) -> list[Change]:
+        """See `RoutedDataplane`."""
+        assert tunnel.interface is not None
+        link = self._links[tunnel.interface]
         way = self._running().get(tunnel.key)
         assert way is not None
         way.mtu = mtu

@@ -1,30 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The maps and programs of `bpf/mip_tunnel.c`, with types.
-
-The structures here are those of the C source; their sizes are compared when the object
-is loaded, and the names of the drop reasons by a test.
-"""
+"""The maps of `bpf/mip_tunnel.c`, with types."""
 
 from __future__ import annotations
 
-import os
+import errno
 import socket
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
-from pathlib import Path
-from struct import Struct
+from itertools import chain
 from typing import Final
 
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
-from mip_agents.dataplane.bpf import Map, load_program
-from mip_agents.dataplane.bpf_object import read_object
+from mip_agents.dataplane.bpf import reason_of, run_program
 from mip_agents.dataplane.outer import Drop
-from mip_agents.protocol.tunnel import Form, Role, Tunnel
+from mip_agents.dataplane.tunnel_programs import TROUBLE, Loaded
+from mip_agents.dataplane.tunnel_structs import (
+    CONFIG,
+    COUNT,
+    COUNTERS,
+    FORGOTTEN,
+    FORM,
+    HEAD,
+    MAX_PEERS,
+    NOWHERE,
+    PLAIN,
+    REVERSE,
+    pack_form,
+)
+from mip_agents.protocol.tunnel import Role, Tunnel
 
-OBJECT: Final = Path(__file__).with_name("bpf") / "mip_tunnel.o"
-
-MAX_PEERS: Final = 8
-"""Simultaneous bindings of one home address."""
+MAX_FORGOTTEN: Final = 64
+"""Home addresses that the program `ha_forget` takes at a time."""
 
 MARK_SHIFT: Final = 24
 MARK_MASK: Final = 0x3F << MARK_SHIFT
@@ -65,31 +72,9 @@ DROPS: Final = (
 )
 """Reasons in the order of `enum drop`."""
 
-_REVERSE = 1
-_SEND_KEY, _RECEIVE_KEY, _UDP = 1, 2, 4
-
-_HEAD = Struct("=4s4sIIBBBx")
-_FORM = Struct("=4sBB2s2sxx4s4s")
-_PLAIN = Struct("=4s4sIIBBBx4sB15x")
-"""Head, and a form without keys and ports."""
-_COUNTERS = Struct("=5Q")
-_CONFIG = Struct("=III4s6s6s")
-_COUNT = Struct("=Q")
-_NOWHERE = bytes(4)
-_NO_PORT = bytes(2)
-_SIZES: Final = {
-    "bindings": _HEAD.size + MAX_PEERS * _FORM.size,
-    "counters": _COUNTERS.size,
-    "locals": 1,
-    "ports": 1,
-    "drops": _COUNT.size,
-    "config": _CONFIG.size + len(_NOWHERE),
-}
-
-_PROGRAMS: Final = {
-    Role.HOME_AGENT: ("ha_link_in", "ha_link_out", "ha_port"),
-    Role.MOBILE_NODE: ("mn_link_in", "mn_port"),
-}
+_ETHERNET_HEADER: Final = bytes(14)
+_PATIENCE: Final = 10
+_REFILL_S: Final = 0.002  # a tick takes 10 ms at most
 
 
 class TunnelMaps:
@@ -100,25 +85,14 @@ class TunnelMaps:
 
         :raises DataplaneError: in one line
         """
-        self.programs: dict[str, int] = {}
-        """Descriptors by the names in the source."""
-        self._maps: dict[str, Map] = {}
         try:
-            content = read_object(OBJECT)
-            for name, size in _SIZES.items():
-                definition = content.maps[name]
-                if definition.value_size != size:
-                    raise ValueError(f"{OBJECT}: {name} has another size: `make bpf`")
-                self._maps[name] = Map(name, definition)
-            for name in _PROGRAMS[role]:
-                self.programs[name] = load_program(
-                    name, content.programs[name], self._maps, content.license
-                )
-        except (OSError, ValueError, KeyError) as error:
-            self.close()
+            self._loaded = Loaded(role)
+        except TROUBLE as error:
             raise DataplaneError(
-                f'eBPF: {error}; use dataplane = "tun", or run as root'
+                f'eBPF: {reason_of(error)}; use dataplane = "tun", or run as root'
             ) from error
+        self.programs = self._loaded.programs
+        self._maps = self._loaded.maps
         self._bindings = self._maps["bindings"]
         self._counters = self._maps["counters"]
         self._locals: dict[str, int] = {}
@@ -126,12 +100,7 @@ class TunnelMaps:
 
     def close(self) -> None:
         """Release everything; what a filter uses lives as long as the filter."""
-        for descriptor in self.programs.values():
-            os.close(descriptor)
-        self.programs.clear()
-        for one in self._maps.values():
-            one.close()
-        self._maps.clear()
+        self._loaded.close()
 
     def configure(
         self,
@@ -144,12 +113,12 @@ class TunnelMaps:
     ) -> None:
         """Tell the programs where they are; see `struct config`."""
         table = self._maps["config"]
-        _CONFIG.pack_into(
+        CONFIG.pack_into(
             table.value,
             0,
             *port,
             home_link,
-            broadcast.packed if broadcast else _NOWHERE,
+            broadcast.packed if broadcast else NOWHERE,
             port_mac,
             home_mac,
         )
@@ -158,7 +127,7 @@ class TunnelMaps:
     def set_home(self, home_address: str) -> None:
         """Tell a mobile node's programs to whom broadcasts and multicasts go."""
         table = self._maps["config"]
-        table.value[_CONFIG.size :] = socket.inet_aton(home_address)
+        table.value[CONFIG.size :] = socket.inet_aton(home_address)
         table.update()
 
     def put(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
@@ -180,7 +149,7 @@ class TunnelMaps:
         table = self._bindings
         home = socket.inet_aton(tunnel.home_address)
         table.key[:] = home
-        _HEAD.pack_into(
+        HEAD.pack_into(
             table.value,
             0,
             home,
@@ -189,19 +158,19 @@ class TunnelMaps:
             mark,
             peers,
             0 if tunnel.receive_only else peers,
-            _REVERSE if tunnel.reverse else 0,
+            REVERSE if tunnel.reverse else 0,
         )
-        offset = _HEAD.size
+        offset = HEAD.size
         for peer, form in tunnel.forms():
-            _pack_form(table.value, offset, peer, form)
-            offset += _FORM.size
-        self._store(tunnel)
+            pack_form(table.value, offset, peer, form)
+            offset += FORM.size
+        self._store(tunnel.home_address)
 
     def _put_plain(self, tunnel: Tunnel, ifindex: int, mark: int) -> None:
         """Do the same for one peer and a plain form, in one go: the usual case."""
         home = socket.inet_aton(tunnel.home_address)
         self._bindings.key[:] = home
-        _PLAIN.pack_into(
+        PLAIN.pack_into(
             self._bindings.value,
             0,
             home,
@@ -210,20 +179,60 @@ class TunnelMaps:
             mark,
             1,
             0 if tunnel.receive_only else 1,
-            _REVERSE if tunnel.reverse else 0,
+            REVERSE if tunnel.reverse else 0,
             socket.inet_aton(tunnel.peers[0]),
             tunnel.encapsulation,
         )
-        self._store(tunnel)
+        self._store(tunnel.home_address)
 
-    def _store(self, tunnel: Tunnel) -> None:
-        try:
-            self._bindings.update()
-        except OSError as error:
-            raise DataplaneError(
-                f"{tunnel.home_address}: {error}; there may be "
-                f"{self._bindings.definition.max_entries} bindings"
-            ) from error
+    def put_many(self, rests: Mapping[str, bytes]) -> dict[str, DataplaneError]:
+        """Store entries by one system call, each in one step of its own.
+
+        Return what could not be stored, and why.
+
+        :param rests: by home address, see `plain_rest`
+        """
+        homes = list(map(socket.inet_aton, rests))
+        keys = b"".join(homes)
+        values = b"".join(chain.from_iterable(zip(homes, rests.values(), strict=True)))
+        refusals: dict[str, DataplaneError] = {}
+        table = self._bindings
+        each = len(table.value)
+        done = table.update_many(keys, values)
+        while done < len(homes):
+            # The next one has been refused; or this kernel stores one at a time.
+            table.key[:] = homes[done]
+            table.value[:] = values[done * each : (done + 1) * each]
+            home_address = list(rests)[done]
+            try:
+                # Who waited in vain once does not wait for all that follow.
+                self._store(home_address, _PATIENCE if not refusals else 0)
+            except DataplaneError as refusal:
+                refusals[home_address] = refusal
+            done += 1
+            done += table.update_many(keys[done * 4 :], values[done * each :])
+        return refusals
+
+    def _store(self, home_address: str, patience: int = _PATIENCE) -> None:
+        """Store what is in the buffers. :raises DataplaneError: nothing has changed.
+
+        The kernel fills up its stock of free entries in an interrupt. Where that comes
+        with the next tick, entries are asked for faster than they are made.
+
+        :param patience: how often to try again where there is no memory
+        """
+        for left in range(patience, -1, -1):
+            try:
+                self._bindings.update()
+            except OSError as error:
+                if error.errno == errno.ENOMEM and left:
+                    time.sleep(_REFILL_S)
+                    continue
+                raise DataplaneError(
+                    f"{home_address}: {reason_of(error)}; there may be "
+                    f"{self._bindings.definition.max_entries} bindings"
+                ) from error
+            return
 
     def drop(self, home_address: str) -> int:
         """Use no tunnel for a home address any more, and forget its counters.
@@ -237,22 +246,39 @@ class TunnelMaps:
         self._counters.key[:] = home
         if not self._counters.take():
             return 0
-        return int(_COUNTERS.unpack(self._counters.value)[4])
+        return int(COUNTERS.unpack(self._counters.value)[4])
 
-    def add_local(self, address: str) -> None:
-        """Take tunnel packets for `address`, one user more."""
-        users = self._locals.get(address, 0)
-        if not users:
+    def drop_many(self, home_addresses: Sequence[str]) -> dict[str, int]:
+        """Do what `drop` does for many; return what is not 0."""
+        found = {}
+        for start in range(0, len(home_addresses), MAX_FORGOTTEN):
+            some = home_addresses[start : start + MAX_FORGOTTEN]
+            homes = NOWHERE.join(map(socket.inet_aton, some))
+            question = _ETHERNET_HEADER + homes + NOWHERE
+            data = bytearray(question)
+            run_program("ha_forget", self.programs["ha_forget"], data)
+            if data == question:  # nothing is filled in, nearly always
+                continue
+            answers = FORGOTTEN.iter_unpack(data[len(_ETHERNET_HEADER) :])
+            for home_address, (_, ifindex) in zip(some, answers, strict=True):
+                if ifindex:
+                    found[home_address] = ifindex
+        return found
+
+    def add_local(self, address: str, users: int = 1) -> None:
+        """Take tunnel packets for `address`, some users more."""
+        before = self._locals.get(address, 0)
+        if not before:
             table = self._maps["locals"]
             table.key[:] = socket.inet_aton(address)
             table.update()
-        self._locals[address] = users + 1
+        self._locals[address] = before + users
 
-    def drop_local(self, address: str) -> None:
+    def drop_local(self, address: str, users: int = 1) -> None:
         """Take it back; the last user ends it."""
-        users = self._locals.pop(address) - 1
-        if users:
-            self._locals[address] = users
+        left = self._locals.pop(address) - users
+        if left:
+            self._locals[address] = left
         else:
             table = self._maps["locals"]
             table.key[:] = socket.inet_aton(address)
@@ -279,7 +305,23 @@ class TunnelMaps:
         self._counters.key[:] = socket.inet_aton(home_address)
         if not self._counters.lookup():
             return Counters()
-        return Counters(*_COUNTERS.unpack(self._counters.value)[:4])
+        return Counters(*COUNTERS.unpack(self._counters.value)[:4])
+
+    def all_counters(self) -> dict[str, Counters] | None:
+        """Return the traffic of all home addresses that had some, or None.
+
+        None: this kernel gives it one by one only.
+        """
+        read = self._counters.read_all() if self._maps else (b"", b"")
+        if read is None:
+            return None
+        keys, values = read
+        homes = [socket.inet_ntoa(keys[at : at + 4]) for at in range(0, len(keys), 4)]
+        counted = COUNTERS.iter_unpack(values)
+        return {
+            home: Counters(*numbers[:4])
+            for home, numbers in zip(homes, counted, strict=True)
+        }
 
     def count_drops(self, into: DropCounters) -> None:
         """Add what the programs threw away."""
@@ -289,25 +331,6 @@ class TunnelMaps:
         for number, reason in enumerate(DROPS):
             table.key[:] = number.to_bytes(4, "little")
             table.lookup()
-            count = sum(value for (value,) in _COUNT.iter_unpack(table.value))
+            count = sum(value for (value,) in COUNT.iter_unpack(table.value))
             if count:
                 into.reasons[str(reason)] = into.reasons.get(str(reason), 0) + count
-
-
-def _pack_form(value: memoryview, offset: int, peer: str, form: Form) -> None:
-    flags = 0
-    send_key = receive_key = _NOWHERE
-    ours = theirs = _NO_PORT
-    if form.send_key is not None:
-        flags |= _SEND_KEY
-        send_key = form.send_key.to_bytes(4, "big")
-    if form.receive_key is not None:
-        flags |= _RECEIVE_KEY
-        receive_key = form.receive_key.to_bytes(4, "big")
-    if form.ports is not None:
-        flags |= _UDP
-        ours, theirs = (port.to_bytes(2, "big") for port in form.ports)
-    _FORM.pack_into(
-        value, offset, socket.inet_aton(peer), int(form.encapsulation),
-        flags, ours, theirs, send_key, receive_key,
-    )  # fmt: skip

@@ -379,12 +379,7 @@ class Agent:
         return visitors
 
     def _traffic(self) -> dict[str, Counters]:
-        dataplane = self._dataplane
-        if dataplane is None:
-            return {}
-        return {
-            tunnel.key: dataplane.counters(tunnel.key) for tunnel in dataplane.tunnels()
-        }
+        return {} if self._dataplane is None else self._dataplane.traffic()
 
     def _drops(self) -> dict[str, int]:
         return {} if self._dataplane is None else dict(self._dataplane.drops().reasons)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self, assert_never
+from typing import Any, Protocol, Self, assert_never
 
 from mip_agents.dataplane.api import Dataplane, DataplaneError
 from mip_agents.protocol.clock import Instant
@@ -32,6 +32,17 @@ from mip_agents.runtime.ports import Clock, Net, Notes, Order, Store
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 """What makes the coroutine of a task; it is not made if the task never starts."""
+
+
+class Post(Protocol):
+    """Takes events in that belong to one turn."""
+
+    def __call__(self, *events: Event) -> None:
+        """Handle them now."""
+
+
+_TOGETHER = 1000
+"""Orders that are carried out before others get their turn, for 50 ms at most."""
 
 _MIN_PAUSE = 0.001
 """Seconds between two firings of the timer."""
@@ -178,11 +189,13 @@ class Driver:
 
 
 class DataplaneWorker:
-    """Carries out orders to the data plane one after the other and answers them."""
+    """Carries out orders to the data plane in order and answers them.
 
-    def __init__(
-        self, dataplane: Dataplane, post: Callable[[Event], None], notes: Notes
-    ) -> None:
+    What is asked of several tunnels in a row, as by all requests of one wake-up, or at
+    a start with many bindings, is one call and one turn of the engine.
+    """
+
+    def __init__(self, dataplane: Dataplane, post: Post, notes: Notes) -> None:
         self._dataplane = dataplane
         self._post = post
         self._notes = notes
@@ -199,11 +212,45 @@ class DataplaneWorker:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            order = await self._orders.get()
+            orders = [await self._orders.get()]
+            while len(orders) < _TOGETHER and not self._orders.empty():
+                orders.append(self._orders.get_nowait())
             try:
-                await self._do(order)
+                for some in _alike(orders):
+                    await self._do_all(some)
             finally:
-                self._orders.task_done()
+                for _ in orders:
+                    self._orders.task_done()
+            if not self._orders.empty():
+                await asyncio.sleep(0)  # let others have their turn
+
+    async def _do_all(self, orders: list[Order]) -> None:
+        """Carry out what may be one call."""
+        first = orders[0]
+        if len(orders) == 1:
+            await self._do(first)
+            return
+        try:
+            if isinstance(first, InstallTunnel):
+                refusals = await self._dataplane.install_many(
+                    [one.tunnel for one in orders if isinstance(one, InstallTunnel)]
+                )
+            else:
+                await self._dataplane.remove_many(
+                    [one.key for one in orders if isinstance(one, RemoveTunnel)]
+                )
+                refusals = [None] * len(orders)
+        except Exception:  # noqa: BLE001 - one by one it shows whose fault it is
+            for order in orders:
+                await self._do(order)
+            return
+        self._post(
+            *(
+                _answer(order.token, None if refusal is None else str(refusal))
+                for order, refusal in zip(orders, refusals, strict=True)
+                if isinstance(order, InstallTunnel | RemoveTunnel)
+            )
+        )
 
     async def _do(self, order: Order) -> None:
         reason: str | None = None
@@ -226,17 +273,46 @@ class DataplaneWorker:
         except Exception as error:  # noqa: BLE001 - the daemon lives
             self._notes.crash(f"data plane: {type(order).__name__}", error)
             reason = f"internal error: {type(error).__name__}"
-        if isinstance(order, AnnounceAddress | GiveBackAddress | HoldAddress):
-            if reason is not None:
-                holding = isinstance(order, HoldAddress)
-                self._notes.note(
-                    Noted(
-                        event="address_failed" if holding else "announcement_failed",
-                        severity=Severity.WARNING,
-                        fields={"address": order.address, "reason": reason},
-                    )
+        if isinstance(order, InstallTunnel | RemoveTunnel):
+            self._post(_answer(order.token, reason))
+        elif reason is not None:
+            holding = isinstance(order, HoldAddress)
+            self._notes.note(
+                Noted(
+                    event="address_failed" if holding else "announcement_failed",
+                    severity=Severity.WARNING,
+                    fields={"address": order.address, "reason": reason},
                 )
-        elif reason is None:
-            self._post(TunnelReady(order.token))
-        else:
-            self._post(TunnelFailed(order.token, reason))
+            )
+
+
+def _alike(orders: Iterable[Order]) -> Iterator[list[Order]]:
+    """Split orders where one is of another kind, or names a tunnel again."""
+    some: list[Order] = []
+    kind: type[Order] | None = None
+    named: set[str] = set()
+    for order in orders:
+        key = _key(order)
+        if type(order) is not kind or key is None or key in named:
+            if some:
+                yield some
+            some, kind, named = [], type(order), set()
+        some.append(order)
+        if key is not None:
+            named.add(key)
+    if some:
+        yield some
+
+
+def _key(order: Order) -> str | None:
+    """Return whose tunnel is changed, where one is."""
+    match order:
+        case InstallTunnel():
+            return order.tunnel.key
+        case RemoveTunnel():
+            return order.key
+    return None
+
+
+def _answer(token: int, reason: str | None) -> Event:
+    return TunnelReady(token) if reason is None else TunnelFailed(token, reason)

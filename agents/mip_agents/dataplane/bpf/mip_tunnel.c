@@ -14,6 +14,7 @@
  *                   checksum over all of them, come here from user space, to be checked
  *                   and stripped like all others. So do, at a mobile node, the nests in
  *                   which copies of what is for many come out of the tunnel.
+ *   nowhere         run by user space to forget many home addresses at once.
  *
  * So the kernel forwards, decrements the TTL, fragments and reports "fragmentation
  * needed" for inner packets, by the MTU of the route into the port.
@@ -36,6 +37,7 @@
 static void *(*map_lookup)(void *, const void *) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*map_update)(void *, const void *, const void *, __u64) =
 	(void *)BPF_FUNC_map_update_elem;
+static long (*map_delete)(void *, const void *) = (void *)BPF_FUNC_map_delete_elem;
 static __u32 (*random_u32)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static long (*load_bytes)(const void *, __u32, void *, __u64) =
 	(void *)BPF_FUNC_skb_load_bytes;
@@ -53,6 +55,7 @@ static long (*clone_redirect)(void *, __u32, __u64) = (void *)BPF_FUNC_clone_red
 
 #define MAX_PEERS 8
 #define MAX_BINDINGS 262144
+#define MAX_FORGOTTEN 64 /* at a time: the verifier goes round as often */
 #define MARK_MASK 0x3f000000 /* of the routing mark: which MTU, 0 is not for a tunnel */
 
 enum { /* of a binding */
@@ -98,6 +101,11 @@ struct counters {
 	__u64 received_packets;
 	__u64 received_bytes;
 	__u64 host_asked; /* interface where we answered an ARP request of this host */
+};
+
+struct forgotten { /* what user space hands over, behind an Ethernet header */
+	__be32 home;
+	__u32 host_asked; /* filled in from the counters */
 };
 
 struct config {
@@ -1000,6 +1008,30 @@ SEC("ha_port") int home_agent_port(struct __sk_buff *skb)
 SEC("mn_port") int mobile_node_port(struct __sk_buff *skb)
 {
 	return port(skb, MOBILE_NODE);
+}
+
+/*
+ * No map command takes entries out of two maps by their keys, nor many of them where some
+ * may be missing: a node has counters only after its first packet.
+ */
+SEC("ha_forget") int forget(struct __sk_buff *skb)
+{
+	struct forgotten one;
+	struct counters *count;
+	__u32 offset = L2;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MAX_FORGOTTEN; i++) {
+		if (load_bytes(skb, offset, &one, sizeof(one)))
+			break; /* that was the last */
+		map_delete(&bindings, &one.home);
+		count = map_lookup(&counters, &one.home);
+		one.host_asked = count ? count->host_asked : 0;
+		map_delete(&counters, &one.home);
+		store_bytes(skb, offset, &one, sizeof(one), 0);
+		offset += sizeof(one);
+	}
+	return TC_ACT_UNSPEC;
 }
 
 char _license[] SEC("license") = "GPL";
