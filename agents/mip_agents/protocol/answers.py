@@ -135,11 +135,7 @@ class Answers:
 
 def describe(received: Received, request: Request) -> dict[str, str | int | None]:
     """Return what a log line says about a request; no keys, no authenticators."""
-    fields: dict[str, str | int | None] = {}
-    name = None if request.nai is None else canonical(request.nai)
-    if name is not None:
-        fields["nai"] = name
-    return fields | {
+    fields: dict[str, str | int | None] = {
         "home_address": request.home_address,
         "care_of_address": request.care_of_address,
         "home_agent": request.home_agent,
@@ -148,6 +144,8 @@ def describe(received: Received, request: Request) -> dict[str, str | int | None
         "identification": f"{request.identification:016x}",
         "source": received.source,
     }
+    name = None if request.nai is None else canonical(request.nai)
+    return fields if name is None else {"nai": name, **fields}
 
 
 def dropped(

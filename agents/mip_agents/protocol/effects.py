@@ -30,7 +30,7 @@ class Send:
     """IP TTL; None: the system's default."""
 
 
-@named_value
+@value
 class BindingRecord:
     """A mobility binding as the journal keeps it (HA-02)."""
 

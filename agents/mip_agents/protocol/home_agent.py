@@ -121,10 +121,10 @@ class HomeAgentEngine:
         match event:
             case Received():
                 return self._receive(event, now)
+            case JournalWritten() | TunnelReady():
+                return self._settle(event.token, None, now)
             case TimerFired():
                 return self._attend(now)
-            case JournalWritten(token) | TunnelReady(token):
-                return self._settle(token, None, now)
             case JournalFailed(token, reason):
                 return self._settle(token, f"journal: {reason}", now)
             case TunnelFailed(token, reason):
@@ -382,10 +382,8 @@ class HomeAgentEngine:
         else:
             event, rule = "registration_accepted", "HA-18"
         fields = describe(asked.received, request)
-        fields |= {
-            "lifetime": lifetime,
-            "code": int(self._answers.accepting_code(asked)),
-        }
+        fields["lifetime"] = lifetime
+        fields["code"] = int(self._answers.accepting_code(asked))
         noted = Noted(event=event, severity=severity, rule=rule, fields=fields)
         return [*effects, noted]
 

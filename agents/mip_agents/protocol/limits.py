@@ -37,6 +37,11 @@ class TokenBucket:
         self._tokens = max(0.0, self._tokens - 1)
         return True
 
+    def is_ready(self, now: float) -> bool:
+        """Return whether `take` would say yes."""
+        # What is there does not become less with time.
+        return self._tokens >= 1 or self.ready_at(now) <= now
+
     def ready_at(self, now: float) -> float:
         """Return the second from which `take` says yes."""
         self._fill(now)
@@ -67,9 +72,7 @@ class RateLimiter:
     def would_allow(self, key: Hashable, now: float) -> bool:
         """Return whether the event may happen now, without counting it."""
         bucket = self._buckets.get(key)
-        if bucket is not None and bucket.ready_at(now) > now:
-            return False
-        return self._all.ready_at(now) <= now
+        return (bucket is None or bucket.is_ready(now)) and self._all.is_ready(now)
 
     def allow(self, key: Hashable, now: float) -> bool:
         """Return whether the event may happen now, and count it if so."""

@@ -110,17 +110,20 @@ def authenticate(
 
     :param node: whose associations to try, an NAI or a home address.
     """
-    authorizing = [a for a in request.authentications if a.type in _AUTHORIZING]
+    authorizing = [
+        (policy.association(node, extension.spi), extension)
+        for extension in request.authentications
+        if extension.type in _AUTHORIZING
+    ]
     if not authorizing:
         return Dropped("HA-06", "no authorization-enabling extension")
-    found = [policy.association(node, a.spi) for a in authorizing]
-    mobile_home = found[0] or policy.any_association(node)
+    mobile_home = authorizing[0][0] or policy.any_association(node)
     if mobile_home is None:
         return Dropped("HA-06", "no security association with the mobile node")
     if request.authentications[0].type not in _AUTHORIZING:
         return Dropped("COM-15", "another authentication extension comes first")
     credentials = _credentials(policy, received, request, node, mobile_home)
-    for association, extension in zip(found, authorizing, strict=True):
+    for association, extension in authorizing:
         if association and verify(association, request.data, extension.offset):
             continue
         reason = "invalid authenticator" if association else "unknown SPI"
