@@ -51,19 +51,17 @@ class Answers:
             return ReplyCode.ACCEPTED
         return self._usual_code
 
-    def accept(self, asked: Asked, lifetime: int, bindings: Bindings) -> Send:
+    def accept(
+        self, asked: Asked, code: ReplyCode, lifetime: int, bindings: Bindings
+    ) -> Send:
         """Make the reply that grants a request.
 
+        :param code: see `accepting_code`.
         :param bindings: where the key of its GRE tunnel is, if it has one.
         """
         identification = self._guard.granting(asked)
-        return self._reply(
-            asked,
-            self.accepting_code(asked),
-            lifetime,
-            identification,
-            answered_key(asked.request, bindings),
-        )
+        gre_key = answered_key(asked.request, bindings)
+        return self._reply(asked, code, lifetime, identification, gre_key)
 
     def repeat(
         self, asked: Asked, lifetime: int, bindings: Bindings, now: Instant
@@ -71,7 +69,7 @@ class Answers:
         """Give the answer of a granted request again; nothing is extended (HA-22)."""
         if not self._denials.allow(_key(asked), now.mono):
             return [_held_back(asked, "HA-22")]
-        reply = self.accept(asked, lifetime, bindings)
+        reply = self.accept(asked, self.accepting_code(asked), lifetime, bindings)
         return [reply, repeated(asked, "answered before")]
 
     def deny(self, asked: Asked, denied: Denied, now: Instant) -> list[Effect]:
@@ -106,30 +104,31 @@ class Answers:
     ) -> Send:
         """Make a reply and address it (HA-25 to HA-27, NAI-03)."""
         received, request = asked.received, asked.request
+        credentials = asked.credentials
         data = build_reply(
-            code=code,
-            lifetime=lifetime,
-            home_address=request.home_address,
-            home_agent=self._policy.address,
-            identification=identification,
-            mobile_home=asked.credentials.mobile_home,
-            foreign_home=asked.credentials.foreign_home,
-            nai=request.nai,
-            gre_key=gre_key,
+            code,
+            lifetime,
+            request.home_address,
+            self._policy.address,
+            identification,
+            credentials.mobile_home,
+            credentials.foreign_home,
+            request.nai,
+            gre_key,
         )
         own = is_unicast(received.destination) and not is_broadcast(
             self._policy, received.destination
         )
         at_home = received.source == request.home_address
         return Send(
-            data=data,
-            source=received.destination if own else self._policy.address,
-            source_port=received.destination_port,
-            destination=received.source,
-            destination_port=received.source_port,
+            data,
+            received.destination if own else self._policy.address,
+            received.destination_port,
+            received.source,
+            received.source_port,
             # To a node at home, past a tunnel that may still be in place (HA-26).
-            interface=received.interface if at_home else None,
-            ttl=TTL_DIRECT,
+            received.interface if at_home else None,
+            TTL_DIRECT,
         )
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mip_agents.protocol.tunnel import Tunnel
-from mip_agents.protocol.values import named_value, value
+from mip_agents.protocol.values import value
 
 
-@named_value
+@value
 class Send:
     """Send a datagram once the journal entries before it are durable."""
 
@@ -154,7 +154,7 @@ class Severity(enum.IntEnum):
     ERROR = 40
 
 
-@named_value
+@value
 class Noted:
     """Something worth a log line, a counter and a control event, all three from here.
 

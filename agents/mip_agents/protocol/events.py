@@ -17,10 +17,10 @@ from mip_agents.protocol.effects import (
     NonceRecord,
 )
 from mip_agents.protocol.links import InterfaceState
-from mip_agents.protocol.values import named_value, value
+from mip_agents.protocol.values import value
 
 
-@named_value
+@value
 class Received:
     """A datagram arrived on UDP port 434."""
 

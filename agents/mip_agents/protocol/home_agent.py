@@ -366,7 +366,9 @@ class HomeAgentEngine:
             ]
         lifetime = min(request.lifetime, self.policy.max_lifetime)
         bindings = change.after or change.before
-        effects: list[Effect] = [self._answers.accept(asked, lifetime, bindings)]
+        granting = self._answers.accepting_code(asked)
+        reply = self._answers.accept(asked, granting, lifetime, bindings)
+        effects: list[Effect] = [reply]
         if change.is_first:
             effects.append(AnnounceAddress(home_address))
         if change.is_last and asked.received.source == home_address:
@@ -383,9 +385,9 @@ class HomeAgentEngine:
             event, rule = "registration_accepted", "HA-18"
         fields = describe(asked.received, request)
         fields["lifetime"] = lifetime
-        fields["code"] = int(self._answers.accepting_code(asked))
-        noted = Noted(event=event, severity=severity, rule=rule, fields=fields)
-        return [*effects, noted]
+        fields["code"] = int(granting)
+        effects.append(Noted(event, severity, rule, fields))
+        return effects
 
     def _attend(self, now: Instant) -> list[Effect]:
         """Drop expired bindings; nothing is sent for them (HA-03, HA-23)."""

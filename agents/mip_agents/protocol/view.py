@@ -286,7 +286,6 @@ def build_request(
 
 
 def build_reply(
-    *,
     code: int,
     lifetime: int,
     home_address: str,

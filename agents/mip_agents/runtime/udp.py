@@ -197,14 +197,7 @@ class UdpServer:
                 continue
             destination, interface = self._arrival(control)
             batch.append(
-                Received(
-                    data=data,
-                    source=dotted,
-                    source_port=source_port,
-                    destination=destination,
-                    destination_port=port,
-                    interface=interface,
-                )
+                Received(data, dotted, source_port, destination, port, interface)
             )
         return batch
 
