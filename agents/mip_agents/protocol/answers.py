@@ -28,6 +28,9 @@ from mip_agents.protocol.security import has_quirk
 from mip_agents.protocol.view import Request, build_reply
 from scapy_mip.const import TTL_DIRECT, ReplyCode, flag_letters
 
+_Key = tuple[str, str]
+"""Where a request came from, and from whom."""
+
 
 class Answers:
     """Makes the replies of a home agent, and holds back what comes too often."""
@@ -42,8 +45,8 @@ class Answers:
         )
         # Anyone can provoke 131; what takes a valid authenticator to provoke has a
         # limit of its own, which strangers cannot use up.
-        self._failures = RateLimiter(rate=1, burst=3, total=100)
-        self._denials = RateLimiter(rate=1, burst=5, total=1000)
+        self._failures: RateLimiter[_Key] = RateLimiter(rate=1, burst=3, total=100)
+        self._denials: RateLimiter[_Key] = RateLimiter(rate=1, burst=5, total=1000)
 
     def accepting_code(self, asked: Asked) -> ReplyCode:
         """Code 0, or 1 without simultaneous bindings (HA-18, C-5)."""
@@ -181,5 +184,5 @@ def _held_back(asked: Asked, rule: str) -> Noted:
     )
 
 
-def _key(asked: Asked) -> tuple[str, str]:
+def _key(asked: Asked) -> _Key:
     return asked.received.source, asked.node

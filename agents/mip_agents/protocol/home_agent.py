@@ -54,7 +54,7 @@ from mip_agents.protocol.events import (
 from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.grants import granted_before, granted_bindings
 from mip_agents.protocol.home_addresses import HomeAddresses
-from mip_agents.protocol.limits import RateLimiter
+from mip_agents.protocol.limits import RateLimiter, neighbourhood
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.replay import Freshness
 from mip_agents.protocol.request_checks import (
@@ -113,8 +113,11 @@ class HomeAgentEngine:
         self._answers = Answers(policy, self._guard)
         self._quirks = policy.quirks()
         # Failed authentications by source. A source is easily forged, so that nodes
-        # with a binding from there are asked in spite of it.
-        self._strangers = RateLimiter(rate=50, burst=100, total=2000)
+        # with a binding from there are asked in spite of it, and those who come from
+        # a new place do not suffer from what another part of the Internet sends.
+        self._strangers = RateLimiter(
+            rate=50, burst=100, total=500, commons=64, group_of=neighbourhood
+        )
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Take in one event; return what is to be done, in order."""
