@@ -236,7 +236,6 @@ _PACKED = struct.Struct("!4s4sBHdQIBII")
 _END = struct.calcsize("!4s4sBH")
 _DOUBLE = struct.Struct("!d")
 """The field `expires`, and where it is."""
-_NO_KEYS = (0, 0, 0)
 _HAS_SEND_KEY, _HAS_RECEIVE_KEY = 1, 2
 
 
@@ -289,7 +288,10 @@ class BindingTable:
         old = self._nodes.get(home_address, b"")
         self._count += len(bindings) - len(old) // _PACKED.size
         self._latest = home_address, bindings
-        new = b"".join([_pack(binding) for binding in bindings])
+        if len(bindings) == 1:  # as nearly always
+            new = _pack(bindings[0])
+        else:
+            new = b"".join([_pack(binding) for binding in bindings])
         if new:
             self._nodes[home_address] = new
         else:
@@ -346,15 +348,31 @@ class BindingTable:
 
 
 def _pack(binding: Binding) -> bytes:
-    care_of_address, source, *numbers, send_key, receive_key = binding
-    keys = _NO_KEYS
-    if send_key is not None or receive_key is not None:
-        present = _HAS_SEND_KEY if send_key is not None else 0
-        present |= _HAS_RECEIVE_KEY if receive_key is not None else 0
-        keys = present, send_key or 0, receive_key or 0
-    packed = inet_aton(care_of_address)
-    from_there = packed if source is care_of_address else inet_aton(source)
-    return _PACKED.pack(packed, from_there, *numbers, *keys)
+    (
+        care_of_address,
+        source,
+        flags,
+        lifetime,
+        expires,
+        identification,
+        spi,
+        send_key,
+        receive_key,
+    ) = binding
+    there = inet_aton(care_of_address)
+    return _PACKED.pack(
+        there,
+        there if source is care_of_address else inet_aton(source),
+        flags,
+        lifetime,
+        expires,
+        identification,
+        spi,
+        (send_key is not None and _HAS_SEND_KEY)
+        | (receive_key is not None and _HAS_RECEIVE_KEY),
+        send_key or 0,
+        receive_key or 0,
+    )
 
 
 def _unpack(packed: bytes) -> Bindings:

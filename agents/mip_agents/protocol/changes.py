@@ -39,7 +39,7 @@ RETRY_S = 10.0
 """Seconds until a journal or data plane that failed is asked again."""
 
 
-class Phase(enum.Enum):
+class Phase(enum.StrEnum):
     """Where a change stands."""
 
     APPLYING = "applying"
@@ -160,9 +160,9 @@ class Ledger:
             after,
             proof,
             lease,
-            reversible=proof is not None,
-            recorded=self._recorded.get(home_address, before),
-            carried=self._carried.get(home_address, before),
+            proof is not None,
+            self._recorded.get(home_address, before),
+            self._carried.get(home_address, before),
         )
         if not change.reversible:
             self.table.replace(home_address, after)

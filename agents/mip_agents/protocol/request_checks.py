@@ -207,8 +207,9 @@ def is_broadcast(policy: HomeAgentPolicy, address: str) -> bool:
 
 def serves(policy: HomeAgentPolicy, home_address: str) -> bool:
     """Return whether an address can be the home address of a node (HA-16)."""
-    number = int.from_bytes(inet_aton(home_address), "big")
-    return number in policy.hosts and home_address != policy.address
+    if home_address == policy.address:
+        return False
+    return int.from_bytes(inet_aton(home_address), "big") in policy.hosts
 
 
 def check_service(
