@@ -95,6 +95,10 @@ _HOOKS = (
 _packed = functools.lru_cache(16384)(inet_aton)  # addresses recur: 4 MB at most
 _OCTETS = [str(octet) for octet in range(256)]
 _DOTTED = [f"{octet}." for octet in range(256)]
+SPELLING: Final[Mapping[str, Any]] = types.MappingProxyType(
+    {"dotted": _DOTTED, "octets": _OCTETS, "packed": _packed}
+)
+"""What the generated text needs to turn addresses into text and back."""
 _no_payload = NoPayload()
 _nothing: Final[Mapping[str, Any]] = types.MappingProxyType({})
 _new: Any = object.__new__
@@ -444,6 +448,7 @@ class Walker:
 
     :param one: the plain way for one extension: `(data, start, stop)` to the packet and
         the start of the next one. It handles all that is odd.
+    :param place: the same without a packet: to the class and the start of the next one.
     :param short: class by type, of the extensions with an 8-bit length.
     :param long: the same for those with a subtype and a 16-bit length.
     """
@@ -451,16 +456,19 @@ class Walker:
     def __init__(
         self,
         one: Callable[[bytes, int, int], tuple[Packet, int]],
+        place: Callable[[bytes, int, int], tuple[type[Packet], int]],
         short: Callable[[], Iterable[tuple[int, FastMeta]]],
         long: Callable[[], Iterable[tuple[int, FastMeta]]],
     ) -> None:
         self._one = one
+        self._place = place
         self._short = short
         self._long = long
         self.longs: dict[int, tuple[int, Callable[[bytes, int, int], Packet]]] = {}
         self._prepared = False
         self.least = [_NEVER] * 256
         self.makers: list[Any] = [None] * 256
+        self.classes: list[Any] = [None] * 256
 
     def forget(self) -> None:
         """Compile the tables again: a class has been registered."""
@@ -474,6 +482,7 @@ class Walker:
             compiled = cls.compiled()
             if compiled is not None and compiled.takes_rest:
                 self.least[kind], self.makers[kind] = compiled.size, compiled.cut
+                self.classes[kind] = cls
         for kind, cls in self._long():
             compiled = cls.compiled()
             if compiled is not None and compiled.takes_rest:
@@ -484,6 +493,12 @@ class Walker:
         if not self._prepared:
             self._prepare()
         return self._one(data, start, stop)
+
+    def place(self, data: bytes, start: int, stop: int) -> tuple[type[Packet], int]:
+        """Return the class of the extension at `start`, and where the next starts."""
+        if not self._prepared:
+            self._prepare()
+        return self._place(data, start, stop)
 
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -498,18 +513,13 @@ def _compile(cls: Any) -> Compiled | None:
     fields: list[Any] = cls.fields_desc
     if not fields:
         return None
-    *fixed, last = fields
-    tail: Any = last if _is_tail(last) else None
-    if tail is None:
-        fixed = fields
-    units = _units(fixed)
+    fixed, tail = split_tail(fields)
+    units = units_of(fixed)
     if units is None:
         return None
     _prepare_class(cls)
     layout = struct.Struct("!" + "".join(unit.code for unit in units))
-    reading = struct.Struct(
-        "!" + "".join("4B" if unit.is_address else unit.code for unit in units)
-    )
+    reading = struct.Struct("!" + "".join(unit.read_code for unit in units))
     source = "\n".join(
         [
             *_generate_dissect(units, tail, layout.size, whole=True),
@@ -528,13 +538,11 @@ def _compile(cls: Any) -> Compiled | None:
             for slot in ("value", "names", "multi")
         },
         "RawVal": RawVal,
-        "dotted": _DOTTED,
-        "octets": _OCTETS,
+        **SPELLING,
         "new": _new,
         "now": _now,
         "pack": layout.pack,
         "set_state": _set_state,
-        "packed": _packed,
         "unpack": reading.unpack_from,
         "tail": tail,
         **{f"names_{n}": getattr(f, "names", None) for n, f in enumerate(fixed)},
@@ -567,6 +575,11 @@ def _compile(cls: Any) -> Compiled | None:
     )
 
 
+def split_tail(fields: list[Any]) -> tuple[list[Any], Any]:
+    """Return the fixed fields, and the variable end of a layer if it has one."""
+    return (fields[:-1], fields[-1]) if _is_tail(fields[-1]) else (fields, None)
+
+
 def _is_tail(field: Any) -> bool:
     """Return whether a field may be the variable end of a layer."""
     return hasattr(field, "walk") or (
@@ -576,7 +589,7 @@ def _is_tail(field: Any) -> bool:
     )
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
     """What one `struct` code stands for: a field, or bits that fill whole bytes."""
 
     code: str
@@ -590,6 +603,11 @@ class _Unit(NamedTuple):
         """Whether it is an IPv4 address, shown as text."""
         return type(self.fields[0][1]) is IPField
 
+    @property
+    def read_code(self) -> str:
+        """The code to read it with: the octets of an address become text by a table."""
+        return "4B" if self.is_address else self.code
+
     def shifts(self) -> Iterable[tuple[int, Any, int]]:
         """Give place, field and distance from the least significant bit."""
         left = self.bits
@@ -598,9 +616,9 @@ class _Unit(NamedTuple):
             yield number, field, left
 
 
-def _units(fields: list[Any]) -> list[_Unit] | None:
+def units_of(fields: list[Any]) -> list[Unit] | None:
     """Group fixed fields into units, or return None where one is of unknown kind."""
-    units: list[_Unit] = []
+    units: list[Unit] = []
     run: list[tuple[int, Any]] = []
     width = 0
     for number, field in enumerate(fields):
@@ -611,13 +629,13 @@ def _units(fields: list[Any]) -> list[_Unit] | None:
             width += field.size
             if width % 8 == 0:
                 code = _CODES.get(width // 8, f"{width // 8}s")
-                units.append(_Unit(code, tuple(run), width))
+                units.append(Unit(code, tuple(run), width))
                 run, width = [], 0
             continue
         single = _code(field)
         if single is None or run:
             return None
-        units.append(_Unit(single, ((number, field),), 0))
+        units.append(Unit(single, ((number, field),), 0))
     return None if run else units
 
 
@@ -661,31 +679,20 @@ def _prepare_class(cls: Any) -> None:
 
 
 def _generate_dissect(
-    units: list[_Unit], tail: Any, size: int, *, whole: bool
+    units: list[Unit], tail: Any, size: int, *, whole: bool
 ) -> list[str]:
     """Write `dissect(data)`, or `cut(data, start, stop)`."""
-    names = [f"u{number}" for number in range(len(units))]
-    read_into = [
-        ", ".join(_octets(value)) if unit.is_address else value
-        for unit, value in zip(units, names, strict=True)
-    ]
+    readings = [read_unit(unit, f"u{number}") for number, unit in enumerate(units)]
+    targets = ", ".join(reading.target for reading in readings)
     lines = [
         "def dissect(data):" if whole else "def cut(data, start, stop):",
-        f"    {', '.join(read_into)}, = unpack(data{'' if whole else ', start'})",
+        f"    {targets}, = unpack(data{'' if whole else ', start'})",
     ]
     shown = []
-    for unit, value in zip(units, names, strict=True):
-        if not unit.bits:
-            ((_number, field),) = unit.fields
-            read = _dotted(_octets(value)) if unit.is_address else value
-            shown.append(f"{field.name!r}: {read}")
-            continue
-        if unit.code.endswith("s"):
-            lines.append(f"    {value} = int.from_bytes({value}, 'big')")
-        for number, field, shift in unit.shifts():
-            read = value
-            if len(unit.fields) > 1:
-                read = f"{value} >> {shift} & {(1 << field.size) - 1}"
+    for unit, reading in zip(units, readings, strict=True):
+        lines += reading.lines
+        for number, field in unit.fields:
+            read = reading.values[field.name]
             if isinstance(field, FlagsField):
                 lines += [
                     f"    f{number} = new(FlagValue)",
@@ -717,8 +724,34 @@ def _generate_dissect(
     ]
 
 
-def _octets(value: str) -> list[str]:
-    return [f"{value}{place}" for place in "abcd"]
+class Reading(NamedTuple):
+    """How the values of a unit are had from what `struct` gives."""
+
+    target: str
+    """What is unpacked into."""
+    lines: list[str]
+    values: dict[str, str]
+    """How each is written behind these lines, by its name; flags as integers."""
+
+
+def read_unit(unit: Unit, value: str) -> Reading:
+    """Write how a unit is read, into variables that begin with `value`."""
+    lines: list[str] = []
+    if not unit.bits:
+        ((_number, field),) = unit.fields
+        if not unit.is_address:
+            return Reading(value, lines, {field.name: value})
+        octets = [f"{value}{place}" for place in "abcd"]
+        return Reading(", ".join(octets), lines, {field.name: _dotted(octets)})
+    if unit.code.endswith("s"):
+        lines.append(f"    {value} = int.from_bytes({value}, 'big')")
+    values = {}
+    for _number, field, shift in unit.shifts():
+        read = value
+        if len(unit.fields) > 1:
+            read = f"({value} >> {shift} & {(1 << field.size) - 1})"
+        values[field.name] = read
+    return Reading(value, lines, values)
 
 
 def _dotted(octets: list[str]) -> str:
@@ -755,7 +788,7 @@ _WALK = """\
 """The extensions as packets; in front of the last byte, each has a length or is odd."""
 
 
-def _generate_build(units: list[_Unit], tail: Any) -> list[str]:
+def _generate_build(units: list[Unit], tail: Any) -> list[str]:
     """Write `build(packet)`."""
     names = [f"u{number}" for number in range(len(units))]
     lines = [
@@ -793,7 +826,7 @@ def _generate_build(units: list[_Unit], tail: Any) -> list[str]:
     return [*lines, ""]
 
 
-def _generate_bits(unit: _Unit, value: str) -> list[str]:
+def _generate_bits(unit: Unit, value: str) -> list[str]:
     """Write how one unit of bits is put together."""
     lines, parts = [], []
     for number, field, shift in unit.shifts():
@@ -847,41 +880,54 @@ def _generate_fill(fields: list[Any]) -> list[str]:
     return [*lines, "    return count", ""]
 
 
-def _generate_head(units: list[_Unit]) -> list[str]:
+def _generate_head(units: list[Unit]) -> list[str]:
     """Write `head(given)`."""
-    packed = []
-    for unit in units:
-        if unit.bits:
-            parts = [
-                f"({_given(field)} & {(1 << field.size) - 1}) << {shift}"
-                for _number, field, shift in unit.shifts()
-            ]
-            value = " | ".join(parts)
-            if len(parts) == 1:
-                value = _given(unit.fields[0][1])  # too large a value is refused
-            if unit.code.endswith("s"):
-                value = f"({value}).to_bytes({unit.bits // 8}, 'big')"
-        else:
-            value = _given(unit.fields[0][1])
-            if unit.is_address:
-                value = f"packed({value})"
-        packed.append(value)
     return [
         "def head(given):",
         "    get = given.get",
-        f"    return pack({', '.join(packed)})",
+        f"    return pack({', '.join(packed_units(units, _given))})",
         "",
     ]
 
 
+def packed_units(units: list[Unit], given: Callable[[Any], str]) -> list[str]:
+    """Write what is packed for each unit.
+
+    :param given: writes where the value of a field is found.
+    """
+    packed = []
+    for unit in units:
+        if unit.bits:
+            parts = [
+                f"({given(field)} & {(1 << field.size) - 1}) << {shift}"
+                for _number, field, shift in unit.shifts()
+            ]
+            value = " | ".join(parts)
+            if len(parts) == 1:
+                value = given(unit.fields[0][1])  # too large a value is refused
+            if unit.code.endswith("s"):
+                value = f"({value}).to_bytes({unit.bits // 8}, 'big')"
+        else:
+            value = given(unit.fields[0][1])
+            if unit.is_address:
+                value = f"packed({value})"
+        packed.append(value)
+    return packed
+
+
 def _given(field: Any) -> str:
     """Write how a value is found, or the default."""
+    return f"get({field.name!r}, {default_of(field)!r})"
+
+
+def default_of(field: Any) -> Any:
+    """Return the default of a fixed field as it is packed."""
     default = field.default
     if isinstance(default, FlagValue):
         default = default.value
     elif isinstance(default, int):
         default = int(default)  # not the name that an enumeration shows
-    return f"get({field.name!r}, {default!r})"
+    return default
 
 
 def _keeps_int(field: Any) -> bool:

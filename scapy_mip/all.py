@@ -224,6 +224,7 @@ from scapy_mip.routeopt import (
 from scapy_mip.signed import make_signed
 from scapy_mip.sniffing import MIPSession
 from scapy_mip.tunneldata import MIPTunnelData
+from scapy_mip.values import field_reader, field_writer
 
 restore_builtin_mobileip = _bindings.restore
 
@@ -391,6 +392,8 @@ __all__ = [
     "expand_prefix",
     "expand_realms",
     "extension_name",
+    "field_reader",
+    "field_writer",
     "flag_letters",
     "home_keygen_token",
     "is_skippable",

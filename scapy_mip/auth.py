@@ -207,13 +207,17 @@ def authenticator_at(message: bytes, offset: int) -> slice | None:
 
     None means that the extension is cut short or has no authenticator.
     """
-    if not 0 <= offset < len(message):
+    size = len(message)
+    if not 0 <= offset < size - 1:
         return None
     header = header_size(message[offset])
+    if header == 2:
+        length = message[offset + 1]
+    else:
+        length = int.from_bytes(message[offset + 2 : offset + 4], "big")
     start = offset + header + SPI_BYTES
-    length = int.from_bytes(message[offset + header // 2 : offset + header], "big")
     end = offset + header + length
-    return slice(start, end) if start < end <= len(message) else None
+    return slice(start, end) if start < end <= size else None
 
 
 def verify(association: SecurityAssociation, message: bytes, offset: int) -> bool:

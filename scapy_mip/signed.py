@@ -47,6 +47,12 @@ def make_signed(cls: type[Message], parts: Iterable[Part], **fields: Any) -> Mes
         data = compiled.head(fields)
     except (struct.error, TypeError, OSError):
         return _built(cls, parts, fields)
+    made: Message = _fastpath.as_received(cls, with_parts(data, parts))
+    return made
+
+
+def with_parts(data: bytes, parts: Iterable[Part]) -> bytes:
+    """Return a message in bytes with these extensions behind it, in this order."""
     for part in parts:
         if isinstance(part, tuple):
             kind, association = part
@@ -54,8 +60,7 @@ def make_signed(cls: type[Message], parts: Iterable[Part], **fields: Any) -> Mes
             data += association.authenticator_of(data)
         else:
             data += part.build_after(data)
-    made: Message = _fastpath.as_received(cls, data)
-    return made
+    return data
 
 
 def _built(

@@ -310,17 +310,23 @@ def _choose(
     return known if known.fits(data, start, end) else plain
 
 
+def place_extension(data: bytes, start: int, stop: int) -> tuple[type[Packet], int]:
+    """Return what `dissect_extension` makes a packet of, and where the next starts."""
+    header, end = frame(data, start, stop)
+    if not header:
+        return conf.raw_layer, stop
+    return _choose(data, start, end, stop, header), min(end, stop)
+
+
 def dissect_extension(data: bytes, start: int, stop: int) -> tuple[Packet, int]:
     """Return the extension at `start` and where the next one starts.
 
     Every byte is kept. One lone byte that is no padding becomes `Raw`.
     """
-    header, end = frame(data, start, stop)
-    if not header:
-        return conf.raw_layer(data[start:stop]), stop
-    cls = _choose(data, start, end, stop, header)
-    end = min(end, stop)
-    compiled = cls.compiled() if _fastpath.ENABLED and end <= stop else None
+    cls, end = place_extension(data, start, stop)
+    if not issubclass(cls, MIPExtension):
+        return cls(data[start:end]), end
+    compiled = cls.compiled() if _fastpath.ENABLED else None
     if compiled is not None and (
         end - start == compiled.size
         or (compiled.takes_rest and end - start > compiled.size)
@@ -348,6 +354,7 @@ class ExtensionListField(PacketListField):
 
     walk = Walker(
         dissect_extension,
+        place_extension,
         short=lambda: (
             (kind, _CLASSES.get(kind, MIPExtension))
             for kind in range(1, 256)

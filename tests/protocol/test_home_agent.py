@@ -761,3 +761,13 @@ def test_who_fails_too_often_is_heard_no_more_but_for_a_known_node():
             assert kinds[100] == ["message_dropped"]
     assert ask(running, B, KEY) == ["message_dropped"]
     assert "Journal" in ask(running, A, KEY)
+
+
+def test_failures_from_one_part_of_the_internet_silence_no_other():
+    """HA-07: a node that comes from a new place is heard, whoever floods us."""
+    running = registered() << noted("registration_accepted")
+    assert running
+    for number in range(600):
+        ask(running, f"10.66.{number >> 8}.{number & 255}", WRONG)
+    assert ask(running, "10.66.200.1", KEY) == ["message_dropped"]
+    assert "Journal" in ask(running, "10.67.200.1", KEY)

@@ -33,18 +33,19 @@ from scapy_mip.auth import Algorithm, SecurityAssociation
 
 @pytest.mark.parametrize(("message", "kind"), [(MIPRRQ(), Request), (MIPRRP(), Reply)])
 @pytest.mark.parametrize("extension", [b"\0", b"\xc8\0", b"\xc8\4abcd"])
-def test_extensions_are_counted_before_they_are_built(
+def test_extensions_are_counted_before_they_are_read(
     message, kind, extension, monkeypatch
 ):
     """COM-03: a datagram full of tiny extensions must not cost an object for each."""
     fixed = bytes(message)
     assert isinstance(parse(fixed + extension * MAX_EXTENSIONS), kind)
-    built = []
-    monkeypatch.setattr(view, "MIP", built.append)
+    read = []
+    monkeypatch.setattr(view, "_read_request", read.append)
+    monkeypatch.setattr(view, "_read_reply", read.append)
     found = parse(fixed + extension * (MAX_EXTENSIONS + 1))
     assert isinstance(found, Malformed)
     assert found.rule == "COM-03"
-    assert built == []
+    assert read == []
 
 
 _ADDRESSES = st.integers(0, 0xFFFFFFFF).map(lambda n: str(IPv4Address(n)))

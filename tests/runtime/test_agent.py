@@ -111,14 +111,14 @@ def test_a_refresh_is_answered_within_the_wake_up_and_makes_no_kernel_call():
             await parts.node.ask(register())
             before = parts.actions
             replies = []
-            deliver = parts.agent._net._udp._deliver
+            send_all = parts.agent._net._udp._send_all
 
-            def delivering(batch):
-                deliver(batch)
+            def sending(answers):
+                send_all(answers)
                 # Nothing else has run since the datagram was read.
                 replies.append(parts.node.read())
 
-            parts.agent._net._udp._deliver = delivering
+            parts.agent._net._udp._send_all = sending
             parts.node.send(register())
             await until(lambda: replies)
             assert replies[0].code == 0

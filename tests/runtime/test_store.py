@@ -461,3 +461,132 @@ def test_a_mix_of_bindings_is_restored_quickly(reopen):
     ]
     store.commit(records)
     assert set(reopen().load().bindings) == set(records)
+
+
+def rows(tmp_path, table):
+    with sqlite3.connect(tmp_path / "state" / "home-agent.sqlite") as database:
+        found = database.execute(f"SELECT * FROM {table}").fetchall()
+    database.close()
+    return found
+
+
+def renewal(identification, care_of="10.1.2.5"):
+    return [
+        binding(care_of=care_of, identification=identification),
+        IdentificationRecord("10.1.1.10", identification),
+    ]
+
+
+def test_a_renewal_is_one_row_that_counts_for_both(reopen, tmp_path):
+    store = reopen()
+    for identification in (5, 6):
+        store.commit(renewal(identification))
+    assert len(rows(tmp_path, "binding")) == 1
+    assert rows(tmp_path, "identification") == []
+    newest = IdentificationRecord("10.1.1.10", 6)
+    assert contents(reopen().load()) == ({renewal(6)[0]}, {newest})
+
+
+GONE = DroppedBinding("10.1.1.10", "10.1.2.5")
+OLDER = binding(identification=4)
+
+
+@pytest.mark.parametrize("last", [[GONE], [OLDER], [GONE, OLDER], [OLDER, GONE]])
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_the_newest_identification_outlives_the_row_it_stood_in(
+    kind, together, last, reopen
+):
+    """HA-30: also where an older binding is put back, as after a failed change."""
+    store = MemoryStore() if kind == "memory" else reopen()
+    if together:
+        store.commit([*renewal(6), *last])
+    else:
+        store.commit(renewal(6))
+        store.commit(last)
+    if kind == "sqlite":
+        store = reopen()
+    restored = store.load()
+    assert restored.identifications == (IdentificationRecord("10.1.1.10", 6),)
+    assert restored.bindings == (() if last[-1] is GONE else (OLDER,))
+
+
+def test_a_binding_that_goes_takes_nothing_newer_back(reopen):
+    """HA-30: of several bindings, the one with the older Identification goes last."""
+    store = reopen()
+    store.commit(renewal(5))
+    store.commit(renewal(6, care_of="10.1.3.5"))
+    store.commit([DroppedBinding("10.1.1.10", "10.1.3.5")])
+    newest = IdentificationRecord("10.1.1.10", 6)
+    assert reopen().load().identifications == (newest,)
+    reopen().commit([GONE])
+    assert contents(reopen().load()) == (set(), {newest})
+
+
+def test_the_later_identification_counts_across_the_era_change(reopen):
+    """HA-30: in 2036 it is the smaller number."""
+    store = reopen()
+    store.commit([IdentificationRecord("10.1.1.10", BIGGEST)])
+    store.commit(renewal(3))
+    later = IdentificationRecord("10.1.1.10", 3)
+    assert store.load().identifications == (later,)
+    store.commit([GONE])
+    assert reopen().load().identifications == (later,)
+
+
+def test_what_has_no_row_of_its_own_is_not_made_up(reopen):
+    """HA-32: the Identification of a node with nonces is no timestamp."""
+    store = reopen()
+    store.commit([binding(), NonceRecord("10.1.1.10", IDENTIFICATION, 7)])
+    store.commit([GONE])
+    assert reopen().load().identifications == ()
+
+
+def test_a_node_with_a_name_keeps_its_identification_by_name(reopen, tmp_path):
+    store = reopen()
+    newest = IdentificationRecord("mn@example.org", IDENTIFICATION)
+    store.commit([binding(), newest])
+    assert contents(reopen().load()) == ({binding()}, {newest})
+
+
+VERSION_2 = (
+    VERSION_1.replace(
+        "    PRIMARY KEY (home_address, care",
+        "    send_key INTEGER,\n    receive_key INTEGER,\n"
+        "    PRIMARY KEY (home_address, care",
+    )
+    .replace("    home_address TEXT PRIMARY KEY", "    node TEXT PRIMARY KEY")
+    .replace("'10.1.2.5');", "'10.1.2.5', 1, 2);")
+    .replace(
+        "PRAGMA user_version = 1;",
+        """
+CREATE TABLE nonce (
+    node TEXT PRIMARY KEY,
+    identification TEXT NOT NULL,
+    nonce INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE lease (
+    nai TEXT PRIMARY KEY,
+    home_address TEXT NOT NULL UNIQUE,
+    granted TEXT NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = 2;
+""",
+    )
+)
+
+
+def test_a_file_of_version_2_becomes_one_of_this_version(reopen, tmp_path, notes):
+    (tmp_path / "state").mkdir()
+    with sqlite3.connect(tmp_path / "state" / "home-agent.sqlite") as database:
+        database.executescript(VERSION_2)
+    database.close()
+    kept = binding(send_key=1, receive_key=2)
+    for _ in range(2):
+        known = IdentificationRecord("10.1.1.10", IDENTIFICATION)
+        assert contents(reopen().load()) == ({kept}, {known})
+    reopen().commit(renewal(IDENTIFICATION + 1))
+    reopen().commit([GONE])
+    newest = IdentificationRecord("10.1.1.10", IDENTIFICATION + 1)
+    assert contents(reopen().load()) == (set(), {newest})
+    assert notes.noted == []

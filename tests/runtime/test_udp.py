@@ -2,13 +2,16 @@
 """The UDP server on real sockets of the loopback interface."""
 
 import asyncio
+import contextlib
+import ctypes
 import errno
 import socket
+import sys
 
 import pytest
 
 from mip_agents.protocol.errors import MipError
-from mip_agents.runtime import udp
+from mip_agents.runtime import mmsg, udp
 from mip_agents.runtime.udp import DRAIN, UdpServer
 from support.shell import ListNotes, send
 
@@ -30,6 +33,14 @@ def run(test, **options):
             server.close()
 
     asyncio.run(body())
+
+
+@pytest.fixture(params=["many", "single"], autouse=True)
+def calls(request, monkeypatch):
+    """Take the system calls for many datagrams, and those for one."""
+    if request.param == "single":
+        monkeypatch.setattr(mmsg, "AVAILABLE", False)
+    return request.param
 
 
 @pytest.fixture
@@ -164,7 +175,9 @@ def test_an_icmp_error_does_not_disturb_reception(peer):
     run(test)
 
 
-def test_a_receive_error_is_noted_and_reading_goes_on(peer):
+def test_a_receive_error_is_noted_and_reading_goes_on(peer, monkeypatch):
+    monkeypatch.setattr(mmsg, "AVAILABLE", False)
+
     async def test(server, batches, notes):
         peer.sendto(b"hello", ("127.0.0.1", server.port))
         real = server._socket
@@ -182,6 +195,181 @@ def test_a_receive_error_is_noted_and_reading_goes_on(peer):
         assert [got.data for got in server._drain()] == [b"hello"]
         server._socket = real
         assert notes.names == ["receive_failed"] * 2
+
+    run(test)
+
+
+@pytest.mark.parametrize("calls", ["many"], indirect=True)
+def test_a_receive_error_of_many_is_noted_and_reading_goes_on(peer, monkeypatch, calls):
+    async def test(server, batches, notes):
+        real, failures = mmsg._recvmmsg, [errno.ECONNREFUSED] * 2
+
+        def refused(*arguments):
+            if not failures:
+                return real(*arguments)
+            ctypes.set_errno(failures.pop())
+            return -1
+
+        monkeypatch.setattr(mmsg, "_recvmmsg", refused)
+        server.start(batches.put_nowait)
+        peer.sendto(b"hello", ("127.0.0.1", server.port))
+        assert [got.data for got in await batches.get()] == [b"hello"]
+        assert notes.names == ["receive_failed"] * 2
+
+    run(test)
+
+
+@pytest.mark.parametrize("calls", ["many"], indirect=True)
+def test_a_kernel_without_the_calls_is_asked_once(peer, monkeypatch, calls):
+    async def test(server, batches, notes):
+        asked = []
+
+        def missing(*arguments):
+            asked.append(arguments)
+            ctypes.set_errno(errno.ENOSYS)
+            return -1
+
+        monkeypatch.setattr(mmsg, "_recvmmsg", missing)
+        server.start(batches.put_nowait)
+        for data in (b"one", b"two"):
+            peer.sendto(data, ("127.0.0.1", server.port))
+            assert [got.data for got in await batches.get()] == [data]
+        assert len(asked) == 1
+        assert not notes.noted
+
+    run(test)
+
+
+def answering(server, orders, handled):
+    """Return a reader that answers the first batch with these orders."""
+
+    def deliver(batch):
+        for order in orders:
+            server.send(order)
+        handled.set()
+
+    return deliver
+
+
+def test_answers_to_a_batch_leave_in_order_each_by_its_own_addressing(peer):
+    async def test(server, batches, notes):
+        peer.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        port = peer.getsockname()[1]
+        orders = [
+            send(b"%d" % number, destination_port=port, source=source, ttl=ttl)
+            for number, (source, ttl) in enumerate(
+                [("127.0.0.7", 255), ("127.0.0.8", None), ("", 7)] * 50
+            )
+        ]
+        wrong = send(b"x", destination_port=port, interface="nosuch0")
+        orders[1:1] = [wrong]
+        handled = asyncio.Event()
+        server.start(answering(server, orders, handled))
+        peer.sendto(b"go", ("127.0.0.1", server.port))
+        await handled.wait()
+        await asyncio.sleep(0)
+        got = [peer.recvmsg(100, 100) for _ in range(150)]
+        assert [data for data, *_ in got] == [b"%d" % number for number in range(150)]
+        ttls = [int.from_bytes(told[0][2], sys.byteorder) for _, told, *_ in got[:3]]
+        assert ttls == [255, 64, 7]
+        sources = [source for *_, source in got[:3]]
+        assert sources == [
+            (address, server.port)
+            for address in ("127.0.0.7", "127.0.0.8", "127.0.0.1")
+        ]
+        assert notes.names == ["send_failed"]
+
+    run(test, address="0.0.0.0")
+
+
+def test_one_answer_that_cannot_be_sent_does_not_keep_the_others(peer):
+    async def test(server, batches, notes):
+        port = peer.getsockname()[1]
+        good = [send(b"%d" % number, destination_port=port) for number in range(3)]
+        refused = send(b"x", "255.255.255.255", destination_port=port)
+        big = send(bytes(70_000), destination_port=port)
+        huge = send(bytes(200_000), destination_port=port)
+        handled = asyncio.Event()
+        orders = [refused, good[0], big, good[1], huge, good[2]]
+        server.start(answering(server, orders, handled))
+        peer.sendto(b"go", ("127.0.0.1", server.port))
+        await handled.wait()
+        await asyncio.sleep(0)
+        assert [peer.recv(100) for _ in good] == [b"0", b"1", b"2"]
+        assert notes.names == ["send_failed"] * 3
+
+    run(test, address="0.0.0.0")
+
+
+@pytest.mark.parametrize("calls", ["many"], indirect=True)
+def test_answers_wait_while_the_socket_buffer_is_full(peer, monkeypatch, calls):
+    async def test(server, batches, notes):
+        port = peer.getsockname()[1]
+        orders = [send(b"%d" % number, destination_port=port) for number in range(5)]
+        real = mmsg._sendmmsg
+
+        def two(descriptor, address, count, flags):
+            monkeypatch.setattr(mmsg, "_sendmmsg", full)
+            return real(descriptor, address, 2, flags)
+
+        def full(*_):
+            ctypes.set_errno(errno.EAGAIN)
+            return -1
+
+        monkeypatch.setattr(mmsg, "_sendmmsg", two)
+        monkeypatch.setattr(udp, "_BACKLOG", 2)
+        handled = asyncio.Event()
+        server.start(answering(server, orders, handled))
+        peer.sendto(b"go", ("127.0.0.1", server.port))
+        await handled.wait()
+        received = []
+        peer.setblocking(False)
+        while len(received) < 4:
+            await asyncio.sleep(0)
+            with contextlib.suppress(BlockingIOError):
+                received.append(peer.recv(100))
+        assert received == [b"0", b"1", b"2", b"3"]
+        assert notes.names == ["send_dropped"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("calls", ["many"], indirect=True)
+def test_answers_leave_singly_where_the_kernel_has_no_call_for_many(
+    peer, monkeypatch, calls
+):
+    async def test(server, batches, notes):
+        def missing(*_):
+            ctypes.set_errno(errno.ENOSYS)
+            return -1
+
+        monkeypatch.setattr(mmsg, "_sendmmsg", missing)
+        port = peer.getsockname()[1]
+        orders = [send(b"%d" % number, destination_port=port) for number in range(2)]
+        handled = asyncio.Event()
+        server.start(answering(server, orders, handled))
+        peer.sendto(b"go", ("127.0.0.1", server.port))
+        await handled.wait()
+        await asyncio.sleep(0)
+        assert [peer.recv(100) for _ in orders] == [b"0", b"1"]
+        assert not notes.noted
+
+    run(test)
+
+
+def test_answers_leave_even_if_their_handling_fails(peer):
+    async def test(server, batches, notes):
+        failed = asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda *_: failed.set())
+
+        def deliver(batch):
+            server.send(send(b"answer", destination_port=peer.getsockname()[1]))
+            raise ZeroDivisionError
+
+        server.start(deliver)
+        peer.sendto(b"go", ("127.0.0.1", server.port))
+        await failed.wait()
+        assert peer.recv(100) == b"answer"
 
     run(test)
 

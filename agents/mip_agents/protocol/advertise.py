@@ -99,7 +99,7 @@ class Advertiser:
         self._last: float | None = None
         # Anyone can provoke an answer; a node that changes its link-layer address with
         # each solicitation finds the common limit (AG-05).
-        self._answers = RateLimiter(rate=1, burst=3, total=50)
+        self._answers: RateLimiter[str] = RateLimiter(rate=1, burst=3, total=50)
 
     @property
     def active(self) -> bool:

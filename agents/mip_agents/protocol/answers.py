@@ -28,6 +28,9 @@ from mip_agents.protocol.security import has_quirk
 from mip_agents.protocol.view import Request, build_reply
 from scapy_mip.const import TTL_DIRECT, ReplyCode, flag_letters
 
+_Key = tuple[str, str]
+"""Where a request came from, and from whom."""
+
 
 class Answers:
     """Makes the replies of a home agent, and holds back what comes too often."""
@@ -42,8 +45,8 @@ class Answers:
         )
         # Anyone can provoke 131; what takes a valid authenticator to provoke has a
         # limit of its own, which strangers cannot use up.
-        self._failures = RateLimiter(rate=1, burst=3, total=100)
-        self._denials = RateLimiter(rate=1, burst=5, total=1000)
+        self._failures: RateLimiter[_Key] = RateLimiter(rate=1, burst=3, total=100)
+        self._denials: RateLimiter[_Key] = RateLimiter(rate=1, burst=5, total=1000)
 
     def accepting_code(self, asked: Asked) -> ReplyCode:
         """Code 0, or 1 without simultaneous bindings (HA-18, C-5)."""
@@ -51,19 +54,17 @@ class Answers:
             return ReplyCode.ACCEPTED
         return self._usual_code
 
-    def accept(self, asked: Asked, lifetime: int, bindings: Bindings) -> Send:
+    def accept(
+        self, asked: Asked, code: ReplyCode, lifetime: int, bindings: Bindings
+    ) -> Send:
         """Make the reply that grants a request.
 
+        :param code: see `accepting_code`.
         :param bindings: where the key of its GRE tunnel is, if it has one.
         """
         identification = self._guard.granting(asked)
-        return self._reply(
-            asked,
-            self.accepting_code(asked),
-            lifetime,
-            identification,
-            answered_key(asked.request, bindings),
-        )
+        gre_key = answered_key(asked.request, bindings)
+        return self._reply(asked, code, lifetime, identification, gre_key)
 
     def repeat(
         self, asked: Asked, lifetime: int, bindings: Bindings, now: Instant
@@ -71,7 +72,7 @@ class Answers:
         """Give the answer of a granted request again; nothing is extended (HA-22)."""
         if not self._denials.allow(_key(asked), now.mono):
             return [_held_back(asked, "HA-22")]
-        reply = self.accept(asked, lifetime, bindings)
+        reply = self.accept(asked, self.accepting_code(asked), lifetime, bindings)
         return [reply, repeated(asked, "answered before")]
 
     def deny(self, asked: Asked, denied: Denied, now: Instant) -> list[Effect]:
@@ -106,40 +107,37 @@ class Answers:
     ) -> Send:
         """Make a reply and address it (HA-25 to HA-27, NAI-03)."""
         received, request = asked.received, asked.request
+        credentials = asked.credentials
         data = build_reply(
-            code=code,
-            lifetime=lifetime,
-            home_address=request.home_address,
-            home_agent=self._policy.address,
-            identification=identification,
-            mobile_home=asked.credentials.mobile_home,
-            foreign_home=asked.credentials.foreign_home,
-            nai=request.nai,
-            gre_key=gre_key,
+            code,
+            lifetime,
+            request.home_address,
+            self._policy.address,
+            identification,
+            credentials.mobile_home,
+            credentials.foreign_home,
+            request.nai,
+            gre_key,
         )
         own = is_unicast(received.destination) and not is_broadcast(
             self._policy, received.destination
         )
         at_home = received.source == request.home_address
         return Send(
-            data=data,
-            source=received.destination if own else self._policy.address,
-            source_port=received.destination_port,
-            destination=received.source,
-            destination_port=received.source_port,
+            data,
+            received.destination if own else self._policy.address,
+            received.destination_port,
+            received.source,
+            received.source_port,
             # To a node at home, past a tunnel that may still be in place (HA-26).
-            interface=received.interface if at_home else None,
-            ttl=TTL_DIRECT,
+            received.interface if at_home else None,
+            TTL_DIRECT,
         )
 
 
 def describe(received: Received, request: Request) -> dict[str, str | int | None]:
     """Return what a log line says about a request; no keys, no authenticators."""
-    fields: dict[str, str | int | None] = {}
-    name = None if request.nai is None else canonical(request.nai)
-    if name is not None:
-        fields["nai"] = name
-    return fields | {
+    fields: dict[str, str | int | None] = {
         "home_address": request.home_address,
         "care_of_address": request.care_of_address,
         "home_agent": request.home_agent,
@@ -148,6 +146,8 @@ def describe(received: Received, request: Request) -> dict[str, str | int | None
         "identification": f"{request.identification:016x}",
         "source": received.source,
     }
+    name = None if request.nai is None else canonical(request.nai)
+    return fields if name is None else {"nai": name, **fields}
 
 
 def dropped(
@@ -184,5 +184,5 @@ def _held_back(asked: Asked, rule: str) -> Noted:
     )
 
 
-def _key(asked: Asked) -> tuple[str, str]:
+def _key(asked: Asked) -> _Key:
     return asked.received.source, asked.node

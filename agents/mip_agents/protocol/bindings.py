@@ -10,7 +10,7 @@ import heapq
 import math
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from scapy.utils import inet_aton, inet_ntoa
 
@@ -76,18 +76,29 @@ def record(
     expires = now.ntp
     if binding.expires != NEVER:
         expires += int((binding.expires - now.mono) * _NTP_SECOND)
+    (
+        care_of_address,
+        source,
+        flags,
+        lifetime,
+        _end,
+        identification,
+        spi,
+        send_key,
+        receive_key,
+    ) = binding
     return BindingRecord(
-        home_address=home_address,
-        care_of_address=binding.care_of_address,
-        home_agent=home_agent,
-        flags=binding.flags,
-        lifetime=binding.lifetime,
-        expires=expires & 0xFFFFFFFFFFFFFFFF,
-        identification=binding.identification,
-        spi=binding.spi,
-        source=binding.source,
-        send_key=binding.send_key,
-        receive_key=binding.receive_key,
+        home_address,
+        care_of_address,
+        home_agent,
+        flags,
+        lifetime,
+        expires & 0xFFFFFFFFFFFFFFFF,
+        identification,
+        spi,
+        source,
+        send_key,
+        receive_key,
     )
 
 
@@ -154,10 +165,12 @@ def same_tunnel(
 
     :param broadcasts: what may be passed on; with none of it, B and D mean nothing.
     """
+    if one is other:
+        return True
     if len(one) != len(other):
         return False
-    counting = _FORM_FLAGS | (_DELIVERY_FLAGS if broadcasts else 0)
-    for a, b in zip(one, other, strict=True):
+    counting = _FORM_FLAGS | _DELIVERY_FLAGS if broadcasts else _FORM_FLAGS
+    for a, b in zip(one, other):  # noqa: B905 - of one length, and it takes a third
         if a.care_of_address != b.care_of_address:
             return False
         if (a.flags ^ b.flags) & counting:
@@ -223,7 +236,6 @@ _PACKED = struct.Struct("!4s4sBHdQIBII")
 _END = struct.calcsize("!4s4sBH")
 _DOUBLE = struct.Struct("!d")
 """The field `expires`, and where it is."""
-_NO_KEYS = (0, 0, 0)
 _HAS_SEND_KEY, _HAS_RECEIVE_KEY = 1, 2
 
 
@@ -276,17 +288,21 @@ class BindingTable:
         old = self._nodes.get(home_address, b"")
         self._count += len(bindings) - len(old) // _PACKED.size
         self._latest = home_address, bindings
-        if bindings:
-            self._nodes[home_address] = b"".join(map(_pack, bindings))
+        if len(bindings) == 1:  # as nearly always
+            new = _pack(bindings[0])
+        else:
+            new = b"".join([_pack(binding) for binding in bindings])
+        if new:
+            self._nodes[home_address] = new
         else:
             self._nodes.pop(home_address, None)
         covered = _first_end(old)
-        if home_address in self._reported:
+        if self._reported and home_address in self._reported:
             covered = NEVER
             self._reported.remove(home_address)
         # An entry that comes up too early is put back; one that comes up too late
         # would let a binding outlive its lifetime.
-        end = min([binding.expires for binding in bindings], default=NEVER)
+        end = _first_end(new)
         if end < covered:
             self._push(home_address, end)
         if len(self._heap) > 2 * len(self._nodes) + 64:
@@ -332,13 +348,31 @@ class BindingTable:
 
 
 def _pack(binding: Binding) -> bytes:
-    care_of_address, source, *numbers, send_key, receive_key = binding
-    keys = _NO_KEYS
-    if send_key is not None or receive_key is not None:
-        present = _HAS_SEND_KEY if send_key is not None else 0
-        present |= _HAS_RECEIVE_KEY if receive_key is not None else 0
-        keys = present, send_key or 0, receive_key or 0
-    return _PACKED.pack(inet_aton(care_of_address), inet_aton(source), *numbers, *keys)
+    (
+        care_of_address,
+        source,
+        flags,
+        lifetime,
+        expires,
+        identification,
+        spi,
+        send_key,
+        receive_key,
+    ) = binding
+    there = inet_aton(care_of_address)
+    return _PACKED.pack(
+        there,
+        there if source is care_of_address else inet_aton(source),
+        flags,
+        lifetime,
+        expires,
+        identification,
+        spi,
+        (send_key is not None and _HAS_SEND_KEY)
+        | (receive_key is not None and _HAS_RECEIVE_KEY),
+        send_key or 0,
+        receive_key or 0,
+    )
 
 
 def _unpack(packed: bytes) -> Bindings:
@@ -347,18 +381,37 @@ def _unpack(packed: bytes) -> Bindings:
     return tuple([_binding(*fields) for fields in _PACKED.iter_unpack(packed)])
 
 
-def _binding(care_of_address: bytes, source: bytes, *rest: Any) -> Binding:
-    *numbers, present, send_key, receive_key = rest
-    keys = (
+def _binding(
+    care_of_address: bytes,
+    source: bytes,
+    flags: int,
+    lifetime: int,
+    expires: float,
+    identification: int,
+    spi: int,
+    present: int,
+    send_key: int,
+    receive_key: int,
+) -> Binding:
+    there = inet_ntoa(care_of_address)
+    return Binding(
+        there,
+        there if source == care_of_address else inet_ntoa(source),
+        flags,
+        lifetime,
+        expires,
+        identification,
+        spi,
         send_key if present & _HAS_SEND_KEY else None,
         receive_key if present & _HAS_RECEIVE_KEY else None,
     )
-    fields = (inet_ntoa(care_of_address), inet_ntoa(source), *numbers, *keys)
-    return Binding._make(fields)
 
 
 def _first_end(packed: bytes) -> float:
     """Return when the first of a node's bindings ends; `NEVER` where none does."""
+    if len(packed) == _PACKED.size:
+        end: float = _DOUBLE.unpack_from(packed, _END)[0]
+        return end
     ends = range(_END, len(packed), _PACKED.size)
     return min([_DOUBLE.unpack_from(packed, end)[0] for end in ends], default=NEVER)
 

@@ -39,7 +39,7 @@ RETRY_S = 10.0
 """Seconds until a journal or data plane that failed is asked again."""
 
 
-class Phase(enum.Enum):
+class Phase(enum.StrEnum):
     """Where a change stands."""
 
     APPLYING = "applying"
@@ -155,14 +155,14 @@ class Ledger:
         """
         before = self.table.get(home_address)
         change = BindingChange(
-            home_address=home_address,
-            before=before,
-            after=after,
-            proof=proof,
-            lease=lease,
-            reversible=proof is not None,
-            recorded=self._recorded.get(home_address, before),
-            carried=self._carried.get(home_address, before),
+            home_address,
+            before,
+            after,
+            proof,
+            lease,
+            proof is not None,
+            self._recorded.get(home_address, before),
+            self._carried.get(home_address, before),
         )
         if not change.reversible:
             self.table.replace(home_address, after)
@@ -277,12 +277,13 @@ class Ledger:
             changes.append(change.lease)
         if not changes:
             return []
-        change.journal_token = self._ask(change)
-        return [Journal(change.journal_token, tuple(changes))]
+        change.journal_token = token = self._ask(change)
+        return [Journal(token, tuple(changes))]
 
     def _tunnel(self, change: BindingChange, wanted: Bindings) -> list[Effect]:
         # A refresh ends here: same addresses, same form, no call of the kernel.
         if self._same(change.carried, wanted):
+            change.carried = wanted
             return []
         token = self._ask(change)
         if not wanted:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mip_agents.protocol.tunnel import Tunnel
-from mip_agents.protocol.values import named_value, value
+from mip_agents.protocol.values import value
 
 
-@named_value
+@value
 class Send:
     """Send a datagram once the journal entries before it are durable."""
 
@@ -33,7 +33,7 @@ class Send:
     routing or ARP; None: the system decides."""
 
 
-@named_value
+@value
 class SendDiscovery:
     """Send a router discovery message, always with TTL 1 (AG-02, MN-01)."""
 
@@ -46,7 +46,7 @@ class SendDiscovery:
     """Link-layer destination; None: that of the multicast or broadcast address."""
 
 
-@named_value
+@value
 class BindingRecord:
     """A mobility binding as the journal keeps it (HA-02)."""
 
@@ -184,7 +184,7 @@ class Severity(enum.IntEnum):
     ERROR = 40
 
 
-@named_value
+@value
 class Noted:
     """Something worth a log line, a counter and a control event, all three from here.
 

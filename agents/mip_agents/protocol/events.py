@@ -17,10 +17,10 @@ from mip_agents.protocol.effects import (
     NonceRecord,
 )
 from mip_agents.protocol.links import InterfaceState
-from mip_agents.protocol.values import named_value, value
+from mip_agents.protocol.values import value
 
 
-@named_value
+@value
 class Received:
     """A datagram arrived on UDP port 434."""
 
@@ -39,7 +39,7 @@ class Received:
     a foreign agent answers there (FA-28)."""
 
 
-@named_value
+@value
 class DiscoveryReceived:
     """A router discovery message arrived: ICMP type 9 or 10, with a good checksum."""
 
@@ -53,7 +53,7 @@ class DiscoveryReceived:
     """Link-layer address that it came from."""
 
 
-@named_value
+@value
 class Undelivered:
     """An ICMP error came for a datagram that we sent (FA-20)."""
 

@@ -16,9 +16,11 @@ from mip_agents.protocol.nonces import Nonces
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.replay import Freshness, judge, resynchronisation
 from mip_agents.protocol.request_checks import Asked
-from mip_agents.protocol.security import ReplayStyle, has_quirk, replay_style
+from mip_agents.protocol.security import NodeAssociation, ReplayStyle, has_quirk
 from scapy_mip.const import ReplyCode
 from scapy_mip.ident import difference, join, split
+
+_NONCE = ReplayStyle.NONCE
 
 Proof = IdentificationRecord | NonceRecord
 """What has to be durable so that a request is not accepted again."""
@@ -41,12 +43,9 @@ class ReplayGuard:
         if _uses_nonces(asked):
             return self._nonces.judge(node, identification)
         any_clock = has_quirk(asked.credentials.mobile_home, NodeQuirk.ANY_CLOCK)
-        return judge(
-            identification,
-            self._identifications.get(node),
-            now.ntp,
-            None if any_clock else self._tolerance,
-        )
+        tolerance = None if any_clock else self._tolerance
+        accepted = self._identifications.get(node)
+        return judge(identification, accepted, now.ntp, tolerance)
 
     def accepted_last(self, asked: Asked) -> bool:
         """Return whether nothing of this node was accepted after this very request."""
@@ -108,4 +107,5 @@ class ReplayGuard:
 
 
 def _uses_nonces(asked: Asked) -> bool:
-    return replay_style(asked.credentials.mobile_home) is ReplayStyle.NONCE
+    association = asked.credentials.mobile_home
+    return isinstance(association, NodeAssociation) and association.replay is _NONCE

@@ -28,25 +28,25 @@ def granted_bindings(
         if care_of_address == request.home_address:
             return ()
         return tuple(b for b in before if b.care_of_address != care_of_address)
-    place = next(
-        (i for i, b in enumerate(before) if b.care_of_address == care_of_address),
-        None,
-    )
-    old = None if place is None else before[place]
+    place = old = None
+    for i, binding in enumerate(before):
+        if binding.care_of_address == care_of_address:
+            place, old = i, binding
+            break
     send_key, receive_key = assign_keys(request, old, random_bytes)
     lifetime = min(request.lifetime, policy.max_lifetime)
     source = asked.received.source
     new = Binding(
-        care_of_address=care_of_address,
+        care_of_address,
         # Mostly the same text: one copy of it for each of many bindings.
-        source=care_of_address if source == care_of_address else source,
-        flags=request.flags,
-        lifetime=lifetime,
-        expires=expiry(lifetime, now),
-        identification=request.identification,
-        spi=asked.credentials.mobile_home.spi,
-        send_key=send_key,
-        receive_key=receive_key,
+        care_of_address if source == care_of_address else source,
+        request.flags,
+        lifetime,
+        expiry(lifetime, now),
+        request.identification,
+        asked.credentials.mobile_home.spi,
+        send_key,
+        receive_key,
     )
     kept = kept_bindings(policy, request, before)
     # A refreshed binding keeps its place, so that the tunnel does not change.

@@ -58,7 +58,7 @@ from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.grants import granted_before, granted_bindings
 from mip_agents.protocol.home_addresses import HomeAddresses
 from mip_agents.protocol.home_link import HomeLink
-from mip_agents.protocol.limits import RateLimiter
+from mip_agents.protocol.limits import RateLimiter, neighbourhood
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.replay import Freshness
 from mip_agents.protocol.request_checks import (
@@ -119,18 +119,21 @@ class HomeAgentEngine:
         self._home_link = HomeLink(policy, random_bytes)
         self._quirks = policy.quirks()
         # Failed authentications by source. A source is easily forged, so that nodes
-        # with a binding from there are asked in spite of it.
-        self._strangers = RateLimiter(rate=50, burst=100, total=2000)
+        # with a binding from there are asked in spite of it, and those who come from
+        # a new place do not suffer from what another part of the Internet sends.
+        self._strangers = RateLimiter(
+            rate=50, burst=100, total=500, commons=64, group_of=neighbourhood
+        )
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Take in one event; return what is to be done, in order."""
         match event:
             case Received():
                 return self._receive(event, now)
+            case JournalWritten() | TunnelReady():
+                return self._settle(event.token, None, now)
             case TimerFired():
                 return self._attend(now)
-            case JournalWritten(token) | TunnelReady(token):
-                return self._settle(token, None, now)
             case JournalFailed(token, reason):
                 return self._settle(token, f"journal: {reason}", now)
             case TunnelFailed(token, reason):
@@ -380,7 +383,9 @@ class HomeAgentEngine:
             ]
         lifetime = min(request.lifetime, self.policy.max_lifetime)
         bindings = change.after or change.before
-        effects: list[Effect] = [self._answers.accept(asked, lifetime, bindings)]
+        granting = self._answers.accepting_code(asked)
+        reply = self._answers.accept(asked, granting, lifetime, bindings)
+        effects: list[Effect] = [reply]
         if change.is_first:
             effects.append(AnnounceAddress(home_address))
         if change.is_last and asked.received.source == home_address:
@@ -396,12 +401,10 @@ class HomeAgentEngine:
         else:
             event, rule = "registration_accepted", "HA-18"
         fields = describe(asked.received, request)
-        fields |= {
-            "lifetime": lifetime,
-            "code": int(self._answers.accepting_code(asked)),
-        }
-        noted = Noted(event=event, severity=severity, rule=rule, fields=fields)
-        return [*effects, noted]
+        fields["lifetime"] = lifetime
+        fields["code"] = int(granting)
+        effects.append(Noted(event, severity, rule, fields))
+        return effects
 
     def _attend(self, now: Instant) -> list[Effect]:
         """Advertise; drop expired bindings; nothing is sent for them (HA-03, HA-23)."""

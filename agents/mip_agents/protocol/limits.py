@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 
 class TokenBucket:
@@ -37,41 +40,61 @@ class TokenBucket:
         self._tokens = max(0.0, self._tokens - 1)
         return True
 
+    def is_ready(self, now: float) -> bool:
+        """Return whether `take` would say yes."""
+        # What is there does not become less with time.
+        return self._tokens >= 1 or self.ready_at(now) <= now
+
     def ready_at(self, now: float) -> float:
         """Return the second from which `take` says yes."""
         self._fill(now)
         return now + max(0.0, 1 - self._tokens) / self._rate
 
 
-class RateLimiter:
-    """One bucket for each key and one for all of them.
+class RateLimiter(Generic[K]):
+    """One bucket for each key and one for all of them, or some for groups of them.
 
     It bounds what strangers can make us send. The table of keys is bounded as well:
     the key that was quiet longest is forgotten first, and since forged keys would
-    make each event look like the first of its key, the common bucket has the last word.
+    make each event look like the first of its key, a common bucket has the last word.
+    With several of them, whoever forges keys of some groups uses up no other's.
 
     :param rate: events per second for one key; `burst` of them at once.
-    :param total: events per second, and at once, for all keys together.
+    :param total: events per second, and at once, for all keys of a common bucket.
     :param keys: how many keys are remembered.
+    :param commons: how many common buckets there are.
+    :param group_of: the number of the group of a key, however large.
     """
 
     def __init__(
-        self, rate: float, burst: float, total: float, keys: int = 4096
+        self,
+        rate: float,
+        burst: float,
+        total: float,
+        keys: int = 4096,
+        *,
+        commons: int = 1,
+        group_of: Callable[[K], int] = lambda _key: 0,
     ) -> None:
         self._rate = rate
         self._burst = burst
         self._keys = keys
-        self._all = TokenBucket(total, total)
-        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+        self._group_of = group_of
+        self._commons = [TokenBucket(total, total) for _ in range(commons)]
+        self._buckets: OrderedDict[K, TokenBucket] = OrderedDict()
 
-    def would_allow(self, key: Hashable, now: float) -> bool:
+    def _common(self, key: K) -> TokenBucket:
+        return self._commons[self._group_of(key) % len(self._commons)]
+
+    def would_allow(self, key: K, now: float) -> bool:
         """Return whether the event may happen now, without counting it."""
+        if not self._buckets:
+            return True
         bucket = self._buckets.get(key)
-        if bucket is not None and bucket.ready_at(now) > now:
-            return False
-        return self._all.ready_at(now) <= now
+        ready = bucket is None or bucket.is_ready(now)
+        return ready and self._common(key).is_ready(now)
 
-    def allow(self, key: Hashable, now: float) -> bool:
+    def allow(self, key: K, now: float) -> bool:
         """Return whether the event may happen now, and count it if so."""
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -80,7 +103,17 @@ class RateLimiter:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(key)
-        return bucket.take(now) and self._all.take(now)
+        return bucket.take(now) and self._common(key).take(now)
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+def neighbourhood(address: str) -> int:
+    """Return the first 16 bits of an IPv4 address: who forges some can forge most.
+
+    >>> neighbourhood("10.1.2.3")
+    2561
+    """
+    first, second, _rest = address.split(".", 2)
+    return int(first) << 8 | int(second)

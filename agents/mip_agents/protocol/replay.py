@@ -40,8 +40,8 @@ def judge(
     :param tolerance: seconds that the two clocks may be apart; None: any number.
     """
     if tolerance is not None:
-        apart = abs(difference(identification, clock))
-        if apart > seconds(tolerance):
+        limit = seconds(tolerance)
+        if not -limit <= difference(identification, clock) <= limit:
             return Freshness.TOO_FAR
     if last_accepted is not None and difference(identification, last_accepted) <= 0:
         return Freshness.NOT_INCREASING

@@ -103,17 +103,20 @@ def authenticate(
 
     :param node: whose associations to try, an NAI or a home address.
     """
-    authorizing = [a for a in request.authentications if a.type in AUTHORIZING]
+    authorizing = [
+        (policy.association(node, extension.spi), extension)
+        for extension in request.authentications
+        if extension.type in AUTHORIZING
+    ]
     if not authorizing:
         return Dropped("HA-06", "no authorization-enabling extension")
-    found = [policy.association(node, a.spi) for a in authorizing]
-    mobile_home = found[0] or policy.any_association(node)
+    mobile_home = authorizing[0][0] or policy.any_association(node)
     if mobile_home is None:
         return Dropped("HA-06", "no security association with the mobile node")
     if request.authentications[0].type not in AUTHORIZING:
         return Dropped("COM-15", "another authentication extension comes first")
     credentials = _credentials(policy, received, request, node, mobile_home)
-    for association, extension in zip(found, authorizing, strict=True):
+    for association, extension in authorizing:
         if association and verify(association, request.data, extension.offset):
             continue
         reason = "invalid authenticator" if association else "unknown SPI"
@@ -197,8 +200,9 @@ def is_broadcast(policy: HomeAgentPolicy, address: str) -> bool:
 
 def serves(policy: HomeAgentPolicy, home_address: str) -> bool:
     """Return whether an address can be the home address of a node (HA-16)."""
-    number = int.from_bytes(inet_aton(home_address), "big")
-    return number in policy.hosts and home_address != policy.address
+    if home_address == policy.address:
+        return False
+    return int.from_bytes(inet_aton(home_address), "big") in policy.hosts
 
 
 def check_service(

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
+from typing import NamedTuple
 
 from scapy.utils import inet_aton, inet_ntoa
 
@@ -69,6 +70,15 @@ def has_quirk(association: SecurityAssociation, quirk: NodeQuirk) -> bool:
     return isinstance(association, NodeAssociation) and quirk in association.quirks
 
 
+class _Prefix(NamedTuple):
+    """A prefix, also as the numbers that an address is compared with."""
+
+    mask: int
+    start: int
+    network: IPv4Network
+    by_spi: dict[int, SecurityAssociation]
+
+
 class SecurityTable:
     """Who shares which key with us.
 
@@ -79,7 +89,8 @@ class SecurityTable:
     def __init__(self) -> None:
         self._exact: dict[tuple[str, int], SecurityAssociation] = {}
         self._peers: dict[str, SecurityAssociation] = {}
-        self._prefixes: list[tuple[IPv4Network, dict[int, SecurityAssociation]]] = []
+        self._prefixes: list[_Prefix] = []
+        """The longest first."""
 
     @classmethod
     def for_network(
@@ -103,13 +114,16 @@ class SecurityTable:
         if network.prefixlen == network.max_prefixlen:
             self._add_address(str(network.network_address), association)
             return
-        for known, by_spi in self._prefixes:
-            if known == network:
+        for known in self._prefixes:
+            if known.network == network:
+                by_spi = known.by_spi
                 if by_spi.setdefault(association.spi, association) != association:
                     raise ValueError(f"{network} has SPI {association.spi} twice")
                 return
-        self._prefixes.append((network, {association.spi: association}))
-        self._prefixes.sort(key=lambda entry: -entry[0].prefixlen)
+        mask, number = int(network.netmask), int(network.network_address)
+        by_spi = {association.spi: association}
+        self._prefixes.append(_Prefix(mask, number, network, by_spi))
+        self._prefixes.sort(key=lambda known: -known.mask)
 
     def _add_address(self, address: str, association: SecurityAssociation) -> None:
         known = self._exact.setdefault((address, association.spi), association)
@@ -126,9 +140,9 @@ class SecurityTable:
         """Return the association with `peer` (a dotted string) under `spi`."""
         found = self._exact.get((peer, spi))
         if found is None and self._prefixes:
-            address = IPv4Address(peer)
-            for network, by_spi in self._prefixes:
-                if address in network and spi in by_spi:
+            number = int.from_bytes(inet_aton(peer), "big")
+            for mask, start, _network, by_spi in self._prefixes:
+                if number & mask == start and spi in by_spi:
                     return by_spi[spi]
         return found
 
@@ -139,9 +153,9 @@ class SecurityTable:
         """
         found = self._peers.get(peer)
         if found is None and self._prefixes:
-            address = IPv4Address(peer)
-            for network, by_spi in self._prefixes:
-                if address in network:
+            number = int.from_bytes(inet_aton(peer), "big")
+            for mask, start, _network, by_spi in self._prefixes:
+                if number & mask == start:
                     return next(iter(by_spi.values()))
         return found
 
@@ -149,9 +163,9 @@ class SecurityTable:
         """Yield each peer, an address or a prefix, with each of its associations."""
         for (address, _), association in self._exact.items():
             yield address, association
-        for network, by_spi in self._prefixes:
-            for association in by_spi.values():
-                yield str(network), association
+        for known in self._prefixes:
+            for association in known.by_spi.values():
+                yield str(known.network), association
 
     def has_own(self, peer: str) -> bool:
         """Return whether an association was added for this very address."""

@@ -18,11 +18,3 @@ _T = TypeVar("_T")
 def value(cls: type[_T]) -> type[_T]:
     """Make a slotted dataclass that nobody changes."""
     return dataclass(slots=True, unsafe_hash=True)(cls)
-
-
-@dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(field,)
-)
-def named_value(cls: type[_T]) -> type[_T]:
-    """Make a value whose fields are given by name."""
-    return dataclass(slots=True, unsafe_hash=True, kw_only=True)(cls)

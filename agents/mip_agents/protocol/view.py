@@ -7,6 +7,7 @@ the engines: a view says what a message is, not whether it is welcome.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +23,56 @@ from scapy_mip.extensions.auth import (
 from scapy_mip.extensions.base import (
     MIPExtension,
     MIPLongExtension,
+    dissect_extension,
     extension_name,
     frame,
     is_skippable,
 )
 from scapy_mip.extensions.identity import MIPMobileNodeNAI
 from scapy_mip.extensions.tunnels import MIPEncapsulatingDeliveryStyle, MIPGREKey
-from scapy_mip.messages import MIP, message_name
-from scapy_mip.registration import (
-    MIPRegistration,
-    MIPRegistrationReply,
+from scapy_mip.messages import message_name
+from scapy_mip.registration import MIPRegistrationReply, MIPRegistrationRequest
+from scapy_mip.signed import Part, with_parts
+from scapy_mip.values import Place, Reader, field_reader, field_writer
+
+_read_request = field_reader(
     MIPRegistrationRequest,
+    "flags",
+    "lifetime",
+    "home_address",
+    "home_agent",
+    "care_of_address",
+    "identification",
+    "extensions",
 )
-from scapy_mip.signed import Part, make_signed
+_write_request = field_writer(
+    MIPRegistrationRequest,
+    "flags",
+    "lifetime",
+    "home_address",
+    "home_agent",
+    "care_of_address",
+    "identification",
+)
+_read_reply = field_reader(
+    MIPRegistrationReply,
+    "code",
+    "lifetime",
+    "home_address",
+    "home_agent",
+    "identification",
+    "extensions",
+)
+_write_reply = field_writer(
+    MIPRegistrationReply,
+    "code",
+    "lifetime",
+    "home_address",
+    "home_agent",
+    "identification",
+)
+_REQUEST = MessageType.REGISTRATION_REQUEST.value
+_REPLY = MessageType.REGISTRATION_REPLY.value
 
 _PLAIN = {MIPExtension, MIPLongExtension}
 """What an extension is shown as when no class knows it."""
@@ -65,13 +103,20 @@ and without AAA they are verified with the node's own associations (HA-08)."""
 
 _GRE_KEY_SIZE = 8
 
-_FOR_AGENTS = (
-    MessageType.REGISTRATION_REQUEST.value,
-    MessageType.REGISTRATION_REPLY.value,
-)
-
 _LEAST_FIXED = 20
 """Bytes in front of the extensions of a reply; a request has four more."""
+
+
+class _SpiReaders(dict[type, Reader | None]):
+    """What reads the SPI, by the class of an extension; None: it authenticates not."""
+
+    def __missing__(self, cls: Any) -> Reader | None:
+        signs = issubclass(cls, MIPAuthentication)
+        self[cls] = found = field_reader(cls, "spi") if signs else None
+        return found
+
+
+_SPI_READERS = _SpiReaders()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,67 +200,87 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     extension that runs over the end and an unknown extension below 128 (COM-01) are
     `Malformed`; unknown extensions from 128 on are skipped (COM-02). Never raises.
     """
-    if not data or data[0] not in _FOR_AGENTS:
+    kind = data[0] if data else None
+    if kind != _REQUEST and kind != _REPLY:
         return _not_for_us(data)
     if _has_too_many_extensions(data):
         return Malformed("COM-03", f"more than {MAX_EXTENSIONS} extensions")
-    packet: Any = MIP(data)
-    if not isinstance(packet, MIPRegistration):
+    try:
+        *fixed, places = (_read_request if kind == _REQUEST else _read_reply)(data)
+    except struct.error:
         return _not_for_us(data)
+    known = _judge(data, places)
+    if isinstance(known, Malformed):
+        return known
+    types, authentications, nai, gre_key = known
+    if kind == _REPLY:
+        code, lifetime, home, agent, identification = fixed
+        return Reply(
+            data,
+            code,
+            lifetime,
+            home,
+            agent,
+            identification,
+            types,
+            authentications,
+            nai,
+            gre_key,
+        )
+    flags, lifetime, home, agent, care_of, identification = fixed
+    return Request(
+        data,
+        flags,
+        lifetime,
+        home,
+        agent,
+        care_of,
+        identification,
+        types,
+        authentications,
+        nai,
+        gre_key,
+    )
+
+
+_Known = tuple[tuple[int, ...], tuple[Authentication, ...], str | None, int | None]
+"""Types, authentications, NAI and GRE key: what a view shows of the extensions."""
+
+
+def _judge(data: bytes, places: list[Place]) -> _Known | Malformed:
+    """Say what stands in the extensions of a message."""
     types: list[int] = []
     authentications: list[Authentication] = []
     nai: str | None = None
     gre_key: int | None = None
-    offset = packet.fixed_size
-    fields = packet.fields
-    for extension in fields["extensions"]:
-        kind = extension.original[0]
-        if isinstance(extension, MIPAuthentication):
-            spi = extension.fields["spi"]
-            authentications.append(Authentication(kind, spi, offset))
-        elif not isinstance(extension, MIPExtension):
-            return Malformed("COM-03", f"one stray byte at {offset}")
-        elif type(extension) in _PLAIN or kind not in UNDERSTOOD:
-            where = f"{extension_name(kind)} at byte {offset}"
-            if extension.is_cut:
+    for cls, start, end in places:
+        kind = data[start]
+        read_spi = _SPI_READERS[cls]
+        if read_spi is not None:
+            (spi,) = read_spi(data, start)
+            authentications.append(Authentication(kind, spi, start))
+        elif not issubclass(cls, MIPExtension):
+            return Malformed("COM-03", f"one stray byte at {start}")
+        elif cls in _PLAIN or kind not in UNDERSTOOD:
+            where = f"{extension_name(kind)} at byte {start}"
+            if _packet(data, start).is_cut:
                 return Malformed("COM-03", f"{where} runs over the end")
             if not is_skippable(kind):
                 return Malformed("COM-01", f"{where} is not understood")
-        elif isinstance(extension, MIPMobileNodeNAI):
+        elif cls is MIPMobileNodeNAI:
             if nai is None and not authentications:
-                nai = extension.nai
-        elif isinstance(extension, MIPGREKey):
-            if len(extension.original) != _GRE_KEY_SIZE:
-                return Malformed("TUN-08", f"GRE key of wrong length at byte {offset}")
-            gre_key = extension.key_identifier
+                nai = _packet(data, start).nai
+        elif cls is MIPGREKey:
+            if end - start != _GRE_KEY_SIZE:
+                return Malformed("TUN-08", f"GRE key of wrong length at byte {start}")
+            gre_key = _packet(data, start).key_identifier
         types.append(kind)
-        offset += len(extension.original)
-    if isinstance(packet, MIPRegistrationRequest):
-        return Request(
-            data=data,
-            flags=fields["flags"].value,
-            lifetime=fields["lifetime"],
-            home_address=fields["home_address"],
-            home_agent=fields["home_agent"],
-            care_of_address=fields["care_of_address"],
-            identification=fields["identification"],
-            extension_types=tuple(types),
-            authentications=tuple(authentications),
-            nai=nai,
-            gre_key=gre_key,
-        )
-    return Reply(
-        data=data,
-        code=fields["code"],
-        lifetime=fields["lifetime"],
-        home_address=fields["home_address"],
-        home_agent=fields["home_agent"],
-        identification=fields["identification"],
-        extension_types=tuple(types),
-        authentications=tuple(authentications),
-        nai=nai,
-        gre_key=gre_key,
-    )
+    return tuple(types), tuple(authentications), nai, gre_key
+
+
+def _packet(data: bytes, start: int) -> Any:
+    """Return an extension as a packet."""
+    return dissect_extension(data, start, len(data))[0]
 
 
 def authorized_end(message: Request | Reply) -> int | None:
@@ -267,20 +332,13 @@ def build_request(
         parts.append(MIPEncapsulatingDeliveryStyle())
     if mobile_foreign is not None:
         parts.append((MIPMobileForeignAuthentication, mobile_foreign))
-    return make_signed(
-        MIPRegistrationRequest,
-        parts,
-        flags=flags,
-        lifetime=lifetime,
-        home_address=home_address,
-        home_agent=home_agent,
-        care_of_address=care_of_address,
-        identification=identification,
-    ).original
+    fixed = _write_request(
+        flags, lifetime, home_address, home_agent, care_of_address, identification
+    )
+    return with_parts(fixed, parts)
 
 
 def build_reply(
-    *,
     code: int,
     lifetime: int,
     home_address: str,
@@ -305,15 +363,8 @@ def build_reply(
         parts.append(MIPGREKey(key_identifier=gre_key))
     if foreign_home is not None:
         parts.append((MIPForeignHomeAuthentication, foreign_home))
-    return make_signed(
-        MIPRegistrationReply,
-        parts,
-        code=code,
-        lifetime=lifetime,
-        home_address=home_address,
-        home_agent=home_agent,
-        identification=identification,
-    ).original
+    fixed = _write_reply(code, lifetime, home_address, home_agent, identification)
+    return with_parts(fixed, parts)
 
 
 def append(

@@ -16,7 +16,7 @@ from mip_agents.protocol.limits import RateLimiter
 from mip_agents.protocol.policy import LIMITED_BROADCAST, ForeignAgentPolicy
 from mip_agents.protocol.request_checks import Denied, is_unicast
 from mip_agents.protocol.view import Reply, append, authorized_end, build_reply
-from mip_agents.protocol.visitors import UNKNOWN, Visit
+from mip_agents.protocol.visitors import UNKNOWN, Asker, Visit
 from scapy_mip.const import MIP_PORT, TTL_DIRECT, ReplyCode
 
 
@@ -31,7 +31,7 @@ class VisitorAnswers:
     ) -> None:
         self._policy = policy
         self._address_on = address_on
-        self._denials = RateLimiter(rate=1, burst=1, total=100)
+        self._denials: RateLimiter[Asker] = RateLimiter(rate=1, burst=1, total=100)
 
     def relay(self, visit: Visit, reply: Reply) -> Send:
         """Pass a reply on, without what is for us (FA-26)."""

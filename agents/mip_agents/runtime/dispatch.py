@@ -37,7 +37,15 @@ from mip_agents.protocol.events import (
     RegisterRequested,
     TunnelFailed,
 )
-from mip_agents.runtime.ports import Answers, Net, Notes, Store, StoreError, Worker
+from mip_agents.runtime.ports import (
+    Answers,
+    Net,
+    Notes,
+    Order,
+    Store,
+    StoreError,
+    Worker,
+)
 
 _REQUESTS = (RegisterRequested, DeregisterRequested, CancelRequested, ClearRequested)
 
@@ -79,7 +87,12 @@ class Dispatcher:
         while True:
             while queue:
                 for effect in self._handle(queue.popleft(), now):
-                    self._carry_out(effect, sends, journals, queue)
+                    if isinstance(effect, (Send, SendDiscovery)):
+                        sends.append(effect)
+                    elif isinstance(effect, Journal):
+                        journals.append(effect)
+                    else:
+                        self._carry_out(effect, queue)
             if not journals:
                 break
             queue.extend(self._commit(journals))
@@ -106,19 +119,11 @@ class Dispatcher:
                 return [Finished(token=event.token, error=_internal(error))]
             return []
 
-    def _carry_out(
-        self,
-        effect: Effect,
-        sends: list[Send | SendDiscovery],
-        journals: list[Journal],
-        queue: deque[Event],
-    ) -> None:
+    def _carry_out(self, effect: Order | Noted | Finished, queue: deque[Event]) -> None:
         try:
             match effect:
-                case Send() | SendDiscovery():
-                    sends.append(effect)
-                case Journal():
-                    journals.append(effect)
+                case Noted():
+                    self._ports.notes.note(effect)
                 case (
                     InstallTunnel()
                     | RemoveTunnel()
@@ -127,8 +132,6 @@ class Dispatcher:
                     | HoldAddress()
                 ):
                     self._ports.worker.submit(effect)
-                case Noted():
-                    self._ports.notes.note(effect)
                 case Finished():
                     self._ports.answers.finish(effect)
                 case _:

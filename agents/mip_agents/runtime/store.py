@@ -36,6 +36,7 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime import tables
+from mip_agents.runtime.folding import Folded, is_later
 from mip_agents.runtime.ports import Notes, StoreError
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -154,9 +155,19 @@ class SqliteStore:
             return Restored((), ())
 
     def _load(self) -> Restored:
+        found = self._records("binding", tables.binding)
+        newest = {
+            known.node: known
+            for known in self._records("identification", tables.identification)
+        }
+        for _record, known in found:
+            if known is not None and (
+                known.node not in newest or is_later(known, newest[known.node])
+            ):
+                newest[known.node] = known
         return Restored(
-            self._records("binding", tables.binding),
-            self._records("identification", tables.identification),
+            tuple([record for record, _known in found]),
+            tuple(newest.values()),
             self._records("nonce", tables.nonce),
             self._records("lease", tables.lease),
         )
@@ -198,21 +209,10 @@ class SqliteStore:
         :raises StoreError: nothing of it is stored.
         """
         database = self._open_database()
-        dropped, rows = _fold(changes)
+        folded = Folded(changes)
         try:
             database.execute("BEGIN IMMEDIATE")
-            if dropped:
-                database.executemany(
-                    "DELETE FROM binding"
-                    " WHERE home_address = ? AND care_of_address = ?",
-                    dropped,
-                )
-            for table, stored in rows.items():
-                marks = ",".join("?" * len(tables.TABLES[table]))
-                database.executemany(
-                    f"INSERT OR REPLACE INTO {table} VALUES ({marks})",
-                    stored.values(),
-                )
+            folded.write(database)
             database.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
             # Some errors, such as a full disk, have rolled back by themselves.
@@ -235,43 +235,6 @@ class SqliteStore:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-_Key = tuple[str, ...]
-
-
-def _fold(
-    changes: Sequence[Change],
-) -> tuple[list[_Key], dict[str, dict[_Key, tables.Row]]]:
-    """Keep the last change of each key, so that their order no longer matters.
-
-    Return the bindings that are gone, and the rows by table and key.
-    """
-    dropped: dict[_Key, None] = {}
-    rows: dict[str, dict[_Key, tables.Row]] = {}
-    for change in changes:
-        match change:
-            case BindingRecord():
-                key: _Key = (change.home_address, change.care_of_address)
-                dropped.pop(key, None)
-                rows.setdefault("binding", {})[key] = tables.binding_row(change)
-            case DroppedBinding():
-                key = (change.home_address, change.care_of_address)
-                dropped[key] = None
-                rows.get("binding", {}).pop(key, None)
-            case IdentificationRecord():
-                row = tables.identification_row(change)
-                rows.setdefault("identification", {})[change.node,] = row
-            case NonceRecord():
-                row = tables.nonce_row(change)
-                rows.setdefault("nonce", {})[change.node,] = row
-            case LeaseRecord():
-                # The row of whoever had the address goes with INSERT OR REPLACE, so
-                # that here the order counts.
-                leases = rows.setdefault("lease", {})
-                leases.pop((change.nai,), None)
-                leases[change.nai,] = tables.lease_row(change)
-    return list(dropped), rows
 
 
 def _text(content: bytes) -> str:

@@ -21,7 +21,7 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.names import canonical
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE binding (
     home_address TEXT NOT NULL,
@@ -35,6 +35,9 @@ CREATE TABLE binding (
     source TEXT NOT NULL,
     send_key INTEGER,               -- GRE keys, or NULL
     receive_key INTEGER,
+    newest INTEGER NOT NULL DEFAULT 0,
+        -- 1: nothing newer was accepted from the node with this home address when the
+        -- row was written, and table identification does not repeat it
     PRIMARY KEY (home_address, care_of_address)
 ) WITHOUT ROWID;
 CREATE TABLE identification (
@@ -68,6 +71,9 @@ CREATE TABLE lease (
     granted TEXT NOT NULL
 ) WITHOUT ROWID;
 """,
+    2: """
+ALTER TABLE binding ADD COLUMN newest INTEGER NOT NULL DEFAULT 0;
+""",
 }
 """What makes a file of the next version out of one of this version."""
 
@@ -84,6 +90,7 @@ TABLES = {
         "source",
         "send_key",
         "receive_key",
+        "newest",
     ),
     "identification": ("node", "identification"),
     "nonce": ("node", "identification", "nonce"),
@@ -146,8 +153,11 @@ def _columns(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def binding_row(record: BindingRecord) -> Row:
-    """Return the row of a binding."""
+def binding_row(record: BindingRecord, *, newest: bool) -> Row:
+    """Return the row of a binding.
+
+    :param newest: whether it stands for the newest Identification of the node, too.
+    """
     return (
         record.home_address,
         record.care_of_address,
@@ -160,12 +170,13 @@ def binding_row(record: BindingRecord) -> Row:
         record.source,
         record.send_key,
         record.receive_key,
+        int(newest),
     )
 
 
-def identification_row(record: IdentificationRecord) -> Row:
+def identification_row(node: str, identification: int) -> Row:
     """Return the row of the newest Identification of a node."""
-    return record.node, f"{record.identification:016x}"
+    return node, f"{identification:016x}"
 
 
 def nonce_row(record: NonceRecord) -> Row:
@@ -178,13 +189,13 @@ def lease_row(record: LeaseRecord) -> Row:
     return record.nai, record.home_address, f"{record.granted:016x}"
 
 
-def binding(row: Sequence[Any]) -> BindingRecord:
-    """Return the binding of a row.
+def binding(row: Sequence[Any]) -> tuple[BindingRecord, IdentificationRecord | None]:
+    """Return the binding of a row, and the newest Identification if it stands there.
 
     :raises ValueError: names the column that cannot be.
     """
     value = dict(zip(TABLES["binding"], row, strict=True))
-    return BindingRecord(
+    record = BindingRecord(
         home_address=_address(value, "home_address"),
         care_of_address=_address(value, "care_of_address"),
         home_agent=_address(value, "home_agent"),
@@ -197,6 +208,9 @@ def binding(row: Sequence[Any]) -> BindingRecord:
         send_key=_key(value, "send_key"),
         receive_key=_key(value, "receive_key"),
     )
+    if not _number(value, "newest", 0, 1):
+        return record, None
+    return record, IdentificationRecord(record.home_address, record.identification)
 
 
 def identification(row: Sequence[Any]) -> IdentificationRecord:

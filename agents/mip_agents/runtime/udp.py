@@ -3,7 +3,8 @@
 
 asyncio's own datagram transport reads one datagram per loop turn and costs five times
 as much per request; a callback that reads up to 64 per wake-up gives one turn of the
-driver, and so one commit, for all of them.
+driver, and so one commit, for all of them. Reading takes one system call then, and so
+do the answers, where the system has such calls.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.protocol.effects import Noted, Send, Severity
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import Event, Received, Undelivered
+from mip_agents.runtime import mmsg
 from mip_agents.runtime.ports import Notes
 from scapy_mip.const import MIP_PORT
 
@@ -51,6 +53,7 @@ _NO_ROUTE = {errno.ENETUNREACH: _NETWORK, errno.EHOSTUNREACH: _HOST}
 # Not in the socket module before Python 3.14; the number is Linux' ABI.
 _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 _ANY = bytes(4)
+_CONTROL_SPACE = _PKTINFO_SPACE + socket.CMSG_SPACE(_INT.size)
 
 
 @functools.lru_cache(256)  # nearly all are alike
@@ -63,6 +66,15 @@ def _control(
     if ttl is None:
         return (control,)
     return control, (socket.IPPROTO_IP, socket.IP_TTL, _INT.pack(ttl))
+
+
+@functools.lru_cache(256)
+def _packed_control(index: int, source: str, ttl: int | None) -> bytes:
+    return mmsg.pack_control(_control(index, source, ttl))
+
+
+_packed_name = functools.lru_cache(4096)(mmsg.pack_name)
+_dotted = functools.lru_cache(256)(socket.inet_ntoa)
 
 
 class UdpServer:
@@ -90,6 +102,14 @@ class UdpServer:
         self._deliver: Callable[[Sequence[Event]], None] | None = None
         self._names: dict[int, str] = {}
         self._backlog: deque[Send] = deque()
+        self._reader: mmsg.DatagramReader | None = None
+        self._writer: mmsg.DatagramWriter | None = None
+        if mmsg.AVAILABLE:
+            told = socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.size
+            self._reader = mmsg.DatagramReader(DRAIN, _LARGEST, told)
+            self._writer = mmsg.DatagramWriter(DRAIN, DRAIN * _LARGEST, _CONTROL_SPACE)
+        self._answers: list[Send] | None = None
+        """What a batch is answered with, while it is handled."""
 
     def open(self) -> None:
         """Bind the port. Datagrams wait in the socket until `start`.
@@ -160,14 +180,50 @@ class UdpServer:
         batch = self._drain()
         if self._errors:
             batch += self._undelivered()
-        if batch and self._deliver is not None:
+        if not batch or self._deliver is None:
+            return
+        answers: list[Send] = []
+        self._answers = answers
+        try:
             self._deliver(batch)
+        finally:
+            self._answers = None
+            self._send_all(answers)
 
     def _drain(self) -> list[Event]:
-        sock, port = self._socket, self._port
-        batch: list[Event] = []
+        sock = self._socket
         if sock is None:
-            return batch
+            return []
+        if self._reader is None:
+            return self._drain_singly(sock)
+        try:
+            datagrams = self._reader.read(sock.fileno())
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                # An ICMP error of an earlier datagram, at most: the next read goes on.
+                self._trouble("receive_failed", error)
+                return []
+            # The library has the call, this kernel, or a filter in it, has not.
+            self._reader = self._writer = None
+            return self._drain_singly(sock)
+        port = self._port
+        batch: list[Event] = []
+        for data, source, source_port, flags, control in datagrams:
+            dotted = socket.inet_ntoa(source)
+            if flags & socket.MSG_TRUNC:
+                self._refuse(dotted)
+                continue
+            destination, interface = self._arrival(control)
+            batch.append(
+                Received(data, dotted, source_port, destination, port, interface)
+            )
+        return batch
+
+    def _drain_singly(self, sock: socket.socket) -> list[Event]:
+        port = self._port
+        batch: list[Event] = []
         for _ in range(DRAIN):
             try:
                 data, ancillary, flags, (source, source_port) = sock.recvmsg(
@@ -183,7 +239,7 @@ class UdpServer:
             if flags & socket.MSG_TRUNC:
                 self._refuse(source)
                 continue
-            destination, interface = self._arrival(ancillary)
+            destination, interface = self._arrival(_pktinfo(ancillary))
             batch.append(
                 Received(
                     data=data,
@@ -207,27 +263,27 @@ class UdpServer:
             )
         )
 
-    def _arrival(
-        self, ancillary: list[tuple[int, int, bytes]]
-    ) -> tuple[str, str | None]:
-        for level, kind, content in ancillary:
-            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-                index, _, destination = _PKTINFO.unpack_from(content)
-                return socket.inet_ntoa(destination), self._name(index)
-        return self._address, None
+    def _arrival(self, pktinfo: bytes) -> tuple[str, str | None]:
+        if not pktinfo:
+            return self._address, None
+        index, _, destination = _PKTINFO.unpack(pktinfo)
+        return _dotted(destination), self._names.get(index) or self._name(index)
 
     def _name(self, index: int) -> str | None:
-        name = self._names.get(index)
-        if name is None:
-            try:
-                name = self._names[index] = socket.if_indextoname(index)
-            except OSError:
-                return None
+        try:
+            name = self._names[index] = socket.if_indextoname(index)
+        except OSError:
+            return None
         return name
 
     def send(self, send: Send) -> None:
-        """Send from our port; waits in a bounded queue while the buffer is full."""
-        if self._backlog or not self._transmit(send):
+        """Send from our port; waits in a bounded queue while the buffer is full.
+
+        What a batch of datagrams is answered with leaves when all are handled.
+        """
+        if self._answers is not None:
+            self._answers.append(send)
+        elif self._backlog or not self._transmit(send):
             self._queue(send)
 
     def _transmit(self, send: Send) -> bool:
@@ -296,6 +352,42 @@ class UdpServer:
         if self._loop is not None and self._deliver is not None:
             self._loop.call_soon(self._deliver, events)
 
+    def _send_all(self, sends: Sequence[Send]) -> None:
+        """Send in this order, as `send` does."""
+        sock, writer = self._socket, self._writer
+        if sock is None or writer is None or self._backlog:
+            for send in sends:
+                self.send(send)
+            return
+        packed = []
+        for send in sends:
+            try:
+                index = socket.if_nametoindex(send.interface) if send.interface else 0
+                name = _packed_name(send.destination, send.destination_port)
+                control = _packed_control(index, send.source, send.ttl)
+            except OSError as error:
+                self._trouble("send_failed", error, send.destination)
+                continue
+            packed.append((send, (send.data, name, control)))
+        while packed:
+            batch = [datagram for _send, datagram in packed[: writer.count]]
+            try:
+                sent = writer.write(sock.fileno(), batch)
+            except BlockingIOError:
+                for send, _datagram in packed:
+                    self._queue(send)
+                return
+            except OSError as error:
+                if error.errno == errno.ENOSYS:
+                    self._reader = self._writer = None
+                    for send, _datagram in packed:
+                        self.send(send)
+                    return
+                # It may have been about an earlier datagram: try the first one alone.
+                self.send(packed[0][0])
+                sent = 1
+            del packed[:sent]
+
     def _queue(self, send: Send) -> None:
         if len(self._backlog) >= _BACKLOG:
             self._trouble("send_dropped", OSError(errno.ENOBUFS, ""), send.destination)
@@ -331,3 +423,11 @@ def _icmp_code(ancillary: list[tuple[int, int, bytes]]) -> int | None:
             if origin == _ORIGIN_ICMP:
                 return code if icmp_type == _DESTINATION_UNREACHABLE else _HOST
     return None
+
+
+def _pktinfo(ancillary: list[tuple[int, int, bytes]]) -> bytes:
+    """Return the content of that control message; empty where there is none."""
+    for level, kind, content in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            return content
+    return b""
