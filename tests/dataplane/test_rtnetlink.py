@@ -5,7 +5,15 @@ import errno
 
 import pytest
 
-from mip_agents.dataplane.rtnetlink import Outer, Requests, proxy, route
+from mip_agents.dataplane.probe import clsact_problem
+from mip_agents.dataplane.rtnetlink import (
+    Outer,
+    Requests,
+    clsact,
+    drop_filter,
+    proxy,
+    route,
+)
 from support.netns import isolated, sh
 
 LO = 1
@@ -72,3 +80,16 @@ def test_proxies_with_their_makers() -> None:
         ]
         requests.call(proxy("del", **ours))
         assert requests.proxies() == [("10.1.1.9", LO, 0)]
+
+
+@isolated
+def test_nothing_comes_in_where_all_is_dropped() -> None:
+    problem = clsact_problem()
+    if problem is not None:
+        pytest.skip(problem)
+    sh("ping -c1 -W3 127.0.0.1")
+    with Requests() as requests:
+        requests.call(clsact("add", LO))
+        requests.call(drop_filter(LO))
+    with pytest.raises(RuntimeError, match="0 received"):
+        sh("ping -c1 -W0.1 127.0.0.1")

@@ -52,6 +52,7 @@ from mip_agents.dataplane.port import (
 from mip_agents.dataplane.reassembled import Reassembled
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forget_own, no_reverse_path_filter
+from mip_agents.dataplane.sink import open_sinks
 from mip_agents.dataplane.tunnel_maps import TunnelMaps
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
@@ -123,6 +124,7 @@ class EbpfDataplane(RoutedDataplane):
         self._stack.callback(self._maps.close)
         self._port = await self._make_port(ipr)
         self._stack.push_async_callback(self._remove_port, ipr)
+        await open_sinks(ipr, self._role, self._stack)
         self._reassembled = Reassembled(
             self.port_name, self._tunnel_for, self._path_changed
         )

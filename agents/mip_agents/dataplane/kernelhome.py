@@ -7,6 +7,8 @@ link` the devices. A move replaces a route, which the kernel does in one step.
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyroute2 import AsyncIPRoute
 
 from mip_agents.dataplane import tunneldevice
@@ -54,9 +56,9 @@ class KernelHomeAgent(RoutedDataplane):
                 DEVICE_PREFIXES[self._role] + kind,
                 encapsulation,
                 tunneldevice.external(encapsulation),
+                partial(self._gate.guard, ipr),
             )
             self._stack.push_async_callback(tunneldevice.remove, ipr, device.ifindex)
-            await self._gate.guard(ipr, device.ifindex)
             self._devices[encapsulation] = device
         names = [device.name for device in self._devices.values()]
         assert self._home_interface is not None  # found by `open`

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -86,10 +87,15 @@ def between(
 
 
 async def make(
-    ipr: AsyncIPRoute, name: str, encapsulation: Encapsulation, wanted: dict[str, Any]
+    ipr: AsyncIPRoute,
+    name: str,
+    encapsulation: Encapsulation,
+    wanted: dict[str, Any],
+    guard: Callable[[int], Awaitable[None]] | None = None,
 ) -> Device:
     """Make a device, see that the kernel holds what was asked for, and take it up.
 
+    :param guard: is given the device's index before anything can come in
     :raises DataplaneError: it cannot be; nothing has changed then.
     """
     kind = KINDS[encapsulation]
@@ -107,6 +113,8 @@ async def make(
         # Without this, IPv6 would announce itself to the other end of the tunnel.
         with contextlib.suppress(OSError):  # no IPv6, or a read-only /proc/sys
             Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
+        if guard is not None:
+            await guard(ifindex)
         await ipr.link("set", index=ifindex, state="up")
     except BaseException:
         await remove(ipr, ifindex)
