@@ -343,11 +343,6 @@ class EbpfDataplane(RoutedDataplane):
             self._reassembled.data.forget(tunnel)
             self._running()[1].set_ports(self._reassembled.data.ports)
 
-    def _tunnel_for(self, inner: bytes) -> Tunnel | None:
-        """Return the tunnel that a packet goes into."""
-        home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
-        return self._tunnels.get(socket.inet_ntoa(home))
-
     # A home agent's tunnels
 
     async def install(self, tunnel: Tunnel) -> None:

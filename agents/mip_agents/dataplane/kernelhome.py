@@ -14,8 +14,8 @@ from pyroute2 import AsyncIPRoute
 from mip_agents.dataplane import tunneldevice
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change
+from mip_agents.dataplane.deviceerrors import DeviceErrors
 from mip_agents.dataplane.gate import Gate, Passage
-from mip_agents.dataplane.pathwatch import PathWatch
 from mip_agents.dataplane.port import NEXT_HOP
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forwarding, no_reverse_path_filter
@@ -48,8 +48,8 @@ class KernelHomeAgent(RoutedDataplane):
                 "run with CAP_BPF and CAP_NET_ADMIN, as root"
             ) from error
         self._stack.callback(self._gate.close)
-        watch = PathWatch(self._path_changed)
-        self._stack.callback(watch.close)
+        errors = DeviceErrors(self._drops, self._tunnel_for, self._path_changed)
+        self._stack.callback(errors.close)
         for encapsulation, kind in KINDS.items():
             device = await tunneldevice.make(
                 ipr,

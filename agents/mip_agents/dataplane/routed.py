@@ -315,6 +315,11 @@ class RoutedDataplane(ABC):
             tunnel, mtu, entry, self._opened(), self._home_network
         )
 
+    def _tunnel_for(self, inner: bytes) -> Tunnel | None:
+        """Return the tunnel that a packet goes into."""
+        home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
+        return self._tunnels.get(socket.inet_ntoa(home))
+
     # Path MTU (TUN-04)
 
     def _path_changed(self) -> None:
