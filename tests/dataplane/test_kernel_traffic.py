@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Packets of all sizes through the kernel's own tunnel devices."""
 
+import asyncio
 import contextlib
 import socket
 import sys
@@ -163,7 +164,7 @@ def test_twenty_handovers_lose_no_packet_and_delete_no_route() -> None:
         w.mn_agent.call(install, asking)
         assert w.ha_agent.call(install, ha_end(form, care_of)) == 1
         w.mn_agent.call(install, mn_end(form, care_of, interface))
-        w.mn.sh("sleep 0.05")
+        w.mn.call(asyncio.sleep, 0.05)
     w.cn.call(stop_stream)
     sent = sending()
     assert w.mn.call(collected, sent) == sent

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Coroutine
 
+from mip_agents.dataplane.port import widen_buffers
 from support.netns import Node
 
 _WAIT_S = 10
@@ -187,7 +188,7 @@ async def collect_start(address: str, port: int) -> None:
     """Begin to note the numbers of a stream's datagrams."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    widen_buffers(sock)  # a node that had to wait for its turn sends a burst
     sock.bind((address, port))
     _collected.clear()
 
