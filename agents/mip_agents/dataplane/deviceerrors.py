@@ -24,6 +24,8 @@ _SOL_RAW: Final = 255
 _ICMP_FILTER: Final = 1
 _ERRORS: Final = (3, 11)
 """Types: unreachable, time exceeded."""
+_BATCH: Final = 64
+"""Messages after which others get their turn."""
 _PROTOCOL: Final = 9  # in an IPv4 header
 _FILTER = Struct("=I")
 _HEADER = Struct("!BBHHH")
@@ -56,7 +58,7 @@ class DeviceErrors:
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while True:
+            for _ in range(_BATCH):
                 self._take(self._socket.recv(65535))
 
     def _take(self, packet: bytes) -> None:

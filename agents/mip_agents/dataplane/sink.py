@@ -2,9 +2,9 @@
 """Devices that swallow what raw sockets have taken, so that the kernel says nothing.
 
 A kernel with tunnels of its own gives each tunnel packet to our raw sockets, then looks
-for a device that it is for. It finds none, and tells the other end so by ICMP ("port
-unreachable"): whose devices then report their tunnel as broken. An external device is
-asked last and takes all. What it takes is dropped before anything looks inside.
+for the device that it is for. It finds none and tells the other end by ICMP ("port
+unreachable"), where a device takes its tunnel for broken. An external device is asked
+last and takes all. What it takes is dropped before anything looks inside.
 """
 
 from __future__ import annotations
