@@ -38,8 +38,11 @@ MTU = {"ipip": 1480, "gre": 1476}
 needs_sandbox = pytest.mark.usefixtures("sandbox")
 
 
-def travel(folder, *options, timeout=100):
-    """Run the demonstration to its good end; return its summary and its captures."""
+def travel(folder, *options, timeout=100, in_time=True):
+    """Run the demonstration to its good end; return its summary and its captures.
+
+    :param in_time: whether pauses in the traffic must be short
+    """
     done = subprocess.run(
         [*COMMAND, *options, "--folder", str(folder)],
         env=ENVIRONMENT,
@@ -51,13 +54,20 @@ def travel(folder, *options, timeout=100):
     logs = "".join(
         f"\n{path.name}:\n{path.read_text()}" for path in folder.glob("*.log")
     )
-    assert done.returncode == 0, done.stdout + done.stderr + logs
-    assert "Traceback" not in done.stdout + done.stderr + logs
-    assert done.stderr == ""
+    said = done.stdout + done.stderr + logs
+    late = not in_time and done.stderr.endswith(
+        f" ms without traffic (logs: {folder}/*.log)\n"
+    )
+    assert done.returncode == 0 or late, said
+    assert "Traceback" not in said
+    assert done.stderr == "" or late
     assert max(len(line) for line in done.stdout.splitlines()) <= 80 + len(str(folder))
     sys.stdout.write(done.stdout)
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["failure"] is None
+    assert summary["failure"] is None or late
+    assert summary["tcp"] == "up"
+    there, back = summary["tcp_bytes"].values()
+    assert (there["sent"], there["received"]) == (back["received"], back["sent"])
     assert summary["agents"] == {"ha": 0, "mn": 0}
     assert len(summary["handovers"]) == 3
     captures = {name: read_headers(folder / f"{name}.pcap") for name in LINKS}
@@ -92,11 +102,12 @@ def test_traffic_survives_the_journey(tmp_path, encapsulation):
 @pytest.mark.timeout(300)
 @needs_sandbox
 def test_traffic_survives_the_journey_by_devices_of_the_kernel(tmp_path):
+    """A lab kernel has the time that the host has for it: pauses say little there."""
     reason = probe.kernel_driver_problem(Role.HOME_AGENT)
     if reason is not None:
         pytest.skip(f"{reason}: run make test-kernel")
     options = ("--dataplane", "kernel", "--encapsulation", "gre")
-    _, captures = travel(tmp_path / "demo", *options, timeout=280)
+    _, captures = travel(tmp_path / "demo", *options, timeout=280, in_time=False)
     check_captures(captures, "gre")
 
 
