@@ -74,8 +74,8 @@ def travel(folder, *options, timeout=100, in_time=True):
     return summary, captures
 
 
-def check_captures(captures, encapsulation):
-    check_registrations(captures["internet"])
+def check_captures(captures, encapsulation, accepted=(0,)):
+    check_registrations(captures["internet"], accepted)
     check_tunnels(captures["internet"], PROTOCOL[encapsulation])
     for name, care_of in zip(("visited-a", "visited-b"), CARE_OF, strict=True):
         assert (care_of, HOME_AGENT) in {header[:2] for header in captures[name]}
@@ -108,7 +108,8 @@ def test_traffic_survives_the_journey_by_devices_of_the_kernel(tmp_path):
         pytest.skip(f"{reason}: run make test-kernel")
     options = ("--dataplane", "kernel", "--encapsulation", "gre")
     _, captures = travel(tmp_path / "demo", *options, timeout=280, in_time=False)
-    check_captures(captures, "gre")
+    # Code 1: no simultaneous bindings, for which the node asks as it changes over.
+    check_captures(captures, "gre", accepted=(0, 1))
 
 
 def read_headers(path):
@@ -130,7 +131,7 @@ def read_headers(path):
     return found
 
 
-def check_registrations(headers):
+def check_registrations(headers, accepted):
     """Requests from both networks, accepted replies, each with a valid MHAE."""
     messages = [
         (source, destination, payload[8:])
@@ -148,7 +149,7 @@ def check_registrations(headers):
         assert head[-6:] == bytes((32, 20)) + SPI.to_bytes(4, "big")
         assert hmac.digest(KEY, head, hashlib.md5) == authenticator
         if message[0] == 3:
-            assert message[1] == 0
+            assert message[1] in accepted
 
 
 def check_tunnels(headers, protocol):
