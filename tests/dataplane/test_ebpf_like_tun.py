@@ -96,11 +96,11 @@ TESTS = [
     *variants(test_broadcasts.test_loops_end_and_strange_packets_go_nowhere),
     *variants(
         test_icmp_relay.test_too_big_reaches_the_sender_at_once,
-        *((form,) for form in world.FORMS.values()),
+        *((form, None) for form in world.FORMS.values()),
     ),
     *variants(
         test_icmp_relay.test_unreachable_ends_of_tunnels_are_reported,
-        *((form,) for form in world.FORMS.values()),
+        *((form, None) for form in world.FORMS.values()),
     ),
     *variants(
         test_icmp_relay.test_hops_that_run_out_within_a_tunnel_are_an_unreachable_host

@@ -12,6 +12,7 @@ from dataplane.test_tun_traffic import wait_until_equal
 from dataplane.traffic import (
     collect_start,
     collected,
+    ping_all,
     stop_stream,
     stream,
     tcp_both_ways,
@@ -117,9 +118,9 @@ def test_all_sizes_both_ways(form: Form) -> None:
     w = start(form)
     for agent in (w.ha_agent, w.mn_agent):
         agent.call(merge_nothing)
-    for size in (0, 56, 1424, 1452, 1473, 65000):
-        w.cn.sh(f"ping -c1 -W3 -M dont -s {size} {HOME}")
-        w.mn.sh(f"ping -c1 -W3 -M dont -s {size} -I {HOME} {CORRESPONDENT}")
+    pings = (0, 56, 1424, 1452, 1473, 65000)
+    ping_all(w.cn, HOME, pings)
+    ping_all(w.mn, f"-I {HOME} {CORRESPONDENT}", pings)
     udp_both_ways(w.cn, w.mn, HOME, SIZES)
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
     segment = tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 20)

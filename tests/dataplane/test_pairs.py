@@ -7,7 +7,7 @@ would.
 
 import pytest
 
-from dataplane.traffic import tcp_both_ways, udp_both_ways, udp_refused
+from dataplane.traffic import ping_all, tcp_both_ways, udp_both_ways, udp_refused
 from dataplane.world import (
     CANNOT_CARRY,
     CORRESPONDENT,
@@ -44,9 +44,9 @@ def check(w: World, form: Form, reverse: bool) -> None:
         node.sh("ip route flush cache")
     mtu = 1500 - room_for(form)
     before = w.ha_agent.call(counters), w.mn_agent.call(counters)
-    for size in (0, mtu - 28, mtu - 27, 20000):
-        w.cn.sh(f"ping -c1 -W3 -M dont -s {size} {HOME}")
-        w.mn.sh(f"ping -c1 -W3 -M dont -s {size} -I {HOME} {CORRESPONDENT}")
+    pings = (0, mtu - 28, mtu - 27, 20000)
+    ping_all(w.cn, HOME, pings)
+    ping_all(w.mn, f"-I {HOME} {CORRESPONDENT}", pings)
     udp_both_ways(w.cn, w.mn, HOME, SIZES)
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
     assert w.cn.call(udp_refused, HOME, 7999)

@@ -7,7 +7,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 
 from mip_agents.dataplane.port import widen_buffers
 from support.netns import Node
@@ -136,6 +136,11 @@ async def udp_refused(address: str, port: int) -> bool:
         except ConnectionRefusedError:
             return True
     return False
+
+
+def ping_all(node: Node, target: str, sizes: Iterable[int]) -> None:
+    """Ping `target` without DF, by octets of data; each must be answered."""
+    node.sh(" && ".join(f"ping -c1 -W3 -M dont -s {size} {target}" for size in sizes))
 
 
 def udp_both_ways(client: Node, server: Node, address: str, sizes: list[int]) -> str:
