@@ -21,7 +21,7 @@ test: $(VENV)/dev.stamp  ## run the whole test suite
 	@tools/test-suite.sh $(BIN)/python $(TEST_OPTIONS)
 
 test-kernel: $(VENV)/dev.stamp  ## the kernel data plane, under a kernel that has tunnels
-	@tools/lab run --or-skip "kernel data plane tests" -- tools/kernel-suite.sh
+	@tools/lab run --timeout 1200 --or-skip "kernel data plane tests" -- tools/kernel-suite.sh
 
 test-pythons: $(VENV)/dev.stamp  ## wire and engine tests on every other Python here
 	@tools/other-pythons.sh

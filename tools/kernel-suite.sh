@@ -6,9 +6,8 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 
 # Only these files: every process of a test is a fork of pytest, the smaller the quicker.
-$python -m pytest -m kernel -rP -p no:cacheprovider tests/dataplane/test_kernel_*.py \
-    tests/dataplane/test_pairs.py tests/dataplane/test_spoofing.py \
-    tests/dataplane/test_foreign_node.py \
-    tests/cli/test_daemons.py
-echo "mip demo --dataplane kernel"
-$python -m mip_agents.cli demo --dataplane kernel --encapsulation gre
+exec $python -m pytest -m kernel -rP -p no:cacheprovider \
+    tests/dataplane/test_kernel_*.py tests/dataplane/test_foreign_node.py \
+    tests/dataplane/test_handover.py tests/dataplane/test_icmp_relay.py \
+    tests/dataplane/test_pairs.py tests/dataplane/test_sink.py \
+    tests/dataplane/test_spoofing.py tests/cli/test_daemons.py tests/netns/test_demo.py

@@ -88,11 +88,11 @@ TESTS = [
     *variants(test_tunnel_data.test_port_unreachable_goes_no_further),
     *variants(
         test_icmp_relay.test_too_big_reaches_the_sender_at_once,
-        *((form,) for form in world.FORMS.values()),
+        *((form, None) for form in world.FORMS.values()),
     ),
     *variants(
         test_icmp_relay.test_unreachable_ends_of_tunnels_are_reported,
-        *((form,) for form in world.FORMS.values()),
+        *((form, None) for form in world.FORMS.values()),
     ),
     *variants(
         test_icmp_relay.test_hops_that_run_out_within_a_tunnel_are_an_unreachable_host

@@ -125,8 +125,8 @@ def test_about_questions_errors_are_sent() -> None:
     assert answer(3, 1, 0, inner) is not None
 
 
-def start(form: Form) -> World:
-    w = World()
+def start(form: Form, driver: str | None = None) -> World:
+    w = World(driver=driver)
     w.start_ha().call(listen, UDP_PORTS[0])
     w.start_mn().call(listen, UDP_PORTS[1])
     w.install(form)
@@ -134,11 +134,25 @@ def start(form: Form) -> World:
     return w
 
 
-@every_way
+every_tunnel = pytest.mark.parametrize(
+    ("form", "driver"),
+    [
+        *(pytest.param(form, None, id=name) for name, form in FORMS.items()),
+        *(
+            pytest.param(
+                FORMS[name], "kernel", id=f"kernel-{name}", marks=pytest.mark.kernel
+            )
+            for name in ("ipip", "gre-key")
+        ),
+    ],
+)
+
+
+@every_tunnel
 @isolated
-def test_too_big_reaches_the_sender_at_once(form: Form) -> None:
+def test_too_big_reaches_the_sender_at_once(form: Form, driver: str | None) -> None:
     """TUN-03, TUN-04: without a second packet into the tunnel."""
-    w = start(form)
+    w = start(form, driver)
     w.rt.sh("ip link set to_eth0 mtu 1300")
     shown = w.cn.sh(f"ping -c1 -W1 -M do -s 1372 {HOME} || true")
     mtu = 1300 - room_for(form)
@@ -146,11 +160,13 @@ def test_too_big_reaches_the_sender_at_once(form: Form) -> None:
     assert f"mtu {mtu}" in w.cn.sh(f"ip route get {HOME}")
 
 
-@every_way
+@every_tunnel
 @isolated
-def test_unreachable_ends_of_tunnels_are_reported(form: Form) -> None:
+def test_unreachable_ends_of_tunnels_are_reported(
+    form: Form, driver: str | None
+) -> None:
     """TUN-03, at both ends: the home agent's to the correspondent, the node's to it."""
-    w = start(form)
+    w = start(form, driver)
     w.rt.sh(f"ip route add unreachable {ETH0}/32")
     shown = w.cn.sh(f"ping -c1 -W1 {HOME} || true")
     assert f"From {HOME_AGENT} icmp_seq=1 Destination Host Unreachable" in shown

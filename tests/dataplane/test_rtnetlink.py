@@ -6,10 +6,13 @@ import socket
 
 import pytest
 
+from mip_agents.dataplane.probe import clsact_problem
 from mip_agents.dataplane.rtnetlink import (
     DefaultRoute,
     Outer,
     Requests,
+    clsact,
+    drop_filter,
     proxy,
     proxy_place,
     route,
@@ -142,3 +145,16 @@ def test_routes_of_a_maker_are_flushed_in_all_tables() -> None:
         assert requests.flush_routes(135) == 0
         assert requests.flush_routes(134) == 303
         assert sh("ip route show table all") == before
+
+
+@isolated
+def test_nothing_comes_in_where_all_is_dropped() -> None:
+    problem = clsact_problem()
+    if problem is not None:
+        pytest.skip(problem)
+    sh("ping -c1 -W3 127.0.0.1")
+    with Requests() as requests:
+        requests.call(clsact("add", LO))
+        requests.call(drop_filter(LO))
+    with pytest.raises(RuntimeError, match="0 received"):
+        sh("ping -c1 -W0.1 127.0.0.1")

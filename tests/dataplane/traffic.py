@@ -7,8 +7,9 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 
+from mip_agents.dataplane.port import widen_buffers
 from support.netns import Node
 
 _WAIT_S = 10
@@ -137,6 +138,11 @@ async def udp_refused(address: str, port: int) -> bool:
     return False
 
 
+def ping_all(node: Node, target: str, sizes: Iterable[int]) -> None:
+    """Ping `target` without DF, by octets of data; each must be answered."""
+    node.sh(" && ".join(f"ping -c1 -W3 -M dont -s {size} {target}" for size in sizes))
+
+
 def udp_both_ways(client: Node, server: Node, address: str, sizes: list[int]) -> str:
     """Ask and answer; return the source address that the client used."""
     server.call(udp_serve, address, 7000, len(sizes))
@@ -187,7 +193,7 @@ async def collect_start(address: str, port: int) -> None:
     """Begin to note the numbers of a stream's datagrams."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    widen_buffers(sock)  # a node that had to wait for its turn sends a burst
     sock.bind((address, port))
     _collected.clear()
 

@@ -172,22 +172,27 @@ class World:
         connect(self.ha, "home0", self.rt, "to_ha")
         connect(self.mn, "eth0", self.rt, "to_eth0")
         connect(self.mn, "wlan0", self.rt, "to_wlan0")
-        self.cn.sh(
-            "ip addr add 10.9.0.2/24 dev eth0; ip route add default via 10.9.0.1"
+        self.cn.ip(
+            "addr add 10.9.0.2/24 dev eth0",
+            "route add default via 10.9.0.1",
         )
-        self.ha.sh(
-            "ip addr add 10.1.1.20/24 dev home0; ip route add default via 10.1.1.1"
+        self.ha.ip(
+            "addr add 10.1.1.20/24 dev home0",
+            "route add default via 10.1.1.1",
         )
-        self.mn.sh(
-            "ip addr add 10.1.2.5/24 dev eth0; ip addr add 10.1.3.5/24 dev wlan0;"
-            "ip route add default via 10.1.2.1 dev eth0 metric 100;"
-            "ip route add default via 10.1.3.1 dev wlan0 metric 200"
+        self.mn.ip(
+            "addr add 10.1.2.5/24 dev eth0",
+            "addr add 10.1.3.5/24 dev wlan0",
+            "route add default via 10.1.2.1 dev eth0 metric 100",
+            "route add default via 10.1.3.1 dev wlan0 metric 200",
         )
-        self.rt.sh(
-            "ip addr add 10.9.0.1/24 dev to_cn; ip addr add 10.1.1.1/24 dev to_ha;"
-            "ip addr add 10.1.2.1/24 dev to_eth0; ip addr add 10.1.3.1/24 dev to_wlan0;"
-            "echo 1 > /proc/sys/net/ipv4/ip_forward"
+        self.rt.ip(
+            "addr add 10.9.0.1/24 dev to_cn",
+            "addr add 10.1.1.1/24 dev to_ha",
+            "addr add 10.1.2.1/24 dev to_eth0",
+            "addr add 10.1.3.1/24 dev to_wlan0",
         )
+        self.rt.sh("echo 1 > /proc/sys/net/ipv4/ip_forward")
         self.ha_agent = self.mn_agent = None
 
     def start_ha(self, **options: Any) -> Node:
@@ -351,8 +356,9 @@ def state(node: Node) -> dict[str, str]:
     return dump
 
 
-_FILTERS = """for name in $(ip -o link | cut -d: -f2 | cut -d@ -f1); do
-tc filter show dev $name ingress; tc filter show dev $name egress; done"""
+_FILTERS = r"""ip -o link | cut -d: -f2 | cut -d@ -f1 |
+sed 's/.*/filter show dev & ingress\nfilter show dev & egress/' |
+tc -force -batch - 2>&1 || true"""
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:

@@ -26,7 +26,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 from mip_agents.dataplane.agentlink import goes_direct
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import LOOPBACK, Change, Route
-from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.link_filters import (
     EGRESS,
     INGRESS,
@@ -51,6 +50,7 @@ from mip_agents.dataplane.reassembled import Reassembled
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, forget_own
 from mip_agents.dataplane.settings import no_reverse_path_filter, sysctl
+from mip_agents.dataplane.sink import open_sinks
 from mip_agents.dataplane.tunnel_maps import TunnelMaps
 from mip_agents.protocol.tunnel import Role, Tunnel
 from scapy_mip.const import Encapsulation
@@ -117,6 +117,7 @@ class EbpfDataplane(RoutedDataplane):
         self._stack.callback(self._maps.close)
         self._port = await self._make_port(ipr)
         self._stack.push_async_callback(self._remove_port, ipr)
+        await open_sinks(ipr, self._role, self._stack)
         self._reassembled = Reassembled(
             self.port_name, self._tunnel_of, self._path_changed
         )
@@ -324,12 +325,6 @@ class EbpfDataplane(RoutedDataplane):
             assert self._reassembled is not None
             self._reassembled.data.forget(tunnel)
             self._running()[1].set_ports(self._reassembled.data.ports)
-
-    def _tunnel_of(self, sent: Decapsulated) -> Tunnel | None:
-        """Return the tunnel that a packet of ours went into."""
-        inner = sent.inner
-        home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
-        return self._tunnels.get(socket.inet_ntoa(home))
 
     # What is known of the traffic
 

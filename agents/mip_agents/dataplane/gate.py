@@ -6,7 +6,8 @@ and on its way out, hold each packet against the bindings; both are too small to
 compiler. On the way in the outer source must be a care-of address of the inner source,
 by the device and the GRE key that were negotiated. On the way out nothing goes back to
 where it came from (TUN-02). What passes is counted by home address, what does not by
-reason, in the words of the `tun` driver.
+reason, in the words of the `tun` driver. Segments that the kernel handles as one packet
+(GSO, GRO) are counted as one.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Final
 
 from mip_agents.dataplane.api import DropCounters
 from mip_agents.dataplane.decap import Decapsulated
-from mip_agents.dataplane.icmprelay import answer, quoted
+from mip_agents.dataplane.icmprelay import TOO_BIG, answer, quoted
 from mip_agents.dataplane.outer import room_for
 from mip_agents.dataplane.rawsockets import open_sender
 from mip_agents.protocol.tunnel import Tunnel
@@ -21,12 +21,12 @@ _MSG_ERRQUEUE = 0x2000
 _ORIGIN_ICMP = 2
 _ERROR = struct.Struct("=IBBBxI")
 """struct sock_extended_err up to ee_info: errno, origin, type, code, the MTU."""
-_QUOTATION: Final = 600
-"""Octets of an ICMP error that are read."""
+QUOTATION: Final = 600
+"""Octets of what an ICMP error quotes that are looked at."""
 
 
 class IcmpErrors:
-    """Reads what routers complain of from the sockets of `rawsockets.open_receiver`."""
+    """Takes what routers complain of, from `rawsockets.open_receiver` or elsewhere."""
 
     def __init__(
         self,
@@ -58,19 +58,21 @@ class IcmpErrors:
 
         :param ports: of a UDP socket: only what came from these is ours
         """
-        shrunk = False
         with contextlib.suppress(OSError):
             while True:
-                packet, ancillary, _, _ = sock.recvmsg(_QUOTATION, 512, _MSG_ERRQUEUE)
+                packet, ancillary, _, _ = sock.recvmsg(QUOTATION, 512, _MSG_ERRQUEUE)
                 if ports is not None and _source_port(packet) not in ports:
                     continue
                 for _level, _type, data in ancillary:
-                    number, origin, kind, code, mtu = _ERROR.unpack_from(data)
+                    _, origin, kind, code, mtu = _ERROR.unpack_from(data)
                     if origin == _ORIGIN_ICMP:
-                        self._drops.count(f"icmp_{kind}_{code}")
-                        shrunk |= number == errno.EMSGSIZE
-                        self._relay(kind, code, mtu, packet)
-        if shrunk:
+                        self.take(kind, code, mtu, packet)
+
+    def take(self, kind: int, code: int, mtu: int, packet: bytes) -> None:
+        """Take one error about `packet`, the outer header first."""
+        self._drops.count(f"icmp_{kind}_{code}")
+        self._relay(kind, code, mtu, packet)
+        if (kind, code) == TOO_BIG:
             self._on_path_change()
 
     def _relay(self, kind: int, code: int, mtu: int, packet: bytes) -> None:

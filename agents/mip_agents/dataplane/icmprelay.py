@@ -16,12 +16,13 @@ from mip_agents.dataplane.pathmtu import LEAST_MTU
 
 _ICMP: Final = 1
 _UNREACHABLE: Final = 3
-_TOO_BIG: Final = (_UNREACHABLE, 4)
+TOO_BIG: Final = (_UNREACHABLE, 4)
+"""Type and code of "fragmentation needed and DF set"."""
 _CODES: Final = {
     (_UNREACHABLE, 0): 0,
     (_UNREACHABLE, 1): 1,
     (_UNREACHABLE, 2): 0,  # the sender inside knows nothing of the tunnel's protocol
-    _TOO_BIG: 4,
+    TOO_BIG: 4,
     (11, 0): 1,  # a loop within the tunnel: the host is out of reach
     (11, 1): 1,
 }
@@ -69,7 +70,7 @@ def answer(
     told = _CODES.get((kind, code))
     if told is None or not _may_be_told(inner):
         return None
-    too_big = (kind, code) == _TOO_BIG
+    too_big = (kind, code) == TOO_BIG
     if too_big and not (inner[6] & 0x40 and LEAST_MTU <= mtu <= 0xFFFF):
         return None
     quote = inner[:_MOST]

@@ -7,13 +7,15 @@ link` the devices. A move replaces a route, which the kernel does in one step.
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyroute2 import AsyncIPRoute
 
 from mip_agents.dataplane import tunneldevice
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change
+from mip_agents.dataplane.deviceerrors import DeviceErrors
 from mip_agents.dataplane.gate import Gate, Passage
-from mip_agents.dataplane.pathwatch import PathWatch
 from mip_agents.dataplane.port import NEXT_HOP
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry
@@ -47,17 +49,17 @@ class KernelHomeAgent(RoutedDataplane):
                 "run with CAP_BPF and CAP_NET_ADMIN, as root"
             ) from error
         self._stack.callback(self._gate.close)
-        watch = PathWatch(self._path_changed)
-        self._stack.callback(watch.close)
+        errors = DeviceErrors(self._drops, self._tunnel_of, self._path_changed)
+        self._stack.callback(errors.close)
         for encapsulation, kind in KINDS.items():
             device = await tunneldevice.make(
                 ipr,
                 DEVICE_PREFIXES[self._role] + kind,
                 encapsulation,
                 tunneldevice.external(encapsulation),
+                partial(self._gate.guard, ipr),
             )
             self._stack.push_async_callback(tunneldevice.remove, ipr, device.ifindex)
-            await self._gate.guard(ipr, device.ifindex)
             self._devices[encapsulation] = device
         names = [device.name for device in self._devices.values()]
         assert self._home_interface is not None  # found by `open`

@@ -20,8 +20,8 @@ from mip_agents.dataplane import tunneldevice
 from mip_agents.dataplane.agentlink import goes_direct
 from mip_agents.dataplane.api import Counters, DataplaneError, DropCounters
 from mip_agents.dataplane.changes import Change
+from mip_agents.dataplane.deviceerrors import DeviceErrors
 from mip_agents.dataplane.pathmtu import open_end
-from mip_agents.dataplane.pathwatch import PathWatch
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry
 from mip_agents.dataplane.settings import no_reverse_path_filter
@@ -100,8 +100,8 @@ class KernelMobileNode(RoutedDataplane):
         self._number = 0
         self._past = _Traffic()
         """Of devices that are gone."""
-        watch = PathWatch(self._path_changed)
-        self._stack.callback(watch.close)
+        errors = DeviceErrors(self._drops, self._tunnel_of, self._path_changed)
+        self._stack.callback(errors.close)
         self._stack.push_async_callback(self._remove_devices, 0)
         return []
 
@@ -167,12 +167,13 @@ class KernelMobileNode(RoutedDataplane):
         )
 
     def drops(self) -> DropCounters:
-        """See `Dataplane.drops`; the kernel says no more than the direction."""
-        if self._ipr is None:
-            return DropCounters()
-        now = self._traffic()
-        counted = {"receive": now.received_in_vain, "send": now.sent_in_vain}
-        return DropCounters({reason: n for reason, n in counted.items() if n})
+        """See `Dataplane.drops`; devices say no more than the direction."""
+        counted = dict(self._drops.reasons)
+        if self._ipr is not None:
+            now = self._traffic()
+            lost = {"receive": now.received_in_vain, "send": now.sent_in_vain}
+            counted |= {reason: n for reason, n in lost.items() if n}
+        return DropCounters(counted)
 
     def _traffic(self) -> _Traffic:
         total = self._past

@@ -25,6 +25,7 @@ from mip_agents.dataplane.arp import Announcer
 from mip_agents.dataplane.arpanswers import ArpAnswers
 from mip_agents.dataplane.broadcasts import Broadcasts
 from mip_agents.dataplane.changes import Change, LocalAddress
+from mip_agents.dataplane.decap import Decapsulated
 from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
 from mip_agents.dataplane.linkwatch import ADDRESSES, LINKS_ONLY, notifications
@@ -472,6 +473,12 @@ class RoutedDataplane(ABC):
         return mobile_node_changes(
             tunnel, mtu, entry, self._opened(), self._home_network
         )
+
+    def _tunnel_of(self, sent: Decapsulated) -> Tunnel | None:
+        """Return the tunnel that a packet of ours went into."""
+        inner = sent.inner
+        home = inner[16:20] if self._role is Role.HOME_AGENT else inner[12:16]
+        return self._tunnels.get(socket.inet_ntoa(home))
 
     # Path MTU (TUN-04)
 

@@ -26,6 +26,7 @@ _RTM_DELNEIGH: Final = 29
 _RTM_GETNEIGH: Final = 30
 _RTM_NEWQDISC: Final = 36
 _RTM_DELQDISC: Final = 37
+_RTM_NEWTFILTER: Final = 44
 
 _NLM_F_REQUEST: Final = 0x1
 _NLM_F_ACK: Final = 0x4
@@ -57,8 +58,12 @@ _NTF_PROXY: Final = 8
 _IFLA_LINKINFO: Final = 18
 _INFO_KIND, _INFO_DATA = 1, 2
 
-_TCA_KIND: Final = 1
-_CLSACT_HANDLE, _CLSACT_PARENT = 0xFFFF0000, 0xFFFFFFF1
+_TCA_KIND, _TCA_OPTIONS = 1, 2
+_CLSACT_HANDLE, _CLSACT_PARENT, _CLSACT_INGRESS = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2
+_BPF_OPS_LEN, _BPF_OPS, _BPF_FLAGS = 4, 5, 8
+_DIRECT_ACTION: Final = 1
+_RETURN, _SHOT = 0x06, 2
+_ETH_P_ALL: Final = 3
 
 TUNNEL_TTL: Final = 64
 """Time to live of outer headers, which counts routers between the tunnel's ends."""
@@ -71,7 +76,8 @@ _ATTRIBUTE = Struct("=HH")
 _ROUTE = Struct("=BBBBBBBBI")
 _NEIGHBOUR = Struct("=BxxxiHBB")
 _LINK = Struct("=BxHiII")
-_QDISC = Struct("=BxxxiIII")
+_TRAFFIC_CONTROL = Struct("=BxxxiIII")
+_INSTRUCTION = Struct("=HBBI")
 _U16 = Struct("=H")
 _U32 = Struct("=I")
 _ERROR = Struct("=i")
@@ -236,11 +242,27 @@ def impossible_link(kind: str, attribute: int, value: bytes) -> bytes:
 
 def clsact(action: str, ifindex: int) -> bytes:
     """Return the request to `add` or `del` the qdisc for tc programs."""
-    body = _QDISC.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
+    body = _TRAFFIC_CONTROL.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
     body += _attribute(_TCA_KIND, b"clsact\0")
     if action == "del":
         return _request(_RTM_DELQDISC, 0, body)
     return _request(_RTM_NEWQDISC, _NLM_F_CREATE | _NLM_F_EXCL, body)
+
+
+def drop_filter(ifindex: int) -> bytes:
+    """Return the request to drop all that arrives at an interface with `clsact`.
+
+    The program is one of classic BPF, which a user namespace may have too.
+    """
+    options = (
+        _attribute(_BPF_OPS_LEN, _U16.pack(1))
+        + _attribute(_BPF_OPS, _INSTRUCTION.pack(_RETURN, 0, 0, _SHOT))
+        + _attribute(_BPF_FLAGS, _U32.pack(_DIRECT_ACTION))
+    )
+    info = 1 << 16 | socket.htons(_ETH_P_ALL)  # its place among filters; for what
+    body = _TRAFFIC_CONTROL.pack(0, ifindex, 0, _CLSACT_INGRESS, info)
+    body += _attribute(_TCA_KIND, b"bpf\0") + _attribute(_TCA_OPTIONS, options)
+    return _request(_RTM_NEWTFILTER, _NLM_F_CREATE | _NLM_F_EXCL, body)
 
 
 def _request(kind: int, flags: int, body: bytes) -> bytes:

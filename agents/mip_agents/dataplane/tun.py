@@ -30,6 +30,7 @@ from mip_agents.dataplane.settings import (
     no_merging,
     no_reverse_path_filter,
 )
+from mip_agents.dataplane.sink import open_sinks
 from mip_agents.dataplane.ways import Ways
 from mip_agents.protocol.tunnel import Role, Tunnel
 
@@ -72,6 +73,7 @@ class TunDataplane(RoutedDataplane):
 
     async def _bring_up(self, ipr: AsyncIPRoute) -> list[Change]:
         """See `RoutedDataplane`."""
+        await open_sinks(ipr, self._role, self._stack)
         self._port = await open_port(ipr, self._role, self._port_kind)
         self._stack.push_async_callback(self._port.close)
         self._path = PacketPath(

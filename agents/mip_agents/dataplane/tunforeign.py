@@ -32,6 +32,7 @@ from mip_agents.dataplane.port import NEXT_HOP, Port, open_port
 from mip_agents.dataplane.routed import RoutedDataplane
 from mip_agents.dataplane.routes import Entry, default_interfaces
 from mip_agents.dataplane.settings import no_merging, no_reverse_path_filter, sysctl
+from mip_agents.dataplane.sink import open_sinks
 from mip_agents.dataplane.tun import TunDataplane
 from mip_agents.dataplane.visitorpath import VisitorPath
 from mip_agents.protocol.tunnel import Category, Role, Tunnel
@@ -157,6 +158,7 @@ class TunForeignAgent(RoutedDataplane):
     async def _bring_up(self, ipr: AsyncIPRoute) -> list[Change]:
         """See `RoutedDataplane`."""
         self._ipr = ipr
+        await open_sinks(ipr, self._role, self._stack)
         self._stack.push_async_callback(self._close_ports)
         self._path = VisitorPath(drops=self._drops, on_path_change=self._path_changed)
         self._stack.callback(self._path.close)

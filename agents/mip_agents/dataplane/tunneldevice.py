@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,11 +20,12 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mip_agents.dataplane.api import DataplaneError
+from mip_agents.dataplane.port import INTERFACE_PREFIXES
 from mip_agents.dataplane.rtnetlink import TUNNEL_TTL
-from mip_agents.protocol.tunnel import Form, Role
+from mip_agents.protocol.tunnel import Form
 from scapy_mip.const import Encapsulation
 
-DEVICE_PREFIXES: Final = {Role.HOME_AGENT: "mipha-", Role.MOBILE_NODE: "mipmn-"}
+DEVICE_PREFIXES: Final = {role: f"{name}-" for role, name in INTERFACE_PREFIXES.items()}
 """How the names of a role's devices begin."""
 
 KINDS: Final = {Encapsulation.IPIP: "ipip", Encapsulation.GRE: "gre"}
@@ -86,10 +88,15 @@ def between(
 
 
 async def make(
-    ipr: AsyncIPRoute, name: str, encapsulation: Encapsulation, wanted: dict[str, Any]
+    ipr: AsyncIPRoute,
+    name: str,
+    encapsulation: Encapsulation,
+    wanted: dict[str, Any],
+    guard: Callable[[int], Awaitable[None]] | None = None,
 ) -> Device:
     """Make a device, see that the kernel holds what was asked for, and take it up.
 
+    :param guard: is given the device's index before anything can come in
     :raises DataplaneError: it cannot be; nothing has changed then.
     """
     kind = KINDS[encapsulation]
@@ -107,6 +114,8 @@ async def make(
         # Without this, IPv6 would announce itself to the other end of the tunnel.
         with contextlib.suppress(OSError):  # no IPv6, or a read-only /proc/sys
             Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
+        if guard is not None:
+            await guard(ifindex)
         await ipr.link("set", index=ifindex, state="up")
     except BaseException:
         await remove(ipr, ifindex)
