@@ -11,6 +11,6 @@ python=$1
 shift
 [ $# -gt 0 ] && exec "$python" -m pytest "$@"
 
-computing="tests/wire tests/protocol tests/captures tests/packaging"
+computing="tests/wire tests/protocol tests/simulation tests/captures tests/packaging"
 "$python" -m pytest --numprocesses auto $computing
 "$python" -m pytest $(printf ' --ignore %s' $computing)

@@ -18,8 +18,9 @@ from mip_agents.simulation.life import Life, LifeOptions, LifeResults
 from scapy_mip.const import describe_code
 
 
-def _share(text: str) -> float:
+def _share(given: str | float) -> float:
     """Read a share: 2% or 0.02."""
+    text = str(given)  # a default comes as it is
     try:
         number = float(text.removesuffix("%"))
     except ValueError:

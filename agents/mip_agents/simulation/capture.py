@@ -11,9 +11,10 @@ from scapy.packet import Raw
 from scapy.utils import PcapNgWriter
 
 from mip_agents.simulation.network import Packet
+from mip_agents.simulation.shell import BEGINNING
+from scapy_mip.const import NTP_UNIX_OFFSET
 
-_EPOCH = 1_700_000_000
-"""Seconds since 1970 at which captures of virtual time begin."""
+_EPOCH = BEGINNING - NTP_UNIX_OFFSET
 _RAW_IP = 101
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mip_agents.protocol.effects import Send
 from mip_agents.protocol.view import build_request
 from mip_agents.simulation.invariants import Invariants
-from mip_agents.simulation.shell import Shell
+from mip_agents.simulation.shell import Shell, SimulationError
 from mip_agents.simulation.world import (
     HOME,
     HOME_AGENT,
@@ -260,6 +260,13 @@ class Player:
             shell.refuses, shell.disk.full = 0.0, False
             shell.clock.offset = 0.0
         world.run(self.calm_s)
+        for _ in range(3):  # a refresh may just be on its way
+            try:
+                self.invariants.check_settled()
+            except SimulationError:
+                world.run(2.3)
+            else:
+                return
         self.invariants.check_settled()
 
 

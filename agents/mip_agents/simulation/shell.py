@@ -36,7 +36,7 @@ from mip_agents.runtime.store import MemoryStore
 from mip_agents.simulation.agenda import Agenda
 from mip_agents.simulation.network import Internet, Port
 
-_BEGINNING = 3_900_000_000
+BEGINNING = 3_900_000_000
 """NTP seconds at which every world begins."""
 _ICMP_HOST_UNREACHABLE = 1
 
@@ -58,7 +58,7 @@ class Clock:
     def now(self) -> Instant:
         """Return this moment, as the node sees it."""
         mono = self.agenda.now
-        day = _BEGINNING + mono * (1 + self.drift) + self.offset
+        day = BEGINNING + mono * (1 + self.drift) + self.offset
         return Instant(mono, int(day * (1 << 32)) & 0xFFFFFFFFFFFFFFFF)
 
 
