@@ -8,7 +8,7 @@ TEST_OPTIONS ?=
 
 BPF := agents/mip_agents/dataplane/bpf
 
-.PHONY: help demo test test-kernel test-pythons lint format tables bench bpf clean
+.PHONY: help demo test test-kernel test-pythons soak lint format tables bench bpf clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -25,6 +25,9 @@ test-kernel: $(VENV)/dev.stamp  ## the kernel data plane, under a kernel that ha
 
 test-pythons: $(VENV)/dev.stamp  ## wire and engine tests on every other Python here
 	@tools/other-pythons.sh
+
+soak: $(VENV)/dev.stamp  ## play simulated histories with faults until told to stop
+	@$(BIN)/python -m mip_agents.simulation.soak
 
 lint: $(VENV)/dev.stamp  ## formatting, style, types, direction of imports
 	@$(BIN)/ruff format --check

@@ -10,6 +10,7 @@ from mip_agents.simulation.agenda import Agenda
 from mip_agents.simulation.capture import write_capture
 from mip_agents.simulation.script import Player, Script, Wait, make_script
 from mip_agents.simulation.shell import SimulationError
+from mip_agents.simulation.soak import soak
 from mip_agents.simulation.world import Plan
 
 HISTORIES = 2000
@@ -86,3 +87,27 @@ def test_of_two_things_at_one_moment_the_older_goes_first():
     agenda.run(5.0)
     assert done == ["a", "b", "c"]
     assert agenda.now == 5.0
+
+
+def test_soak_tells_of_the_history_that_fails(monkeypatch, capsys):
+    def broken(self, *_):
+        raise SimulationError("at 1.0 s: something is wrong")
+
+    monkeypatch.setattr(Player, "calm_down", broken)
+    assert soak(7) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "seed 7: at 1.0 s: something is wrong"
+    assert told[-1] == repr(make_script(7))
+
+
+def test_soak_ends_by_ctrl_c_with_a_count(monkeypatch, capsys):
+    played = []
+
+    def play(self):
+        if played:
+            raise KeyboardInterrupt
+        played.append(self)
+
+    monkeypatch.setattr(Player, "play", play)
+    assert soak(7) == 0
+    assert capsys.readouterr().out == "1 histories and 0 events, none has failed\n"
