@@ -411,6 +411,13 @@ def test_tunnels_of_a_binding_have_no_findings(judge):
     assert found == []
 
 
+def test_home_agent_may_tunnel_before_its_reply_leaves(judge):
+    asked = request(at=10, care_of_address=FA, ip={"src": FA}, flags="")
+    early = tunnelled(10.01, (HA, FA), ("10.9.9.9", HOME))
+    assert judge(asked, early) == []
+    assert judge(request(), reply(), asked, early) == []
+
+
 @pytest.mark.parametrize(
     ("rule", "outer", "inner", "at"),
     [

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from scapy.utils import RawPcapReader
 
+from mip_agents.captures.check import check_files
 from mip_agents.dataplane import probe
 from mip_agents.lab import plot
 from mip_agents.lab.agents import KEY, SPI
@@ -228,6 +229,38 @@ def test_interrupt_takes_everything_down(tmp_path):
     assert process.returncode == 128 + signal.SIGINT
     assert errors == ""
     assert processes_with(str(folder)) == []
+
+
+@pytest.mark.demo
+@pytest.mark.netns
+@needs_sandbox
+def test_traffic_survives_foreign_agents_and_the_captures_are_clean(tmp_path):
+    folder = tmp_path / "demo"
+    done = subprocess.run(
+        [*COMMAND, "--foreign-agent", "--folder", str(folder), "--json"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["agents"] == {"ha": 0, "fa-visited-a": 0, "mn": 0}
+    assert [move["to"] for move in summary["handovers"]] == [
+        "A (FA)",
+        "B",
+        "A (FA)",
+        "home",
+    ]
+    told = [(entry["who"], entry["event"]) for entry in summary["timeline"]]
+    assert told.count(("fa-visited-a", "registration accepted")) >= 1
+    # The node has nothing but its home address where the foreign agent is.
+    headers = read_headers(folder / "visited-a.pcap")
+    tunnels = [header for header in headers if header[2] in PROTOCOL.values()]
+    assert tunnels == []
+    found = list(check_files([folder / f"{name}.pcap" for name in LINKS]))
+    assert found == []
 
 
 LESSON = """\

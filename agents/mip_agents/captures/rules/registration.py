@@ -99,6 +99,18 @@ class Registrations:
         """Whether no registration was seen at all."""
         return not self._nodes
 
+    def is_asked_for(self, home_address: str, care_of_address: str) -> bool:
+        """Return whether a request for a binding has no answer yet.
+
+        A home agent may tunnel before its reply leaves.
+        """
+        node = self._nodes.get(home_address)
+        return node is not None and any(
+            request.packet.care_of_address == care_of_address
+            and not _was_answered(request)
+            for request in node.requests
+        )
+
     def _request(self, node: _Node, seen: Observation) -> Deviations:
         packet = seen.packet
         yield from _check_addresses(seen)

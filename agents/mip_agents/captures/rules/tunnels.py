@@ -62,22 +62,29 @@ def check_binding(seen: Observation, registrations: Registrations) -> Deviations
         return
     towards = registrations.bindings(inner.destination, seen.time - _GRACE_S)
     if towards is not None:
-        yield from _check_forward(seen, inner.destination, towards)
+        yield from _check_forward(seen, inner.destination, towards, registrations)
         return
     back = registrations.bindings(inner.source, seen.time - _GRACE_S)
     if back is not None:
         yield from _check_reverse(seen, inner.source, back)
 
 
-def _check_forward(seen: Observation, home: str, bindings: list[Binding]) -> Deviations:
+def _check_forward(
+    seen: Observation,
+    home: str,
+    bindings: list[Binding],
+    registrations: Registrations,
+) -> Deviations:
     outer = seen.ip
     if not bindings:
-        yield HA_33, f"tunnelled to {home}, which has no binding"
+        if not registrations.is_asked_for(home, outer.destination):
+            yield HA_33, f"tunnelled to {home}, which has no binding"
         return
     found = [one for one in bindings if one.care_of_address == outer.destination]
     if not found:
         fresh = max(one.since for one in bindings)
-        if seen.time - fresh > _GRACE_S:
+        asked = registrations.is_asked_for(home, outer.destination)
+        if seen.time - fresh > _GRACE_S and not asked:
             yield HA_33, f"tunnelled to {outer.destination}, where {home} is not bound"
     elif outer.source not in found[0].home_agents:
         yield HA_35, f"tunnelled from {outer.source}, which is not the home agent"
