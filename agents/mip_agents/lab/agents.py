@@ -182,7 +182,6 @@ def mobile_node(folder: Path, sockets: Path, settings: Mapping[str, Any]) -> Age
         **_ASSOCIATION,
         "reverse_tunnel": True,
         "interfaces": list(METRICS),
-        "care_of": "co-located",
     }
     agent.configure("mobile_node", **{**own, **settings})
     return agent
