@@ -145,6 +145,7 @@ class Story:
             case Wait(seconds):
                 self.pump.wait(seconds)
             case Move(origin, target):
+                self._changed = None
                 self._chronicle.move(origin, target)
             case AwaitTraffic():
                 self._traffic_again()
