@@ -10,6 +10,7 @@ from mip_agents.lab.scenario import (
     AwaitTraffic,
     Move,
     Plug,
+    Reach,
     Site,
     Unplug,
     Uplink,
@@ -33,6 +34,7 @@ steps = [
     { stop = "fa-visited-a" },
     { start = "fa-visited-a" },
     { kill = "ha" },
+    { reach = "home" },
     { traffic = "again" },
 ]
 [network.visited-a]
@@ -67,6 +69,7 @@ def test_whole_scenario_is_read(tmp_path):
         AgentStep("stop", "fa-visited-a"),
         AgentStep("start", "fa-visited-a"),
         AgentStep("kill", "ha"),
+        Reach("home"),
         AwaitTraffic(),
     )
     assert scenario.site("visited-a") == Site(foreign_agent=True)
@@ -113,6 +116,7 @@ def test_scenarios_of_the_demonstration_move_the_node_home_again(path):
             "steps[0].percent: allowed: 0 to 100",
         ),
         ('steps = [{ kill = "fa-visited-a" }]', "steps[0].kill: allowed: ha, mn"),
+        ('steps = [{ reach = "mars" }]', "steps[0].reach: allowed: internet, home"),
         ('steps = [{ traffic = "soon" }]', "steps[0].traffic: allowed: again"),
         (
             "network.home.dhcp = false\nsteps = [{ wait = 1 }]",

@@ -255,6 +255,9 @@ def test_traffic_survives_foreign_agents_and_the_captures_are_clean(tmp_path):
     ]
     told = [(entry["who"], entry["event"]) for entry in summary["timeline"]]
     assert told.count(("fa-visited-a", "registration accepted")) >= 1
+    # Hosts of the home link and of the Internet, which know nothing of mobility.
+    for box in ("home", "internet"):
+        assert told.count((box, "reaches the node")) == 5
     # The node has nothing but its home address where the foreign agent is.
     headers = read_headers(folder / "visited-a.pcap")
     tunnels = [header for header in headers if header[2] in PROTOCOL.values()]

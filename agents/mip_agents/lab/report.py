@@ -63,6 +63,8 @@ class Results:
     probe: ProbeLedger = field(default_factory=ProbeLedger)
     streams: dict[str, StreamLedger] = field(default_factory=dict)
     """By namespace of the end."""
+    unreached: list[str] = field(default_factory=list)
+    """Boxes that asked the mobile node for an echo in vain."""
     captures: dict[str, int | None] = field(default_factory=dict)
     """Packets by file name; None while the capture goes on."""
     exit_codes: dict[str, int] = field(default_factory=dict)
@@ -85,6 +87,8 @@ class Results:
         """Return in one line why the demonstration failed, or None."""
         if self.tcp() != "up":
             return f"the TCP stream broke: {self.tcp()}"
+        if self.unreached:
+            return f"{self.unreached[0]} did not reach the mobile node"
         for handover in self.handovers:
             if handover.loss.gap >= self.longest_gap:
                 return (

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mip_agents.lab.namespaces import LabError
-from mip_agents.lab.topology import METRICS, NETWORKS
+from mip_agents.lab.topology import METRICS, NETWORKS, ROUTERS
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
 """Where those of the demonstration itself are, `NAME.toml` each."""
@@ -84,11 +84,18 @@ class AgentStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Ask the mobile node for an echo, from a box that knows nothing of Mobile IP."""
+
+    box: str
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitTraffic:
     """Wait until a probe that was sent after the change is back, at most 5 seconds."""
 
 
-Step = Wait | Move | Plug | Unplug | Uplink | AgentStep | AwaitTraffic
+Step = Wait | Move | Plug | Unplug | Uplink | AgentStep | Reach | AwaitTraffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +280,10 @@ def _agent_step(entry: dict[str, Any], place: str, scenario: Scenario) -> Step:
     return AgentStep(action, agent)
 
 
+def _reach(entry: dict[str, Any], place: str, _: Scenario) -> Step:
+    return Reach(_choice(entry["reach"], f"{place}.reach", (*ROUTERS, "correspondent")))
+
+
 def _traffic(entry: dict[str, Any], place: str, _: Scenario) -> Step:
     _choice(entry["traffic"], f"{place}.traffic", ("again",))
     return AwaitTraffic()
@@ -291,6 +302,7 @@ _VERBS: Final[dict[str, tuple[_Maker, tuple[str, ...]]]] = {
     "start": (_agent_step, ()),
     "stop": (_agent_step, ()),
     "kill": (_agent_step, ()),
+    "reach": (_reach, ()),
     "traffic": (_traffic, ()),
 }
 """The first key of a step, what makes a step of it, and what else belongs to it."""

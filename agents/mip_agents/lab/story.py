@@ -21,12 +21,14 @@ from mip_agents.lab.namespaces import LabError
 from mip_agents.lab.plot import plot
 from mip_agents.lab.processes import Children
 from mip_agents.lab.pump import Pump
+from mip_agents.lab.reach import reach
 from mip_agents.lab.report import Entry, Printer, Results, write_summary
 from mip_agents.lab.scenario import (
     AgentStep,
     AwaitTraffic,
     Move,
     Plug,
+    Reach,
     Scenario,
     Step,
     Unplug,
@@ -34,7 +36,15 @@ from mip_agents.lab.scenario import (
     Wait,
 )
 from mip_agents.lab.stage import Stage
-from mip_agents.lab.topology import CORRESPONDENT, HOSTS, NETWORKS, ROUTERS
+from mip_agents.lab.topology import (
+    CORRESPONDENT,
+    HOME_ADDRESS,
+    HOSTS,
+    NETWORKS,
+    ROUTERS,
+)
+
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +157,8 @@ class Story:
             case Move(origin, target):
                 self._changed = None
                 self._chronicle.move(origin, target)
+            case Reach(box):
+                self._reach(box)
             case AwaitTraffic():
                 self._traffic_again()
             case Plug(interface, network):
@@ -167,6 +179,16 @@ class Story:
     def _change(self) -> None:
         if self._changed is None:
             self._changed = time.monotonic()
+
+    def _reach(self, box: str) -> None:
+        """Ask the node for an echo, and note after how long it came."""
+        took = reach(box, HOME_ADDRESS, _PATIENCE_S)
+        if took is None:
+            self.results.unreached.append(box)
+            self._chronicle.happened(box, "does not reach the node", "5 s")
+        else:
+            self._chronicle.happened(box, "reaches the node", f"{took * 1000:.0f} ms")
+        self.pump.drain()
 
     def _plug(self, interface: str, network: str) -> None:
         what = "plugged in" if interface == "eth0" else "associated"
