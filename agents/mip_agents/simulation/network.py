@@ -8,7 +8,7 @@ prefix. What goes wrong is decided on each link that a datagram passes.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -48,17 +48,21 @@ class Port:
     name: str
     link_address: str
     hear: Callable[[Received | DiscoveryReceived], None]
-    addresses: list[str] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
     """Without prefix length."""
     link: Link | None = None
 
-    def plug(self, link: Link | None) -> None:
-        """Move to another link, or to none."""
+    def plug(self, link: Link | None, addresses: Iterable[str] = ()) -> None:
+        """Move to another link, or to none, and have these addresses there."""
         if self.link is not None:
-            self.link.ports.remove(self)
-        self.link = link
+            del self.link.ports[self.link_address]
+            for address in self.addresses:
+                if self.link.holders.get(address) is self:
+                    del self.link.holders[address]
+        self.link, self.addresses = link, tuple(addresses)
         if link is not None:
-            link.ports.append(self)
+            link.ports[self.link_address] = self
+            link.holders |= dict.fromkeys(self.addresses, self)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,14 +73,17 @@ class Link:
     prefix: IPv4Network
     router: str
     conditions: Conditions = field(default_factory=Conditions)
-    ports: list[Port] = field(default_factory=list)
+    ports: dict[str, Port] = field(default_factory=dict)
+    """By link-layer address, in the order in which they came."""
+    holders: dict[str, Port] = field(default_factory=dict)
+    """Who has an address."""
 
-    def holder(self, address: str) -> Port | None:
-        """Return the port that has an address."""
-        for port in self.ports:
-            if address in port.addresses:
-                return port
-        return None
+    def at(self, link_address: str | None) -> list[Port]:
+        """Return the port with a link-layer address; all of them for None."""
+        if link_address is None:
+            return list(self.ports.values())
+        port = self.ports.get(link_address)
+        return [] if port is None else [port]
 
 
 @dataclass(slots=True)
@@ -134,10 +141,7 @@ class Internet:
             return True  # lost, as with the cable out
         self._count(link, send)
         if send.link_address is not None:
-            targets = [
-                one for one in link.ports if one.link_address == send.link_address
-            ]
-            self._deliver(link, None, targets, port, send)
+            self._deliver(link, None, link.at(send.link_address), port, send)
             return True
         there = (
             link if send.destination == BROADCAST else self.link_of(send.destination)
@@ -145,9 +149,9 @@ class Internet:
         if there is None:
             return False
         if send.destination in (BROADCAST, str(there.prefix.broadcast_address)):
-            targets = [one for one in there.ports if one is not port]
+            targets = [one for one in there.ports.values() if one is not port]
         else:
-            holder = there.holder(send.destination)
+            holder = there.holders.get(send.destination)
             targets = [] if holder is None else [holder]
         self._deliver(link, None if there is link else there, targets, port, send)
         return bool(targets)
@@ -231,8 +235,8 @@ class Internet:
                     icmp=True,
                 )
             )
-        for target in link.ports:
-            if target is port or send.link_address not in (None, target.link_address):
+        for target in link.at(send.link_address):
+            if target is port:
                 continue
             for late, data in self._fates(send.data, [link.conditions]):
                 event = DiscoveryReceived(

@@ -48,6 +48,7 @@ SPI, KEY = 256, b"1234567812345678"
 
 _FIRST_HOST = 256
 _LENGTH = 16
+_SITE = "site-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,7 @@ class World:
         self.nodes: list[Shell] = []
         self.on_note: Callable[[Shell, Noted], None] | None = None
         self._key = SecurityAssociation(SPI, KEY)
+        self._ports = 0
         self._add_link(HOME, 0)
         self._add_home_agent()
         for number, site in enumerate(plan.sites, 1):
@@ -168,15 +170,16 @@ class World:
     def _port(
         self, shell: Shell, name: str, link: str | None, addresses: list[str]
     ) -> None:
-        count = sum(len(one.ports) for one in self.shells.values())
+        self._ports += 1
+        count = self._ports
         mac = f"02:00:{count >> 24 & 255:02x}:{count >> 16 & 255:02x}"
         mac += f":{count >> 8 & 255:02x}:{count & 255:02x}"
 
         def hear(event: Received | DiscoveryReceived) -> None:
             shell.post(event)
 
-        port = Port(shell.name, name, mac, hear, addresses)
-        port.plug(None if link is None else self.internet.links[link])
+        port = Port(shell.name, name, mac, hear)
+        port.plug(None if link is None else self.internet.links[link], addresses)
         shell.ports[name] = port
 
     def _bytes(self, size: int) -> bytes:
@@ -222,22 +225,19 @@ class World:
         shell.post(self.interfaces(shell))
 
     def _place(self, port: Port, number: int, link: str | None) -> None:
-        port.plug(None if link is None else self.internet.links[link])
-        port.addresses = []
+        addresses = []
         if link == HOME:
-            port.addresses = [home_address(number)]
-        elif link is not None:
-            site = int(link.rpartition("-")[2])
-            if self.plan.sites[site - 1].dhcp:
-                offset = INTERFACES.index(port.name) << 15
-                base = int(self.internet.links[link].prefix.network_address)
-                address = base + offset + _FIRST_HOST + number
-                port.addresses = [str(IPv4Address(address))]
+            addresses = [home_address(number)]
+        elif link is not None and self.plan.sites[int(link[len(_SITE) :]) - 1].dhcp:
+            offset = INTERFACES.index(port.name) << 15
+            base = int(self.internet.links[link].prefix.network_address)
+            addresses = [str(IPv4Address(base + offset + _FIRST_HOST + number))]
+        port.plug(None if link is None else self.internet.links[link], addresses)
 
 
 def site_name(number: int) -> str:
     """Return the name of a visited network, from 1."""
-    return f"site-{number}"
+    return f"{_SITE}{number}"
 
 
 def agent_name(number: int) -> str:
