@@ -10,6 +10,7 @@ from mip_agents.protocol.events import (
     CancelRequested,
     ClearRequested,
     DeregisterRequested,
+    InterfacesChanged,
     JournalFailed,
     JournalWritten,
     RegisterRequested,
@@ -18,6 +19,7 @@ from mip_agents.protocol.events import (
     TunnelReady,
     Undelivered,
 )
+from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.tunnel import Form, Tunnel, Visitor
 from mip_agents.protocol.view import build_reply
 from scapy_mip.all import MIPNAI, MIPGREKey
@@ -869,14 +871,36 @@ def test_no_gre_key_without_gre_here(fields):
 def test_a_home_agent_may_be_on_a_visited_link():
     """FA-22: its reply is a frame then; one for another host is not for us."""
     frame = {"interface": LINK, "link_address": STRANGER}
+    shared = InterfaceState(LINK, True, ("10.1.2.1/24", "10.1.1.2/24"))
     assert (
         scenario(foreign_agent())
+        >> InterfacesChanged({LINK: shared})
         >> visits()
         << relayed()
         >> grants(udp=frame | {"destination": "10.1.2.77"})
         >> grants(udp=frame)
         << like(InstallTunnel)
     )
+
+
+def test_a_visitor_cannot_answer_in_the_name_of_a_home_agent():
+    """FA-22: whose network is somewhere else."""
+    frame = {"interface": LINK, "link_address": STRANGER}
+    visited = InterfaceState(LINK, True, ("10.1.2.1/24",))
+    assert (
+        scenario(foreign_agent())
+        >> InterfacesChanged({LINK: visited})
+        >> visits()
+        << relayed()
+        >> grants(udp=frame)
+        << noted("message_dropped", "FA-22")
+    )
+
+
+def test_a_request_that_is_sent_again_needs_no_other_place():
+    """FA-03, MN-37."""
+    running = scenario(foreign_agent(max_visitors=1)) >> visits() << relayed()
+    assert running >> visits() << relayed()
 
 
 def test_what_is_no_message_is_counted():

@@ -331,6 +331,16 @@ def ask_by_socket() -> None:
 
 
 @isolated
+def test_padding_that_looks_like_discovery_costs_no_other_message() -> None:
+    """An ICMP packet without content, whose frame's padding begins with type 10."""
+    agent, node = link("discovery")
+    good = frame(IP(src=NODE, dst=AGENT, ttl=1) / MIPAgentSolicitation())
+    empty = frame(IP(src=NODE, dst=AGENT, ttl=1, proto=1)) + bytes([10]) + bytes(25)
+    node.call(put, good, empty, good)
+    assert len(agent.call(events, 2)) == 2
+
+
+@isolated
 def test_a_wrong_icmp_checksum_is_dropped_and_counted_by_its_rule() -> None:
     """AG-21."""
     agent, node = link("discovery")

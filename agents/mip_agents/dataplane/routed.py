@@ -492,6 +492,9 @@ class RoutedDataplane(ABC):
             self._recheck = loop.call_later(MTU_LIFETIME, self._path_changed)
 
     async def _check_sizes(self) -> None:
-        for tunnel in self.tunnels():
-            with contextlib.suppress(DataplaneError):  # the next packet tries again
-                await self.install(tunnel)
+        for key in list(self._tunnels):
+            async with self._changing:
+                tunnel = self._tunnels.get(key)  # another one by now, or none
+                if tunnel is not None:
+                    with contextlib.suppress(DataplaneError):  # the next packet tries
+                        await self._install(tunnel)

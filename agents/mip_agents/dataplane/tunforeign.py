@@ -187,6 +187,7 @@ class TunForeignAgent(RoutedDataplane):
         try:
             way = self._running().prepare(tunnel, link.port)
             way.link = link.ifindex
+            way.mtu = self._mtus.get(tunnel.key, way.mtu)
             self._running().put(way)
         except DataplaneError:
             await self._settled()
@@ -205,8 +206,8 @@ class TunForeignAgent(RoutedDataplane):
         assert tunnel.interface is not None
         link = self._links[tunnel.interface]
         way = self._running().get(tunnel.key)
-        assert way is not None
-        way.mtu = mtu
+        if way is not None:  # else it is about to be removed
+            way.mtu = mtu
         return link.visitor(tunnel, mtu)
 
     async def remove(self, key: str, /) -> None:

@@ -83,7 +83,7 @@ class Visitors:
             if self._by_agent.get(pair) is old:
                 del self._by_agent[pair]
                 # A node that has moved to another link of ours may be on both lists.
-                for way in self._ways.values():
+                for way in self._ways.values() if home in self._homes else ():
                     if pair in _pairs(way.tunnel):
                         self._by_agent[pair] = way
 

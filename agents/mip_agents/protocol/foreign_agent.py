@@ -280,7 +280,8 @@ class ForeignAgentEngine:
         if not self._pending.has_room(visit.asker):
             return Denied(code, "FA-03", "too many requests wait for a reply")
         leaves = visit.request.lifetime == LIFETIME_DEREGISTER
-        expected = len(self._visitors) + len(self._pending)
+        has_place = self._pending.get(visit.asker) is not None
+        expected = len(self._visitors) + len(self._pending) - has_place
         if visitor is None and not leaves and expected >= self.policy.max_visitors:
             return Denied(code, "FA-03", "too many visitors")
         return None
@@ -313,6 +314,9 @@ class ForeignAgentEngine:
 
     def _answer(self, received: Received, reply: Reply, now: Instant) -> list[Effect]:
         """Do what a reply says, and pass it on."""
+        by_link = received.link_address is not None
+        if by_link and not self._links.leads_to(received.interface, received.source):
+            return [dropped(received, "FA-22", "a reply from where visitors are")]
         pending = self._pending.match(reply)
         if pending is None:
             return [dropped(received, "FA-22", "a reply to no pending request")]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from mip_agents.protocol.advertise import Advertiser, Offer
@@ -58,6 +58,19 @@ class VisitedLinks:
         ]
         self._missing = missing
         return effects + self._advertise(now)
+
+    def leads_to(self, interface: str | None, address: str) -> bool:
+        """Return whether what comes from an address may come by one of our links.
+
+        Else a visitor could answer its own requests in a home agent's name.
+        """
+        state = self._states.get(interface or "")
+        if state is None:
+            return False
+        host = IPv4Address(address)
+        return state.gateway is not None or any(
+            host in IPv4Interface(own).network for own in state.addresses
+        )
 
     def mark_busy(self, busy: bool, now: float) -> list[Effect]:
         """Say whether there is room for more visitors (AG-15)."""

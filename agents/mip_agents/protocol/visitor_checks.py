@@ -206,7 +206,11 @@ def check_reply(
         return Dropped("COM-15", "no authorization-enabling extension")
     if reply.code in ACCEPTING and source != home_agent:
         return Dropped("FA-22", "grants, but is not from the home agent")
-    signed = visit.foreign_home is not None and reply.lifetime != LIFETIME_DEREGISTER
+    # A grant for no time at all ends what the visitor has: it needs no less proof. Of a
+    # deregistration we ask for none (C-3): it has no `foreign_home`.
+    signed = visit.foreign_home is not None and (
+        reply.lifetime != LIFETIME_DEREGISTER or reply.code in ACCEPTING
+    )
     if signed and not vouching(reply, _FOREIGN_HOME, policy.home_agents, home_agent):
         code = ReplyCode.FA_HA_FAILED_AUTHENTICATION
         reason = "not one valid foreign-home authentication extension"

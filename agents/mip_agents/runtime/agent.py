@@ -155,8 +155,8 @@ class Agent:
         async with AsyncExitStack() as stack:
             store = self._store or open_store(self.options, self.role, self.notes)
             stack.callback(store.close)
-            self._net.open()
             stack.callback(self._net.close)
+            self._net.open()
             control = self._open_control(stack)
             dataplane = self._choose_dataplane()
             # Closing is safe after a failed open, which may have got half-way.

@@ -187,6 +187,8 @@ class LinkNet:
     def _discovery(
         self, interface: str, datagram: Datagram, frame: Frame
     ) -> DiscoveryReceived | None:
+        if not datagram.data:
+            return None  # the filter has seen the padding of the frame
         if checksum(datagram.data):
             is_solicitation = datagram.data[0] == ICMPType.AGENT_SOLICITATION
             rule = "AG-21" if is_solicitation else "MN-05"

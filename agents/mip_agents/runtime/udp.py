@@ -203,7 +203,8 @@ class UdpServer:
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 # An ICMP error of an earlier datagram, at most: the next read goes on.
-                self._trouble("receive_failed", error)
+                if not self._errors:  # else its queue tells
+                    self._trouble("receive_failed", error)
                 return []
             # The library has the call, this kernel, or a filter in it, has not.
             self._reader = self._writer = None
