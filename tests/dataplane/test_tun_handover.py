@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a replaced tunnel keeps, what a refresh costs, what a failure leaves."""
 
+import asyncio
+
 import pytest
 
 from dataplane.world import (
@@ -9,11 +11,13 @@ from dataplane.world import (
     WLAN0,
     World,
     counters,
+    driver,
     ha_tunnel,
     install,
     mn_tunnel,
     remove,
 )
+from mip_agents.protocol.tunnel import Tunnel
 from scapy_mip.const import Encapsulation
 from support.netns import isolated
 
@@ -32,6 +36,31 @@ def test_refresh_makes_no_netlink_call() -> None:
     assert mn.call(install, mn_tunnel()) == 8  # two addresses and routes, four rules
     assert mn.call(install, mn_tunnel()) == 0
     assert mn.call(install, mn_tunnel(WLAN0, "wlan0")) == 0
+
+
+async def recheck_during(*changes: Tunnel | None) -> list[tuple[str, ...]]:
+    """Have sizes checked while changes wait; return where packets go in the end."""
+    plane = driver()
+    async with plane._changing:
+        waiting = []
+        for change in changes:
+            work = plane.install(change) if change else plane.remove(HOME)
+            waiting.append(asyncio.create_task(work))
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(plane._check_sizes()))
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    return [tunnel.peers for tunnel in plane.tunnels()]
+
+
+@isolated
+def test_a_smaller_mtu_that_is_reported_during_a_move_undoes_nothing() -> None:
+    """TUN-04."""
+    w = World()
+    ha = w.start_ha()
+    ha.call(install, ha_tunnel())
+    assert ha.call(recheck_during, ha_tunnel(WLAN0)) == [(WLAN0,)]
+    assert ha.call(recheck_during, None) == []
 
 
 @isolated
