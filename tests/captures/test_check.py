@@ -251,6 +251,38 @@ def test_nonces_are_no_clocks(judge):
     assert found == []
 
 
+def test_order_and_repetition_of_nonces_mean_nothing(judge):
+    first, second = 0x9234_0000_0000_0001, 0x1111_0000_0000_0002
+    found = judge(
+        request(identification=first),
+        reply(identification=0x7777_0000_0000_0001),
+        request(at=2, identification=second),
+        (3.5, request(identification=second)[1]),
+        reply(at=3.6, identification=0x5555_0000_0000_0002),
+    )
+    assert found == []
+
+
+def test_bindings_that_are_older_than_the_capture_are_not_judged(judge):
+    forged = request(extensions=[MIPMHAE(spi=256, authenticator=b"a" * 16)])
+    denied = reply(code=131, lifetime=0)
+    used = tunnelled(5, (HA, "10.7.7.7"), ("10.9.9.9", HOME))
+    assert judge(forged, denied, used, keys=None) == []
+
+
+def test_what_the_capture_has_cut_off_is_not_judged(tmp_path):
+    whole = bytes(request()[1])
+    path = tmp_path / "snapped.pcap"
+    frame = Raw(whole[:54])
+    frame.time = START
+    wrpcap(str(path), [frame], linktype=101)
+    assert list(check_files([path])) == []
+
+
+def test_other_icmp_messages_are_passed_over_however_short(judge):
+    assert judge((0, Raw(bytes(IP(src=MN, dst=HA, proto=1)) + b"\0" * 7))) == []
+
+
 def test_resynchronisation_must_tell_the_time(judge):
     late = stamp(-3600)
     told = (stamp(0.0) & ~0xFFFFFFFF) | (late & 0xFFFFFFFF)
@@ -354,6 +386,7 @@ def test_advertisements_as_they_should_be_have_no_findings(judge):
         ("AG-12", advertisement(flags="R", care_of_addresses=[])),
         ("AG-12", advertisement(flags="RH", care_of_addresses=[])),
         ("AG-12", advertisement(flags="F", care_of_addresses=[])),
+        ("AG-13", advertisement(length=7)),
         ("AG-17", advertisement(behind=[MIPPrefixLengths(prefix_lengths=[24, 24])])),
         (
             "AG-18",

@@ -9,6 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.packet import Raw
+from scapy.utils import wrpcap
 
 PCAPS = Path(__file__).parents[2] / "pcaps"
 MANIFEST = tomllib.loads((PCAPS / "manifest.toml").read_text())["capture"]
@@ -144,3 +147,13 @@ def test_a_wrong_key_file_is_one_line_without_the_key(tmp_path, text, says):
     assert says in run.stderr
     assert "SECRET" not in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("data", [b"\x01\x2a\0\x13", b"\x03\0\0"])
+def test_a_registration_that_is_cut_short_is_a_line_like_others(tmp_path, data):
+    packet = IP(src="10.1.2.5", dst="10.1.1.20") / UDP(sport=434, dport=434) / data
+    path = tmp_path / "cut.pcap"
+    wrpcap(str(path), [Raw(bytes(packet))], linktype=101)
+    run = mip_decode(path)
+    assert run.returncode == 0, run.stderr
+    assert "COM-03" in run.stdout

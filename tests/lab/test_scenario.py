@@ -98,8 +98,10 @@ def test_scenarios_of_the_demonstration_move_the_node_home_again(path):
         ("steps = []", "steps: wanted: a list of tables such as { wait = 3 }"),
         ("steps = [3]", "steps[0]: wanted: a table such as { wait = 3 }"),
         ("step = []", "step: no such key; did you mean steps?"),
-        ("steps = [{ wait = -1 }]", "steps[0].wait: wanted: a number that is not"),
-        ("steps = [{ wait = true }]", "steps[0].wait: wanted: a number that is not"),
+        ("steps = [{ wait = -1 }]", "steps[0].wait: wanted: a number from 0 to"),
+        ("steps = [{ wait = true }]", "steps[0].wait: wanted: a number from 0 to"),
+        ("steps = [{ wait = inf }]", "steps[0].wait: wanted: a number from 0 to"),
+        ("steps = [{ wait = nan }]", "steps[0].wait: wanted: a number from 0 to"),
         ("steps = [{ fly = 1 }]", "steps[0]: allowed: wait, move, plug, unplug"),
         (
             'steps = [{ plug = "eth0", in = "home" }]',

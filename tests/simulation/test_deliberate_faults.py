@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Faults put into the engines on purpose: the simulator must find each of them."""
 
-from mip_agents.protocol import freshness, tunnel_slot
+from mip_agents.protocol import bindings, freshness, grants, tunnel_slot
 from mip_agents.protocol.bindings import BindingTable
 from mip_agents.protocol.effects import RemoveTunnel
 from mip_agents.protocol.replay import Freshness
@@ -58,3 +58,12 @@ def test_undo_that_was_forgotten_is_found(monkeypatch):
     found = first_failure()
     assert found is not None
     assert "is at home" in found[1]
+
+
+def test_lifetime_that_is_too_long_is_found(monkeypatch):
+    right = bindings.expiry
+    monkeypatch.setattr(bindings, "expiry", lambda *given: right(*given) + 60)
+    monkeypatch.setattr(grants, "expiry", bindings.expiry)
+    found = first_failure()
+    assert found is not None
+    assert "outlives its lifetime" in found[1]

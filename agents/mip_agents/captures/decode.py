@@ -302,8 +302,13 @@ def _address(data: bytes) -> str:
 def summary(record: dict[str, Any]) -> str:
     """Say in one line what a packet is; what goes without saying is left out."""
     fields = record["fields"]
-    named = record["message"]
-    if named == "registration_request":
+    named: str = record["message"]
+    text = named
+    if "inner_src" in fields:
+        text += f" {fields['inner_src']} > {fields['inner_dst']}"
+    elif "home_address" not in fields:
+        pass  # also a registration that is cut short
+    elif named == "registration_request":
         text = f"RRQ {fields['home_address']} at {fields['care_of_address']}"
         if fields["home_agent"] != record["dst"]:
             text += f" HA {fields['home_agent']}"
@@ -312,10 +317,6 @@ def summary(record: dict[str, Any]) -> str:
         code = fields["code"]
         text = f"RRP {fields['home_address']} {fields['lifetime']} s"
         text += f" code {code} ({describe_code(code)})"
-    elif "inner_src" in fields:
-        text = f"{named} {fields['inner_src']} > {fields['inner_dst']}"
-    else:
-        text = named
     for extension in record["extensions"]:
         if "verdict" in extension:
             name = short_name(extension["type"])

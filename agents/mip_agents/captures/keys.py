@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tomllib
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def load_keys(path: str | Path) -> KeyRing:
         raise KeyFileError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path}: is no UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise KeyFileError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:  # numbers of 5000 digits, too
+        raise KeyFileError(f"{path}: {error or 'nested too deeply'}") from None
     entries = document.pop("security_association", None)
     if not isinstance(entries, list) or document:
         raise KeyFileError(f"{path}: only [[security_association]] tables are allowed")
@@ -43,8 +44,18 @@ def load_keys(path: str | Path) -> KeyRing:
             raise KeyFileError(f"{where}: is no table")
         for key in entry.keys() - _KNOWN:
             raise KeyFileError(f"{where}.{key}: unknown key, allowed are {_listed()}")
-        ring.add(_association(entry, where, path.parent), entry.get("peer"))
+        ring.add(_association(entry, where, path.parent), _peer(entry, where))
     return ring
+
+
+def _peer(entry: dict[str, Any], where: str) -> str | None:
+    peer = entry.get("peer")
+    if peer is None:
+        return None
+    try:
+        return str(IPv4Address(str(peer)))
+    except ValueError:
+        raise KeyFileError(f"{where}.peer: must be an IPv4 address") from None
 
 
 def _listed() -> str:

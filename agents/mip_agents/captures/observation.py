@@ -29,7 +29,7 @@ _AUTHORIZATION_ENABLING = (
     ExtensionType.MOBILE_HOME_AUTHENTICATION,
     ExtensionType.GENERALIZED_MOBILE_IP_AUTHENTICATION,
 )
-_DF, _MF = 0x4000, 0x2000
+_DF = 0x4000
 
 
 class Kind(enum.Enum):
@@ -160,6 +160,11 @@ class Observation:
         )
         return found
 
+    @property
+    def has_mobility(self) -> bool:
+        """Whether extension 16 is there, whatever its form."""
+        return any(getattr(one, "type", None) == 16 for one in self.packet.extensions)
+
     @cached_property
     def prefixes(self) -> MIPPrefixLengths | None:
         """The prefix lengths of an advertisement."""
@@ -185,6 +190,8 @@ def observe(file: str, frame: Frame) -> Observation | None:
     total = int.from_bytes(data[2:4], "big")
     if ip is None or ip.fragment & 0x1FFF:
         return None
+    if ip.protocol in (UDP, ICMP) and (ip.is_fragment or total > len(data)):
+        return None  # the rest is in another frame, or was cut by the snap length
     body = data[size : total if total >= size else len(data)]
     seen = Observation(file, frame.number, frame.time, Kind.MESSAGE, ip, body)
     if ip.protocol == UDP:
@@ -224,7 +231,9 @@ def _observe_udp(seen: Observation, packet: bytes) -> Observation | None:
 
 
 def _observe_icmp(seen: Observation) -> Observation | None:
-    packet = MIPICMP(seen.body) if seen.body else None
+    if len(seen.body) < 8 or seen.body[0] not in (9, 10):
+        return None
+    packet = MIPICMP(seen.body)
     if isinstance(packet, MIPAgentAdvertisement):
         seen.kind = Kind.ADVERTISEMENT
     elif isinstance(packet, MIPAgentSolicitation):
@@ -233,7 +242,7 @@ def _observe_icmp(seen: Observation) -> Observation | None:
         return None
     seen.packet = packet
     seen.checksum_is_wrong = checksum(seen.body) != 0
-    plain_router = seen.kind is Kind.ADVERTISEMENT and seen.mobility is None
+    plain_router = seen.kind is Kind.ADVERTISEMENT and not seen.has_mobility
     if plain_router and packet.code != 16:
         return None  # RFC 1256 alone
     return seen

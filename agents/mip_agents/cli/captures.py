@@ -128,7 +128,7 @@ def _line(record: dict[str, Any], several: bool) -> str:
 
 def _count(totals: Counter[str], record: dict[str, Any]) -> None:
     totals[record["message"]] += 1
-    if record["message"] == "registration_reply":
+    if record["message"] == "registration_reply" and "code" in record["fields"]:
         totals[f"code {record['fields']['code']}"] += 1
     totals["problems"] += len(record["problems"])
     for extension in record["extensions"]:

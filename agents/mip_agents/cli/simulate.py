@@ -32,8 +32,10 @@ def _share(given: str | float) -> float:
 
 
 def simulate(
-    nodes: Annotated[int, typer.Option(min=1, help="Mobile nodes.")] = 100,
-    hours: Annotated[float, typer.Option(min=0.01, help="Of virtual time.")] = 1.0,
+    nodes: Annotated[int, typer.Option(min=1, max=32512, help="Mobile nodes.")] = 100,
+    hours: Annotated[
+        float, typer.Option(min=0.01, max=100_000, help="Of virtual time.")
+    ] = 1.0,
     loss: Annotated[
         float,
         typer.Option(parser=_share, metavar="SHARE", help="Lost on each link: 2%."),
@@ -70,6 +72,10 @@ def simulate(
         raise InputError(
             "--plot needs matplotlib: pip install 'scapy-mip[agents,plot]'"
         )
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise InputError(f"--plot {plot}: give a name that ends in .png")
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise InputError(f"--plot: no folder {plot.absolute().parent}")
     options = LifeOptions(
         nodes=nodes,
         hours=hours,
@@ -129,6 +135,7 @@ def _show(results: LifeResults) -> None:
             "outage",
             f"median {results.outage(0.5):.2f} s, longest {longest:.2f} s",
         ),
+        ("unfinished", f"{results.unfinished} nodes without a registration"),
         ("events", f"{results.events}, in {results.seconds:.1f} s of processor time"),
     ]
     for name, text in rows:

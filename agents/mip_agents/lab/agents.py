@@ -66,7 +66,7 @@ class Agent:
         """The process that was started last."""
         return self._child
 
-    def configure(self, table: str, *associations: str, **values: object) -> None:
+    def configure(self, table: str, /, *associations: str, **values: object) -> None:
         """Write the configuration, which only its owner may read.
 
         :param associations: tables of security associations with the mobile node's key

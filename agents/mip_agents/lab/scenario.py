@@ -30,6 +30,7 @@ SCENARIOS: Final = Path(__file__).parent / "scenarios"
 """Where those of the demonstration itself are, `NAME.toml` each."""
 
 DEFAULT_GAP: Final = 1.0
+_MOST: Final = 1_000_000
 FOREIGN_AGENT: Final = "foreign_agent"
 _TABLES: Final = ("home_agent", "mobile_node", FOREIGN_AGENT)
 _VISITED: Final = tuple(name for name in NETWORKS if name != "home")
@@ -158,7 +159,7 @@ def load_scenario(path: Path) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise LabError(f"{path}: {reason}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise LabError(f"{path}: {str(error) or 'nested too deeply'}") from error
     try:
         return _Reader(document).scenario(path.stem)
@@ -366,8 +367,10 @@ def _number(
     table: dict[str, Any], key: str, place: str, default: float | None = None
 ) -> float:
     value = table.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise _WrongError(f"{_at(place, key)}: wanted: a number that is not negative")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        value = -1
+    if not 0 <= value <= _MOST:
+        raise _WrongError(f"{_at(place, key)}: wanted: a number from 0 to {_MOST}")
     return float(value)
 
 

@@ -7,6 +7,7 @@ event's agent is held against them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mip_agents.protocol.effects import (
@@ -16,7 +17,7 @@ from mip_agents.protocol.effects import (
     IdentificationRecord,
     Send,
 )
-from mip_agents.protocol.events import Event, Received
+from mip_agents.protocol.events import Event, Received, Restored
 from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.mobile_node import MobileNodeEngine
@@ -40,11 +41,10 @@ class Invariants:
         self._world = world
         self._accepted: dict[str, int] = {}
         """The newest Identification that was ever accepted, by node."""
-        self._durable: dict[tuple[str, str], int | None] = {}
-        """The latest end that was ever made durable; None is never."""
+        self._ends: dict[tuple[str, str], float] = {}
+        """The latest second of the world that was ever made durable as an end."""
         self._asked: set[tuple[str, str]] = set()
         """Home and care-of addresses that a node itself has asked for."""
-        self._forged = False
         for shell in world.shells.values():
             shell.on_event = self._after
         for shell in world.nodes:
@@ -73,11 +73,10 @@ class Invariants:
                     key = change.home_address, change.care_of_address
                     if key not in self._asked:
                         self._fail(f"{key}: bound, and no node has asked for it")
-                    known = self._durable.get(key, change.expires)
-                    if change.lifetime == LIFETIME_INFINITE or known is None:
-                        self._durable[key] = None
-                    elif difference(change.expires, known) >= 0:
-                        self._durable[key] = change.expires
+                    end = self._world.agenda.now + change.lifetime
+                    if change.lifetime == LIFETIME_INFINITE:
+                        end = math.inf
+                    self._ends[key] = max(end, self._ends.get(key, 0.0))
                 case DroppedBinding():
                     pass
 
@@ -115,14 +114,18 @@ class Invariants:
             only = [view.home_address] if isinstance(view, Request) else []
         for entry in engine.bindings(now, only):
             key = entry["home_address"], entry["care_of_address"]
-            if key not in self._durable:
+            if key not in self._ends:
                 self._fail(f"{key}: a binding that was never durable")
-            if entry["remaining"] is not None and entry["remaining"] < 0:
+            remaining = entry["remaining"]
+            end = math.inf if remaining is None else now.mono + remaining
+            if isinstance(event, Restored):
+                # A journal has the time of day, which may have been set back.
+                self._ends[key] = max(self._ends[key], now.mono + entry["lifetime"])
+            if end > self._ends[key] + 1:
                 self._fail(f"{key}: a binding outlives its lifetime")
-        if engine.home_addresses() and engine.next_timer() is None:
-            infinite = any(end is None for end in self._durable.values())
-            if not infinite:
-                self._fail("bindings, and no timer that ends them")
+        finite = math.inf not in self._ends.values()
+        if finite and engine.home_addresses() and engine.next_timer() is None:
+            self._fail("bindings, and no timer that ends them")
 
     def _check_mobile_node(self, shell: Shell, engine: MobileNodeEngine) -> None:
         state = engine.state.value

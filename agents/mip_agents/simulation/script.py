@@ -123,6 +123,10 @@ def make_script(seed: int, acts: int = 12) -> Script:
         sites=sites,
         lifetime=chance.choice((20, 60, 300)),
         simultaneous=chance.random() < 0.3,
+        # Advertisements need timers that would hide the lack of others.
+        advertisement_interval=(
+            3.0 if any(site.foreign_agent for site in sites) else 0.0
+        ),
     )
     agents = [HOME_AGENT]
     agents += [f"fa-{n}" for n, site in enumerate(sites, 1) if site.foreign_agent]

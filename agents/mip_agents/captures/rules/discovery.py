@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mip_agents.captures.findings import Rule, Severity
-from mip_agents.captures.observation import Kind, Observation
+from mip_agents.captures.observation import Observation
 from mip_agents.captures.rules import Deviations
 from scapy_mip.discovery_extensions import MIPDiscoveryOneBytePadding
 
@@ -50,7 +50,13 @@ def check_advertisement(seen: Observation) -> Deviations:
         yield AG_02, f"an advertisement to the subnet broadcast {seen.ip.destination}"
     mobility = seen.mobility
     if mobility is None:
-        yield MN_05, "ICMP code 16 without the Mobility Agent Advertisement extension"
+        if seen.has_mobility:
+            yield AG_13, "the Mobility Agent Advertisement extension has a wrong length"
+        else:
+            yield (
+                MN_05,
+                "ICMP code 16 without the Mobility Agent Advertisement extension",
+            )
         return
     flags, addresses = mobility.flags, mobility.care_of_addresses
     if not flags.F and not flags.H:
@@ -59,8 +65,6 @@ def check_advertisement(seen: Observation) -> Deviations:
         yield AG_12, "B or R without F"
     if flags.F and not addresses:
         yield AG_12, "a foreign agent without a care-of address"
-    if mobility.length != 6 + 4 * len(addresses):
-        yield AG_13, f"length {mobility.length} for {len(addresses)} care-of addresses"
     yield from _check_the_rest(seen)
 
 
@@ -96,13 +100,9 @@ class Agents:
 
     def __init__(self) -> None:
         self._known: dict[str, _Agent] = {}
-        self._solicited: float | None = None
 
     def see(self, seen: Observation) -> Deviations:
         """Compare an advertisement with the one before it."""
-        if seen.kind is Kind.SOLICITATION:
-            self._solicited = seen.time
-            return
         mobility = seen.mobility
         if mobility is None:
             return

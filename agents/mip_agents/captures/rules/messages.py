@@ -7,7 +7,7 @@ RFC 5944 sections 1.8 and 3.2 to 3.5.
 from __future__ import annotations
 
 from mip_agents.captures.findings import Rule, Severity
-from mip_agents.captures.observation import Kind, Observation
+from mip_agents.captures.observation import Observation
 from mip_agents.captures.rules import Deviations
 from scapy_mip.auth import authenticator_at
 from scapy_mip.const import (
@@ -59,8 +59,6 @@ def check_datagram(seen: Observation) -> Deviations:
         yield COM_07, "the UDP checksum is wrong, so that nobody takes the message"
     elif seen.checksum_is_zero:
         yield COM_06, "sent without a UDP checksum"
-    if seen.kind is Kind.TUNNEL:
-        return
     if not seen.data:
         yield COM_03, "an empty datagram"
     elif not isinstance(seen.packet, MIPMessage) and seen.data[0] in _FIXED:

@@ -71,6 +71,8 @@ class _Node:
     single: bool = False
     """Whether its home agent has said that it has no simultaneous bindings."""
     bindings: dict[str, Binding] = field(default_factory=dict)
+    is_whole: bool = False
+    """Whether `bindings` has those, too, that are older than the capture."""
 
 
 class Registrations:
@@ -90,14 +92,9 @@ class Registrations:
     def bindings(self, home_address: str, now: float) -> list[Binding] | None:
         """Return what a node has; None where nothing is known of the node."""
         node = self._nodes.get(home_address)
-        if node is None:
+        if node is None or not node.is_whole:
             return None
         return [one for one in node.bindings.values() if one.until >= now]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no registration was seen at all."""
-        return not self._nodes
 
     def is_asked_for(self, home_address: str, care_of_address: str) -> bool:
         """Return whether a request for a binding has no answer yet.
@@ -126,7 +123,9 @@ class Registrations:
             if pause < _LEAST_PAUSE_S and not _was_answered(before):
                 yield MN_38, f"sent {pause:.3f} s after a request without an answer"
             if before.packet.identification == packet.identification:
-                if before.data == seen.data:
+                if before.data == seen.data and not _is_timestamp(before):
+                    pass  # with nonces this is how to retransmit (MN-37)
+                elif before.data == seen.data:
                     text = f"the request of frame {before.frame} again, byte for byte"
                     yield MN_25, f"{text}, where timestamps want a new Identification"
                 else:
@@ -139,7 +138,11 @@ class Registrations:
     def _reply(self, node: _Node, seen: Observation) -> Deviations:
         asked = _find_request(node, seen)
         if asked is None:
-            waiting = [one for one in node.requests if not _was_answered(one)]
+            waiting = [
+                one
+                for one in node.requests
+                if not _was_answered(one) and _fits(one, seen)
+            ]
             if waiting:
                 yield (
                     HA_29,
@@ -169,9 +172,10 @@ class Registrations:
             text = f"{reply.lifetime} s granted where {request.lifetime} s were asked"
             yield COM_18, text
         yield from _check_freshness(asked, seen)
-        if request.identification < node.accepted:
-            yield HA_30, "accepted an Identification that is older than one before"
-        node.accepted = max(node.accepted, request.identification)
+        if reply.identification == request.identification:  # else nonces
+            if request.identification < node.accepted:
+                yield HA_30, "accepted an Identification that is older than one before"
+            node.accepted = max(node.accepted, request.identification)
         if reply.code == ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS:
             node.single = True
         self._bind(node, asked, seen)
@@ -183,11 +187,13 @@ class Registrations:
         if granted == LIFETIME_DEREGISTER:
             if care_of == request.home_address:
                 node.bindings.clear()
+                node.is_whole = True
             else:
                 node.bindings.pop(care_of, None)
             return
         keeps = request.flags & RequestFlag.S and reply.code == ReplyCode.ACCEPTED
         if not keeps:
+            node.is_whole = True
             node.bindings = {
                 name: one for name, one in node.bindings.items() if name == care_of
             }
@@ -215,7 +221,13 @@ def _is_same_packet(one: Observation, other: Observation) -> bool:
     same = one.data == other.data and one.ip.identification == other.ip.identification
     return (
         same and other.time - one.time < _LEAST_PAUSE_S and one.ip.ttl != other.ip.ttl
-    )
+    ) or (same and other.time - one.time < 0.001)
+
+
+def _is_timestamp(request: Observation) -> bool:
+    """Whether an Identification can be the time of day; else it has nonces."""
+    high = split(request.packet.identification)[0]
+    return abs(high - split(from_unix_ns(int(request.time * 1e9)))[0]) < 3600
 
 
 def _was_answered(request: Observation) -> bool:
