@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Run the test suite in two parts: what only computes, on all processors; then what
-# needs the machine to itself, as it forwards packets, runs daemons or measures.
+# Run the test suite in two parts: what shares nothing with others and is in no hurry, on
+# all processors; then what measures, or has to keep up with a clock, by itself.
 #
 # usage: tools/test-suite.sh PYTHON [PYTEST-ARGUMENT...]
 #   With arguments there is one part, which they choose.
@@ -11,6 +11,16 @@ python=$1
 shift
 [ $# -gt 0 ] && exec "$python" -m pytest "$@"
 
-computing="tests/wire tests/protocol tests/simulation tests/captures tests/packaging"
-"$python" -m pytest --numprocesses auto $computing
-"$python" -m pytest $(printf ' --ignore %s' $computing)
+patient="captures dataplane packaging protocol simulation wire"
+clocked="tests/dataplane/test_handover.py"
+
+first="" second="$clocked"
+for folder in tests/*/; do
+    name=$(basename "$folder")
+    case " $patient " in
+    *" $name "*) first="$first tests/$name" ;;
+    *) second="$second tests/$name" ;;
+    esac
+done
+"$python" -m pytest --numprocesses auto --ignore "$clocked" $first
+"$python" -m pytest --durations 10 $second

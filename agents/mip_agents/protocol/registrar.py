@@ -267,8 +267,6 @@ class Registrar:
             self._hurry(now)
         if self.registration is not None and self.registration.expires <= now.mono:
             self._expire(self.registration, now)
-        if self._is_left_over and self._remove_at <= now.mono:
-            self._slot.order(None)
         attempt = self.attempt
         if attempt is not None:
             if attempt.due is not None and attempt.due <= now.mono:
@@ -279,6 +277,8 @@ class Registrar:
             and self.registration.refresh_at <= now.mono
         ):
             self.renew(now)
+        if self._is_left_over and self._remove_at <= now.mono:
+            self._slot.order(None)
 
     def age(self, seconds: float, now: Instant) -> None:
         """Let time go by that the monotonic clock did not see, and register again."""
@@ -385,10 +385,11 @@ class Registrar:
         """Return whether an attempt ends without success.
 
         At home it also ends where no registration is known: nothing says that there
-        is a binding to be deregistered.
+        is a binding to be deregistered, unless the home agent could not do it now.
         """
         unneeded = attempt.goal is Goal.RETURN and self.registration is None
-        return unneeded or not attempt.persistent
+        later = attempt.last_code == ReplyCode.HA_INSUFFICIENT_RESOURCES
+        return (unneeded and not later) or not attempt.persistent
 
     def _unanswered(self, attempt: Attempt, now: Instant) -> None:
         code = attempt.last_code

@@ -105,7 +105,7 @@ class Script:
     acts: tuple[Act, ...]
 
 
-def make_script(seed: int, acts: int = 12) -> Script:
+def make_script(seed: int) -> Script:
     """Make up a history."""
     chance = random.Random(seed)
     sites = tuple(
@@ -132,7 +132,8 @@ def make_script(seed: int, acts: int = 12) -> Script:
     agents += [f"fa-{n}" for n, site in enumerate(sites, 1) if site.foreign_agent]
     agents += [f"mn-{n}" for n in range(plan.nodes)]
     made: list[Act] = []
-    for _ in range(acts):
+    # Where nobody advertises, less happens by itself.
+    for _ in range(12 if plan.advertisement_interval else 60):
         made += [_make_act(chance, plan, agents), Wait(round(chance.random() * 6, 3))]
     return Script(seed, plan, tuple(made))
 
