@@ -162,7 +162,7 @@ def test_a_visitors_packets_go_both_ways(tmp_path):
     question by ARP; when the agent ends, nothing of it is left."""
     place = world(tmp_path, "auto")
     visitor, foreign = place.visitor, place.foreign
-    before = foreign.sh("ip -4 rule; ip route show table all; ip -br link")
+    before = foreign.sh("ip -4 rule; ip -4 route show table all; ip -br link")
     agent = visitor.hear()
     assert visitor.ask(agent, visitor.request(agent)).code == 0
     sh(f"ip address add {HOME_ADDRESS}/32 dev eth0")
@@ -175,7 +175,7 @@ def test_a_visitors_packets_go_both_ways(tmp_path):
     assert entry["sent_packets"] >= 2
     assert entry["received_packets"] >= 2
     assert place.fa.stop() == 0
-    assert foreign.sh("ip -4 rule; ip route show table all; ip -br link") == before
+    assert foreign.sh("ip -4 rule; ip -4 route show table all; ip -br link") == before
 
 
 @isolated

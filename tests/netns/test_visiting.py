@@ -2,6 +2,7 @@
 """`mip mn` as a process that wanders between two foreign agents, everything real."""
 
 import os
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -182,6 +183,10 @@ def test_register_by_hand_moves_to_the_interface_that_is_named(tmp_path):
     assert mip("register", "wlan0", "--socket", mn.socket).returncode == 0
     status = mn.status()
     assert status["foreign_agent"] == AGENTS["wlan0"]
+    end = time.monotonic() + 5
+    while len(status["agents"]) < len(AGENTS) and time.monotonic() < end:
+        time.sleep(0.05)  # until the other one advertises again
+        status = mn.status()
     assert {agent["address"] for agent in status["agents"]} == {*AGENTS.values()}
     traffic_flows(place.other)
     assert mip("deregister", "--socket", mn.socket).returncode == 0

@@ -57,12 +57,12 @@ class Port:
         if self.link is not None:
             del self.link.ports[self.link_address]
             for address in self.addresses:
-                if self.link.holders.get(address) is self:
-                    del self.link.holders[address]
+                self.link.holders[address].remove(self)
         self.link, self.addresses = link, tuple(addresses)
         if link is not None:
             link.ports[self.link_address] = self
-            link.holders |= dict.fromkeys(self.addresses, self)
+            for address in self.addresses:
+                link.holders.setdefault(address, []).append(self)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +75,8 @@ class Link:
     conditions: Conditions = field(default_factory=Conditions)
     ports: dict[str, Port] = field(default_factory=dict)
     """By link-layer address, in the order in which they came."""
-    holders: dict[str, Port] = field(default_factory=dict)
-    """Who has an address."""
+    holders: dict[str, list[Port]] = field(default_factory=dict)
+    """Who has an address; the first one hears what is sent to it."""
 
     def at(self, link_address: str | None) -> list[Port]:
         """Return the port with a link-layer address; all of them for None."""
@@ -151,8 +151,7 @@ class Internet:
         if send.destination in (BROADCAST, str(there.prefix.broadcast_address)):
             targets = [one for one in there.ports.values() if one is not port]
         else:
-            holder = there.holders.get(send.destination)
-            targets = [] if holder is None else [holder]
+            targets = there.holders.get(send.destination, [])[:1]
         self._deliver(link, None if there is link else there, targets, port, send)
         return bool(targets)
 
