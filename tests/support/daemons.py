@@ -17,6 +17,8 @@ from support.netns import Node
 
 KEY_HEX = "31323334353637383132333435363738"
 COMMAND = [sys.executable, "-m", "mip_agents.cli"]
+DIE_WITH_THE_TEST = ["setpriv", "--pdeathsig", "KILL"]
+"""An `isolated` test is a process; what it started ends with it, also when it fails."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -45,8 +47,9 @@ class Daemon:
         self.config = config
         self.socket = socket
         enter = [] if inside is None else ["nsenter", "-t", str(inside.pid), "-n"]
+        command = [*COMMAND, role, "--config", str(config), "--log-format", "json"]
         self.process = subprocess.Popen(
-            [*enter, *COMMAND, role, "--config", str(config), "--log-format", "json"],
+            [*DIE_WITH_THE_TEST, *enter, *command],
             env=environment(),
             stderr=subprocess.PIPE,
             text=True,
