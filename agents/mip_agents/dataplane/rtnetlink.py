@@ -34,7 +34,7 @@ _NLM_F_DUMP_INTR: Final = 0x10
 _NLM_F_REPLACE: Final = 0x100
 _NLM_F_EXCL: Final = 0x200
 _NLM_F_CREATE: Final = 0x400
-_NLM_F_DUMP: Final = 0x300
+NLM_F_DUMP: Final = 0x300
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _DUMPS: Final = 10  # until one was not disturbed
@@ -132,23 +132,25 @@ def route(
         _RTN_UNICAST if adding else 0, flags,
     )  # fmt: skip
     body += (
-        _attribute(_RTA_DST, socket.inet_aton(network))
-        + _attribute(_RTA_TABLE, _U32.pack(table))
-        + _attribute(_RTA_OIF, _U32.pack(ifindex))
-        + _attribute(_RTA_PRIORITY, _U32.pack(metric))
+        make_attribute(_RTA_DST, socket.inet_aton(network))
+        + make_attribute(_RTA_TABLE, _U32.pack(table))
+        + make_attribute(_RTA_OIF, _U32.pack(ifindex))
+        + make_attribute(_RTA_PRIORITY, _U32.pack(metric))
     )
     if gateway is not None:
-        body += _attribute(_RTA_GATEWAY, socket.inet_aton(gateway))
+        body += make_attribute(_RTA_GATEWAY, socket.inet_aton(gateway))
     if adding:
         if source is not None:
-            body += _attribute(_RTA_PREFSRC, socket.inet_aton(source))
+            body += make_attribute(_RTA_PREFSRC, socket.inet_aton(source))
         if mtu is not None:
-            body += _attribute(_RTA_METRICS, _attribute(_RTAX_MTU, _U32.pack(mtu)))
+            body += make_attribute(
+                _RTA_METRICS, make_attribute(_RTAX_MTU, _U32.pack(mtu))
+            )
         if outer is not None:
-            body += _attribute(_RTA_ENCAP_TYPE, _U16.pack(_LWTUNNEL_ENCAP_IP))
-            body += _attribute(_RTA_ENCAP, _encapsulation(outer))
-        return _request(_RTM_NEWROUTE, _NLM_F_CREATE | _NLM_F_REPLACE, body)
-    return _request(_RTM_DELROUTE, 0, body)
+            body += make_attribute(_RTA_ENCAP_TYPE, _U16.pack(_LWTUNNEL_ENCAP_IP))
+            body += make_attribute(_RTA_ENCAP, _encapsulation(outer))
+        return make_request(_RTM_NEWROUTE, _NLM_F_CREATE | _NLM_F_REPLACE, body)
+    return make_request(_RTM_DELROUTE, 0, body)
 
 
 def _encapsulation(outer: Outer) -> bytes:
@@ -157,25 +159,25 @@ def _encapsulation(outer: Outer) -> bytes:
     key = b""
     if outer.key is not None:
         flags |= _TUNNEL_KEY
-        key = _attribute(_ENCAP_ID, outer.key.to_bytes(8, "big"))
+        key = make_attribute(_ENCAP_ID, outer.key.to_bytes(8, "big"))
     return (
         key
-        + _attribute(_ENCAP_DST, socket.inet_aton(outer.destination))
-        + _attribute(_ENCAP_SRC, socket.inet_aton(outer.source))
-        + _attribute(_ENCAP_TTL, bytes((TUNNEL_TTL,)))
-        + _attribute(_ENCAP_TOS, bytes((_TOS_OF_INNER,)))
-        + _attribute(_ENCAP_FLAGS, flags.to_bytes(2, "big"))
+        + make_attribute(_ENCAP_DST, socket.inet_aton(outer.destination))
+        + make_attribute(_ENCAP_SRC, socket.inet_aton(outer.source))
+        + make_attribute(_ENCAP_TTL, bytes((TUNNEL_TTL,)))
+        + make_attribute(_ENCAP_TOS, bytes((_TOS_OF_INNER,)))
+        + make_attribute(_ENCAP_FLAGS, flags.to_bytes(2, "big"))
     )
 
 
 def proxy(action: str, *, address: str, ifindex: int, protocol: int) -> bytes:
     """Return the request to `add` or `del` a proxy neighbour."""
     body = _NEIGHBOUR.pack(socket.AF_INET, ifindex, 0, _NTF_PROXY, 0)
-    body += _attribute(_NDA_DST, socket.inet_aton(address))
+    body += make_attribute(_NDA_DST, socket.inet_aton(address))
     if action == "del":
-        return _request(_RTM_DELNEIGH, 0, body)
-    body += _attribute(_NDA_PROTOCOL, bytes((protocol,)))
-    return _request(_RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_EXCL, body)
+        return make_request(_RTM_DELNEIGH, 0, body)
+    body += make_attribute(_NDA_PROTOCOL, bytes((protocol,)))
+    return make_request(_RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_EXCL, body)
 
 
 def neighbour(
@@ -193,12 +195,12 @@ def neighbour(
     adding = action == "replace"
     state = _NUD_PERMANENT if adding else 0
     body = _NEIGHBOUR.pack(socket.AF_INET, ifindex, state, 0, 0)
-    body += _attribute(_NDA_DST, socket.inet_aton(address))
+    body += make_attribute(_NDA_DST, socket.inet_aton(address))
     if not adding:
-        return _request(_RTM_DELNEIGH, 0, body)
-    body += _attribute(_NDA_LLADDR, bytes.fromhex(link_address.replace(":", "")))
-    body += _attribute(_NDA_PROTOCOL, bytes((protocol,)))
-    return _request(_RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_REPLACE, body)
+        return make_request(_RTM_DELNEIGH, 0, body)
+    body += make_attribute(_NDA_LLADDR, bytes.fromhex(link_address.replace(":", "")))
+    body += make_attribute(_NDA_PROTOCOL, bytes((protocol,)))
+    return make_request(_RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_REPLACE, body)
 
 
 def proxy_place(address: str) -> int:
@@ -233,20 +235,20 @@ def impossible_link(kind: str, attribute: int, value: bytes) -> bytes:
 
     A kernel that knows the kind answers EINVAL, one that does not EOPNOTSUPP.
     """
-    information = _attribute(_INFO_KIND, kind.encode()) + _attribute(
-        _INFO_DATA, _attribute(attribute, value)
+    information = make_attribute(_INFO_KIND, kind.encode()) + make_attribute(
+        _INFO_DATA, make_attribute(attribute, value)
     )
-    body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_LINKINFO, information)
-    return _request(_RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL, body)
+    body = _LINK.pack(0, 0, 0, 0, 0) + make_attribute(_IFLA_LINKINFO, information)
+    return make_request(_RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL, body)
 
 
 def clsact(action: str, ifindex: int) -> bytes:
     """Return the request to `add` or `del` the qdisc for tc programs."""
     body = _TRAFFIC_CONTROL.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
-    body += _attribute(_TCA_KIND, b"clsact\0")
+    body += make_attribute(_TCA_KIND, b"clsact\0")
     if action == "del":
-        return _request(_RTM_DELQDISC, 0, body)
-    return _request(_RTM_NEWQDISC, _NLM_F_CREATE | _NLM_F_EXCL, body)
+        return make_request(_RTM_DELQDISC, 0, body)
+    return make_request(_RTM_NEWQDISC, _NLM_F_CREATE | _NLM_F_EXCL, body)
 
 
 def drop_filter(ifindex: int) -> bytes:
@@ -255,29 +257,32 @@ def drop_filter(ifindex: int) -> bytes:
     The program is one of classic BPF, which a user namespace may have too.
     """
     options = (
-        _attribute(_BPF_OPS_LEN, _U16.pack(1))
-        + _attribute(_BPF_OPS, _INSTRUCTION.pack(_RETURN, 0, 0, _SHOT))
-        + _attribute(_BPF_FLAGS, _U32.pack(_DIRECT_ACTION))
+        make_attribute(_BPF_OPS_LEN, _U16.pack(1))
+        + make_attribute(_BPF_OPS, _INSTRUCTION.pack(_RETURN, 0, 0, _SHOT))
+        + make_attribute(_BPF_FLAGS, _U32.pack(_DIRECT_ACTION))
     )
     info = 1 << 16 | socket.htons(_ETH_P_ALL)  # its place among filters; for what
     body = _TRAFFIC_CONTROL.pack(0, ifindex, 0, _CLSACT_INGRESS, info)
-    body += _attribute(_TCA_KIND, b"bpf\0") + _attribute(_TCA_OPTIONS, options)
-    return _request(_RTM_NEWTFILTER, _NLM_F_CREATE | _NLM_F_EXCL, body)
+    body += make_attribute(_TCA_KIND, b"bpf\0") + make_attribute(_TCA_OPTIONS, options)
+    return make_request(_RTM_NEWTFILTER, _NLM_F_CREATE | _NLM_F_EXCL, body)
 
 
-def _request(kind: int, flags: int, body: bytes) -> bytes:
+def make_request(kind: int, flags: int, body: bytes) -> bytes:
+    """Return a request of netlink, which `Requests` numbers when it sends it."""
     return (
         _HEADER.pack(_HEADER.size + len(body), kind, flags | _NLM_F_REQUEST, 0, 0)
         + body
     )
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def make_attribute(kind: int, value: bytes) -> bytes:
+    """Return an attribute of netlink, padded."""
     padding = -len(value) % 4
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + b"\0" * padding
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield kinds and values; the marks for nested and network order are left out."""
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
         yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
@@ -332,9 +337,9 @@ class Requests:
     def _neighbours(self, flags: int) -> list[tuple[str, int, int]]:
         body = _NEIGHBOUR.pack(socket.AF_INET, 0, 0, flags, 0)
         found = []
-        for message in self._dump(_request(_RTM_GETNEIGH, _NLM_F_DUMP, body)):
+        for message in self.dump(make_request(_RTM_GETNEIGH, NLM_F_DUMP, body)):
             _, ifindex, _, _, _ = _NEIGHBOUR.unpack_from(message)
-            held = dict(_attributes(message[_NEIGHBOUR.size :]))
+            held = dict(attributes(message[_NEIGHBOUR.size :]))
             protocol = held.get(_NDA_PROTOCOL, b"\0")[0]
             found.append((socket.inet_ntoa(held[_NDA_DST]), ifindex, protocol))
         return found
@@ -346,7 +351,7 @@ class Requests:
             _, length, _, _, table, *_ = _ROUTE.unpack_from(message)
             if length or table != _MAIN_TABLE:
                 continue
-            held = dict(_attributes(message[_ROUTE.size :]))
+            held = dict(attributes(message[_ROUTE.size :]))
             if _RTA_OIF in held:
                 gateway = held.get(_RTA_GATEWAY)
                 found.append(
@@ -365,14 +370,14 @@ class Requests:
             _, _, _, _, _, maker, _, _, flags = _ROUTE.unpack_from(message)
             if maker == protocol and not flags & _RTM_F_CLONED:
                 # What tells of a route also names it.
-                marked.append(_request(_RTM_DELROUTE, 0, message))
+                marked.append(make_request(_RTM_DELROUTE, 0, message))
         return self.carry_out(marked).count(0)
 
     def _routes(self) -> list[bytes]:
         body = _ROUTE.pack(socket.AF_INET, *bytes(8))
-        return self._dump(_request(_RTM_GETROUTE, _NLM_F_DUMP, body))
+        return self.dump(make_request(_RTM_GETROUTE, NLM_F_DUMP, body))
 
-    def _dump(self, request: bytes) -> list[bytes]:
+    def dump(self, request: bytes) -> list[bytes]:
         """Ask for a table; return the bodies of the answer's messages.
 
         :raises OSError: as the kernel answers; EINTR: it changes all the time.
