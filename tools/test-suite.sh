@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Run the test suite in two parts: what shares nothing with others and is in no hurry, on
-# all processors; then what measures, or has to keep up with a clock, by itself.
+# Run the test suite in two parts: what shares nothing with others and keeps a processor
+# busy; then what measures, or has to keep up with a clock, and mostly waits: a file of
+# those at a time per processor.
 #
 # usage: tools/test-suite.sh PYTHON [PYTEST-ARGUMENT...]
 #   With arguments there is one part, which they choose.
@@ -23,4 +24,4 @@ for folder in tests/*/; do
     esac
 done
 "$python" -m pytest --numprocesses auto --ignore "$clocked" $first
-"$python" -m pytest --durations 10 $second
+"$python" -m pytest --numprocesses auto --dist loadfile --durations 10 $second
