@@ -236,6 +236,25 @@ def forget_bytes(packet: Packet) -> None:
         layer.raw_packet_cache = layer.raw_packet_cache_fields = None
 
 
+def check(dissect: Callable[[bytes], Packet], data: bytes, *, thoroughly: bool) -> None:
+    """Read bytes, and check that none is lost, however the packet is built or shown."""
+    packet = dissect(data)
+    assert bytes(packet) == data
+    if isinstance(packet, MIPMessage):
+        listed = b"".join(bytes(one) for one in packet.extensions)
+        assert listed == data[packet.fixed_size :]
+    assert packet.summary()
+    if thoroughly:
+        assert packet.show(dump=True)
+        assert packet.command()
+        assert packet.json()
+        packet.hashret()
+        packet.answers(packet)
+        assert bytes(packet.copy()) == data
+    forget_bytes(packet)
+    assert bytes(packet) == data
+
+
 @functools.cache
 def adversarial(size: int) -> dict[str, tuple[Any, bytes]]:
     """Return datagrams of about `size` bytes that cost as much as they can."""

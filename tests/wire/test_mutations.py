@@ -19,7 +19,6 @@ from scapy_mip.all import (
     MIPRRQ,
     MIPExtension,
     MIPLongExtension,
-    MIPMessage,
     MIPMinimalEncapsulation,
     MIPTunnelData,
 )
@@ -45,32 +44,7 @@ CHAINS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def without_scapys_igmp(monkeypatch):
-    """Leave out a layer that writes an option into the IP header in front of it.
-
-    Scapy's own IGMP, which `scapy.all` loads, does so when it dissects.
-    """
-    kept = [one for one in IP.payload_guess if one[1].__module__ != "scapy.layers.igmp"]
-    monkeypatch.setattr(IP, "payload_guess", kept)
-
-
-def check(dissect, data, *, thoroughly):
-    packet = dissect(data)
-    assert bytes(packet) == data
-    if isinstance(packet, MIPMessage):
-        listed = b"".join(bytes(one) for one in packet.extensions)
-        assert listed == data[packet.fixed_size :]
-    assert packet.summary()
-    if thoroughly:
-        assert packet.show(dump=True)
-        assert packet.command()
-        assert packet.json()
-        packet.hashret()
-        packet.answers(packet)
-        assert bytes(packet.copy()) == data
-    mutations.forget_bytes(packet)
-    assert bytes(packet) == data
+pytestmark = pytest.mark.usefixtures("without_scapys_igmp")
 
 
 def test_all_shares_are_30000_packets():
@@ -87,7 +61,7 @@ def test_mutated_packets_never_raise_and_keep_their_bytes(make):
         data = mutations.mutated(rng, sample, earlier)
         earlier = sample.data
         try:
-            check(sample.dissect, data, thoroughly=number % 8 == 0)
+            mutations.check(sample.dissect, data, thoroughly=number % 8 == 0)
         except Exception:
             print(f"{sample.dissect.__name__}({data!r})")
             raise
@@ -209,7 +183,7 @@ def test_endless_nesting_ends_in_bytes(name, debug, monkeypatch):
     packet = dissect(data)
     assert len(list(mutations.layers(packet))) <= 2 * LAYERS_MAX + 2
     assert type(packet.lastlayer()) is Raw
-    check(dissect, data, thoroughly=True)
+    mutations.check(dissect, data, thoroughly=True)
     framed = IP(bytes(IP(proto=55) / data[:60_000]))
     assert len(list(mutations.layers(framed))) <= 2 * LAYERS_MAX + 2
 
