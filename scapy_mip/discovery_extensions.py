@@ -211,7 +211,7 @@ def _plain(data: bytes) -> MIPDiscoveryExtension:
     if compiled is not None:
         packet: Any = compiled.dissect(data)
         return packet  # type: ignore[no-any-return]
-    return MIPDiscoveryExtension(type=data[0], length=data[1], data=data[2:])
+    return MIPDiscoveryExtension(data)
 
 
 class DiscoveryExtensionListField(PacketListField):

@@ -36,6 +36,7 @@ from scapy_mip.discovery_extensions import (
     register_discovery_extension,
 )
 from support import registered, registry
+from support.paths import both, state
 from support.strategies import addresses, unsigned
 
 MESSAGES = registry.registry()["icmp"]
@@ -388,6 +389,13 @@ def test_length_that_lies_is_shown_with_all_bytes(data, kinds):
     for one in found:
         one.clear_cache()
     assert b"".join(bytes(one) for one in found) == data
+
+
+@pytest.mark.parametrize("extension", ["5603ab", "56ffab", "1003ab"])
+def test_unknown_and_lying_extensions_are_the_same_on_both_paths(extension):
+    data = bytes.fromhex("0a00000000000000" + extension)
+    fast, slow = both(lambda: state(MIPICMP(data)))
+    assert fast == slow
 
 
 def test_cut_headers_stay_bytes():
