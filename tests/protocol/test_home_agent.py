@@ -541,6 +541,24 @@ def test_what_has_expired_meanwhile_is_dropped_from_the_journal():
     running << like(Journal, changes=(DroppedBinding(HOME, B), DroppedBinding(HOME, A)))
     assert running >> JOURNAL_WRITTEN
     assert bindings(running) == []
+    assert running.engine.next_timer() is None
+
+
+def test_what_could_not_be_dropped_is_dropped_later_unless_it_is_good_again():
+    """HA-23: a full disk at the start, and a registration meanwhile."""
+    old = [stored(care_of_address=one, expires=instant(0).ntp) for one in (A, B)]
+    running = scenario(home_agent()) >> Restored(tuple(old), ())
+    running << like(Journal, changes=(DroppedBinding(HOME, A), DroppedBinding(HOME, B)))
+    running >> JOURNAL_FAILED
+    running >> asks(lifetime=600) << like(Journal) << like(InstallTunnel)
+    # Never in the way of a change under way.
+    running >> Timer(at=running.engine.next_timer())
+    running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends() << AnnounceAddress(HOME)
+    running >> Timer(at=running.engine.next_timer())
+    running << like(Journal, changes=(DroppedBinding(HOME, B),))
+    assert running >> JOURNAL_WRITTEN
+    assert bindings(running)[0][0] == A
+    assert running.engine.next_timer() > 600
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,10 @@ class Ledger:
         self._carried: dict[str, Bindings] = {}
         self._retries: dict[str, float] = {}
         """Entered at the end, and all wait as long: so they are in order."""
+        self._leftovers: tuple[DroppedBinding, ...] = ()
+        """Of a former process: what the journal is to forget."""
+        self._leftovers_token: int | None = None
+        self._leftovers_due: float | None = None
 
     @property
     def under_way(self) -> int:
@@ -137,7 +141,31 @@ class Ledger:
 
     def forget(self, dropped: tuple[DroppedBinding, ...]) -> list[Effect]:
         """Drop records from the journal that no binding stands behind any more."""
-        return [Journal(self._token(), dropped)] if dropped else []
+        self._leftovers, self._leftovers_due = dropped, None
+        if not dropped:
+            return []
+        self._leftovers_token = token = self._token()
+        return [Journal(token, dropped)]
+
+    def forget_again(self, now: Instant) -> list[Effect]:
+        """Try once more where `forget` failed a while ago.
+
+        What stands in the journal by right since then stays.
+        """
+        if self._leftovers_due is None or self._leftovers_due > now.mono:
+            return []
+        if any(gone.home_address in self._changes for gone in self._leftovers):
+            self._leftovers_due = now.mono + RETRY_S
+            return []
+        return self.forget(
+            tuple(
+                gone
+                for gone in self._leftovers
+                if not has_care_of_address(
+                    self.table.get(gone.home_address), gone.care_of_address
+                )
+            )
+        )
 
     def begin(
         self,
@@ -182,6 +210,11 @@ class Ledger:
         """
         home_address = self._tokens.pop(token, None)
         if home_address is None:
+            if token == self._leftovers_token:
+                if error is None:
+                    self._leftovers = ()
+                else:
+                    self._leftovers_due = now.mono + RETRY_S
             return None, []
         change = self._changes[home_address]
         change.outstanding -= 1
@@ -231,7 +264,8 @@ class Ledger:
     def next_timer(self) -> float | None:
         """Return the second at which `due` may have something."""
         expiry = self.table.next_expiry()
-        retry = next(iter(self._retries.values()), None)
+        # All that is tried again waits as long, so that no exact order is needed.
+        retry = next(iter(self._retries.values()), self._leftovers_due)
         if expiry is None or retry is None:
             return retry if expiry is None else expiry
         return min(expiry, retry)

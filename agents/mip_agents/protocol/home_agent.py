@@ -411,7 +411,7 @@ class HomeAgentEngine:
         effects = self._home_link.tick(now.mono)
         for home_address in self._ledger.due(now):
             effects += self._reconciled(home_address, now)
-        return effects
+        return effects + self._ledger.forget_again(now)
 
     def _reconciled(self, home_address: str, now: Instant) -> list[Effect]:
         """Put a home address right, now or behind the change under way."""
