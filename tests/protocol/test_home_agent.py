@@ -610,6 +610,26 @@ def test_a_clock_that_went_back_gives_no_more_than_was_granted():
     assert bindings(running) == [(A, 600)]
 
 
+def test_on_the_same_boot_the_time_of_day_does_not_matter():
+    """HA-22: the clock was set, ahead or back, and the agent started again."""
+    wrong = [instant(moment).ntp for moment in (-90000, 90000)]
+    for expires in wrong:
+        entry = stored(expires=expires, ends=301.0)
+        running = scenario(home_agent()) >> Restored((entry,), ())
+        assert running << like(InstallTunnel)
+        assert bindings(running) == [(A, 300)]
+        over = stored(expires=expires, ends=1.0)
+        running = scenario(home_agent()) >> Restored((over,), ())
+        assert running << like(Journal, changes=(DroppedBinding(HOME, A),))
+
+
+def test_a_monotonic_end_gives_no_more_than_was_granted_either():
+    entry = stored(ends=90000.0)
+    running = scenario(home_agent()) >> Restored((entry,), ()) << like(InstallTunnel)
+    assert running
+    assert bindings(running) == [(A, 600)]
+
+
 def test_a_restored_tunnel_that_fails_is_tried_again():
     running = scenario(home_agent()) >> Restored((stored(),), ())
     running << like(InstallTunnel) >> TUNNEL_FAILED

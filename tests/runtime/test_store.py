@@ -19,7 +19,8 @@ from mip_agents.protocol.effects import (
     NonceRecord,
 )
 from mip_agents.protocol.events import Restored
-from mip_agents.runtime.ports import StoreError
+from mip_agents.runtime import store as store_module
+from mip_agents.runtime.ports import DamagedJournalError, StoreError
 from mip_agents.runtime.store import MemoryStore, SqliteStore
 from mip_agents.runtime.tables import SCHEMA_VERSION
 from support.shell import ListNotes
@@ -261,6 +262,7 @@ def change(path, *orders):
         "expires = '-000000000000001'",
         "identification = 5",
         "identification = '00000000000000001'",
+        "ends = 'x'",
     ],
 )
 def test_one_bad_row_costs_no_other_binding(value, reopen, tmp_path, notes):
@@ -365,36 +367,100 @@ def test_a_file_of_version_1_without_its_tables_is_left_alone(tmp_path, notes):
     database.close()
 
 
-@pytest.mark.parametrize("damage", [damage_header, damage_page])
-def test_a_damaged_file_is_set_aside_with_an_error_and_the_agent_starts_empty(
+def damage_nothing_that_is_read(path):
+    """Spoil what no query comes across, only later commits would."""
+    content = bytearray(path.read_bytes())
+    content[36:40] = (7).to_bytes(4, "big")  # the number of free pages
+    path.write_bytes(content)
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:8192])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_header, damage_page, damage_nothing_that_is_read, cut_off, empty],
+)
+def test_with_a_damaged_file_there_is_no_start_and_the_file_stays(
     damage, reopen, tmp_path, notes
 ):
+    """HA-30: without what was accepted, replays could be taken for requests."""
     store = reopen()
     store.commit([binding(home=f"10.1.1.{i}") for i in range(1, 200)])
     store.close()
     path = tmp_path / "state" / "home-agent.sqlite"
     damage(path)
     damaged = path.read_bytes()
+    with pytest.raises(DamagedJournalError) as caught:
+        reopen()
+    assert caught.value.exit_code == 2
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(str(path))
+    assert "put a copy from a backup in its place, or move it away" in text
+    assert path.read_bytes() == damaged
+    assert notes.noted == []
 
+    # Moved away, as it says, it begins anew, and says that, too.
+    path.rename(tmp_path / "damaged")
     store = reopen()
     assert store.load() == Restored((), ())
-    assert notes.names == ["journal_corrupt"]
-    assert notes.noted[0].severity.name == "ERROR"
-    kept = tmp_path / "state" / "home-agent.sqlite.corrupt-1"
-    assert kept.read_bytes() == damaged
-    # And the new file works.
+    assert notes.names == ["journal_created"]
     store.commit([binding()])
     assert reopen().load().bindings == (binding(),)
-    assert len(notes.noted) == 1
 
 
-def test_a_second_damaged_file_does_not_overwrite_the_first(reopen, tmp_path):
+def test_a_file_that_was_not_complete_when_its_agent_was_killed_is_made_anew(
+    reopen, tmp_path, notes
+):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "home-agent.sqlite.new").write_bytes(b"half of it")
+    store = reopen()
+    store.commit([binding()])
+    assert reopen().load().bindings == (binding(),)
+    assert notes.noted == []
+    assert not list((tmp_path / "state").glob("*.new*"))
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_file_that_nobody_can_find_any_more_takes_nothing(
+    suffix, reopen, tmp_path, notes
+):
+    """HA-02: SQLite would go on writing, and a restart find nothing of it."""
+    store = reopen()
+    store.commit([binding()])
+    file = tmp_path / "state" / f"home-agent.sqlite{suffix}"
+    file.rename(tmp_path / "elsewhere")
     for _ in range(2):
-        reopen().close()
-        damage_header(tmp_path / "state" / "home-agent.sqlite")
-        reopen().load()
-    names = {path.name for path in (tmp_path / "state").glob("*.corrupt-?")}
-    assert names == {"home-agent.sqlite.corrupt-1", "home-agent.sqlite.corrupt-2"}
+        with pytest.raises(StoreError, match="moved, replaced or deleted") as caught:
+            store.commit([binding(home="10.1.1.11")])
+    assert str(file) in str(caught.value)
+    (tmp_path / "elsewhere").rename(file)
+    store.commit([binding(home="10.1.1.12")])
+    assert notes.names == ["journal_failing", "journal_works_again"]
+    assert notes.noted[0].severity.name == "ERROR"
+    assert notes.noted[1].fields["failed"] == 2
+    homes = {record.home_address for record in reopen().load().bindings}
+    assert homes == {"10.1.1.10", "10.1.1.12"}
+
+
+def test_monotonic_ends_are_good_for_one_boot(reopen, tmp_path, monkeypatch):
+    store = reopen()
+    store.commit([binding(ends=17.25), binding(home="10.1.1.11")])
+    kept = {binding(ends=17.25), binding(home="10.1.1.11")}
+    assert set(reopen().load().bindings) == kept
+    (tmp_path / "boot_id").write_text("another\n")
+    monkeypatch.setattr(store_module, "_BOOT_ID", tmp_path / "boot_id")
+    assert set(reopen().load().bindings) == {binding(), binding(home="10.1.1.11")}
+    # What is written from now on belongs to this boot.
+    store = reopen()
+    store.commit([binding(ends=3.5)])
+    assert binding(ends=3.5) in reopen().load().bindings
 
 
 def test_a_file_of_a_newer_version_is_left_alone(reopen, tmp_path, notes):
@@ -576,10 +642,18 @@ PRAGMA user_version = 2;
 )
 
 
-def test_a_file_of_version_2_becomes_one_of_this_version(reopen, tmp_path, notes):
+VERSION_3 = VERSION_2.replace(
+    "version = 2",
+    """version = 3;
+ALTER TABLE binding ADD COLUMN newest INTEGER NOT NULL DEFAULT 0""",
+)
+
+
+@pytest.mark.parametrize("older", [VERSION_2, VERSION_3])
+def test_an_older_file_becomes_one_of_this_version(older, reopen, tmp_path, notes):
     (tmp_path / "state").mkdir()
     with sqlite3.connect(tmp_path / "state" / "home-agent.sqlite") as database:
-        database.executescript(VERSION_2)
+        database.executescript(older)
     database.close()
     kept = binding(send_key=1, receive_key=2)
     for _ in range(2):

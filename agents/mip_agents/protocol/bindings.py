@@ -18,7 +18,7 @@ from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import BindingRecord
 from mip_agents.protocol.tunnel import BROADCASTS, Category, Delivery, Form, Tunnel
 from scapy_mip.const import LIFETIME_INFINITE, Encapsulation, RequestFlag
-from scapy_mip.ident import difference, seconds
+from scapy_mip.ident import difference
 
 NEVER = float("inf")
 """End of a binding with infinite lifetime (COM-16)."""
@@ -73,9 +73,10 @@ def record(
     home_address: str, home_agent: str, binding: Binding, now: Instant
 ) -> BindingRecord:
     """Turn a binding into what the journal keeps of it."""
-    expires = now.ntp
+    expires, ends = now.ntp, None
     if binding.expires != NEVER:
-        expires += int((binding.expires - now.mono) * _NTP_SECOND)
+        ends = binding.expires
+        expires += int((ends - now.mono) * _NTP_SECOND)
     (
         care_of_address,
         source,
@@ -99,20 +100,24 @@ def record(
         source,
         send_key,
         receive_key,
+        ends,
     )
 
 
 def restore(kept: BindingRecord, now: Instant) -> Binding | None:
     """Turn a journal record back into a binding; None where its time is over.
 
+    Where the monotonic clock is still the same, what time of day it is does not matter.
     What remains is never more than was granted, even if the clock went back (HA-22).
     """
     expires = NEVER
     if kept.lifetime != LIFETIME_INFINITE:
-        remaining = min(difference(kept.expires, now.ntp), seconds(kept.lifetime))
-        if remaining <= 0:
+        end = kept.ends
+        if end is None:
+            end = now.mono + difference(kept.expires, now.ntp) / _NTP_SECOND
+        expires = _ticked(min(end, now.mono + kept.lifetime))
+        if expires <= now.mono:
             return None
-        expires = _ticked(now.mono + remaining / _NTP_SECOND)
     return Binding(
         care_of_address=kept.care_of_address,
         source=kept.source,

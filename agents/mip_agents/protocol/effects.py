@@ -58,7 +58,7 @@ class BindingRecord:
     lifetime: int
     """Granted seconds; 65535 is infinite."""
     expires: int
-    """End as 64-bit NTP time, since monotonic time does not outlive a process."""
+    """End as 64-bit NTP time, since monotonic time does not outlive a boot."""
     identification: int
     spi: int
     source: str
@@ -67,6 +67,9 @@ class BindingRecord:
     """GRE key of the packets that we send (RFC 6245)."""
     receive_key: int | None = None
     """GRE key of the packets that we get."""
+    ends: float | None = None
+    """End as monotonic second, which no setting of a clock changes; None where that is
+    not known, as after a reboot, or where there is no end."""
 
 
 @value

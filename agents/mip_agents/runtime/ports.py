@@ -34,6 +34,12 @@ class StoreError(MipError):
     """State could not be read or made durable; the text says why."""
 
 
+class DamagedJournalError(StoreError):
+    """What was kept cannot be read, and a person has to decide what is to be done."""
+
+    exit_code = 2
+
+
 class Net(Protocol):
     """Where datagrams leave."""
 

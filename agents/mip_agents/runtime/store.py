@@ -5,13 +5,15 @@
 transaction per turn of the driver. What its tables look like is in `tables.py`.
 
 A row that cannot be is left out with an error in the log and stays in the file until
-its node registers again; all others count. A damaged file is set aside as
-`NAME.corrupt-N` with an error in the log, and the agent starts without state: nodes
-register again by themselves within one lifetime, which is better than an agent that
-stays down until someone wakes up. What an attacker could gain is small, as replayed
-requests older than the tolerance (7 s) are refused by their time.
-Other trouble, such as a full disk or missing permission, stops the start with one line,
-and later makes single registrations fail (`JournalFailed`) while the agent lives.
+its node registers again; all others count. Nothing else is ever left out: with a
+damaged file the agent does not start, since it could not tell replays from requests
+(of nodes with any clock, any old request would do) and would give leased addresses
+away. That takes a person, and one line says what to do. Other trouble, such as a full
+disk or missing permission, stops the start, too, but may pass by itself.
+
+While the agent lives, whatever is wrong with the file makes registrations fail
+(`JournalFailed`): none is acknowledged that is not on the disk, and the next commit
+tries again. The log has one line when that begins and one when it is over.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,10 +40,31 @@ from mip_agents.protocol.effects import (
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime import tables
 from mip_agents.runtime.folding import Folded, is_later
-from mip_agents.runtime.ports import Notes, StoreError
+from mip_agents.runtime.ports import DamagedJournalError, Notes, StoreError
 
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_SUFFIXES = ("", "-wal", "-shm")
+_DAMAGED = (
+    "it is damaged: put a copy from a backup in its place, or move it away together "
+    "with its -wal and -shm to begin without bindings (nodes register again by "
+    "themselves within one lifetime)"
+)
+_NOT_WRITABLE = (
+    "see that the user of this agent owns it and its directory, and that the file "
+    "system is not read-only"
+)
+_ADVICE = {
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_FULL: "make room there",
+    sqlite3.SQLITE_IOERR: "see the kernel's log for its disk, and whether that is full",
+    sqlite3.SQLITE_READONLY: _NOT_WRITABLE,
+    sqlite3.SQLITE_PERM: _NOT_WRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _NOT_WRITABLE,
+    sqlite3.SQLITE_BUSY: "another program has it open for writing: close that",
+}
+"""What to do about what SQLite says."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NEW = ".new"
+"""What the name of a file ends in whose tables are not complete yet."""
 _SHOWN = 40
 """Characters of a bad row's key that an error shows."""
 
@@ -102,7 +126,10 @@ class SqliteStore:
     def __init__(self, directory: Path, name: str, notes: Notes) -> None:
         self._notes = notes
         self._path = directory / f"{name}.sqlite"
-        self._lock = _lock(directory, directory / f"{name}.lock")
+        self._failed = 0
+        """Commits that failed in a row."""
+        lock, self._used_before = _lock(directory, directory / f"{name}.lock")
+        self._lock: int | None = lock
         self._database: sqlite3.Connection | None = None
         try:
             self._open()
@@ -111,48 +138,35 @@ class SqliteStore:
             raise
 
     def _open(self) -> None:
+        path = self._path
         try:
-            self._database = _connect(self._path)
+            if not path.exists():
+                _create(path)
+                if self._used_before:
+                    text = "there was none, though an agent has run here: no bindings"
+                    self._note("journal_created", Severity.WARNING, text=text)
+            elif not path.stat().st_size:
+                raise DamagedJournalError(f"{path} is empty: {_DAMAGED}")
+            self._database = _connect(path)
+            # Bit rot and lost pages, which queries may never come across.
+            ((found,),) = self._database.execute("PRAGMA quick_check(1)")
         except sqlite3.DatabaseError as error:
-            if not _damaged(error):
-                raise StoreError(f"{self._path}: {error}") from None
-            self._set_aside(error)
-
-    def _set_aside(self, error: Exception) -> None:
-        """Move the damaged file away and begin an empty one."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-        kept = _set_aside(self._path)
-        self._notes.note(
-            Noted(
-                event="journal_corrupt",
-                severity=Severity.ERROR,
-                fields={
-                    "file": str(self._path),
-                    "reason": str(error),
-                    "kept_as": str(kept),
-                    "text": "starting without bindings: nodes must register again",
-                },
-            )
-        )
-        try:
-            self._database = _connect(self._path)
-        except sqlite3.DatabaseError as again:
-            raise StoreError(f"{self._path}: {again}") from None
+            raise _explained(path, error) from None
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}; {_NOT_WRITABLE}") from None
+        if found != "ok":
+            raise DamagedJournalError(f"{path}: {_one_line(found)}; {_DAMAGED}")
+        self._files = {file: _identity(file) for file in (path, _log_of(path))}
 
     def load(self) -> Restored:
-        """Return everything; a damaged file is set aside and counts as empty.
+        """Return everything.
 
         :raises StoreError: the file cannot be read.
         """
         try:
             return self._load()
         except sqlite3.DatabaseError as error:
-            if not _damaged(error):
-                raise StoreError(f"{self._path}: {error}") from None
-            self._set_aside(error)
-            return Restored((), ())
+            raise _explained(self._path, error) from None
 
     def _load(self) -> Restored:
         found = self._records("binding", tables.binding)
@@ -189,18 +203,13 @@ class SqliteStore:
         return tuple(records)
 
     def _report(self, table: str, row: Sequence[Any], error: ValueError) -> None:
-        self._notes.note(
-            Noted(
-                event="journal_row_bad",
-                severity=Severity.ERROR,
-                fields={
-                    "file": str(self._path),
-                    "table": table,
-                    "home_address": ascii(row[0])[:_SHOWN],
-                    "reason": str(error),
-                    "text": "left out: this node must register again",
-                },
-            )
+        self._note(
+            "journal_row_bad",
+            Severity.ERROR,
+            table=table,
+            home_address=ascii(row[0])[:_SHOWN],
+            reason=str(error),
+            text="left out: this node must register again",
         )
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -208,7 +217,28 @@ class SqliteStore:
 
         :raises StoreError: nothing of it is stored.
         """
+        try:
+            self._commit(changes)
+        except StoreError as error:
+            self._failed += 1
+            if self._failed == 1:
+                text = "registrations are denied with code 130 until this is mended"
+                reason = str(error)
+                self._note("journal_failing", Severity.ERROR, reason=reason, text=text)
+            raise
+        if self._failed:
+            self._note("journal_works_again", Severity.INFO, failed=self._failed)
+            self._failed = 0
+
+    def _commit(self, changes: Sequence[Change]) -> None:
         database = self._open_database()
+        # SQLite would go on with files that nobody can find any more.
+        for file, identity in self._files.items():
+            if _identity(file) != identity:
+                raise StoreError(
+                    f"{file} was moved, replaced or deleted while in use: put it back, "
+                    "or restart this agent"
+                )
         folded = Folded(changes)
         try:
             database.execute("BEGIN IMMEDIATE")
@@ -219,7 +249,11 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 if database.in_transaction:
                     database.execute("ROLLBACK")
-            raise StoreError(f"{self._path}: {error}") from None
+            raise _explained(self._path, error) from None
+
+    def _note(self, event: str, severity: Severity, **fields: str | int) -> None:
+        shown = {"file": str(self._path), **fields}
+        self._notes.note(Noted(event=event, severity=severity, fields=shown))
 
     def _open_database(self) -> sqlite3.Connection:
         if self._database is None:
@@ -241,6 +275,19 @@ def _text(content: bytes) -> str:
     return content.decode(errors="backslashreplace")
 
 
+def _create(path: Path) -> None:
+    """Make the file, with its tables or not at all.
+
+    So a file without any is never what a killed agent has begun.
+    :raises sqlite3.DatabaseError: as SQLite says. :raises OSError: likewise.
+    """
+    new = path.with_name(path.name + _NEW)
+    for file in (new, _log_of(new), new.with_name(f"{new.name}-shm")):
+        file.unlink(missing_ok=True)
+    _connect(new).close()
+    new.rename(path)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the file, with its tables.
 
@@ -254,6 +301,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             tables.prepare(database)
+            tables.enter_boot(database, _boot())
         except BaseException as error:
             database.close()
             if isinstance(error, tables.UnknownSchemaError):
@@ -262,31 +310,45 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    """Return whether the file is at fault, not the disk or a permission."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in _CORRUPT
-    return False
+def _boot() -> str:
+    """Return what no other boot of any machine has."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:  # no /proc: then no boot is known again
+        return str(uuid.uuid4())
 
 
-def _set_aside(path: Path) -> Path:
-    """Rename the file and its companions to the first free `.corrupt-N` name."""
-    number = 1
-    while (kept := path.with_name(f"{path.name}.corrupt-{number}")).exists():
-        number += 1
-    for suffix in _SUFFIXES:
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(
-                kept.with_name(kept.name + suffix)
-            )
-    return kept
+def _explained(path: Path, error: sqlite3.Error | OverflowError) -> StoreError:
+    """Say in one line what is wrong with the file and what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    advice = _ADVICE.get(code)
+    text = f"{path}: {error}" + (f"; {advice}" if advice else "")
+    return DamagedJournalError(text) if advice is _DAMAGED else StoreError(text)
 
 
-def _lock(directory: Path, path: Path) -> int | None:
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _log_of(path: Path) -> Path:
+    """Return where SQLite keeps what was committed last."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from others of its name; None if it is not there."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - for every commit, and half as long
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _lock(directory: Path, path: Path) -> tuple[int, bool]:
     """Make the directory and take the lock file in it.
 
-    The kernel releases the lock with the process, however that ends.
+    Return the lock, and whether somebody has had it before. The kernel releases it with
+    the process, however that ends.
     """
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -306,11 +368,12 @@ def _lock(directory: Path, path: Path) -> int | None:
             f"state_dir {directory} is in use by {who}: stop it, or give this agent "
             "a state_dir of its own"
         ) from None
+    used_before = os.fstat(handle).st_size > 0
     # For people only, and a full disk must not stop an agent here.
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
+    return handle, used_before
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.names import canonical
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE binding (
     home_address TEXT NOT NULL,
@@ -38,6 +38,7 @@ CREATE TABLE binding (
     newest INTEGER NOT NULL DEFAULT 0,
         -- 1: nothing newer was accepted from the node with this home address when the
         -- row was written, and table identification does not repeat it
+    ends REAL,                      -- monotonic second of that boot, or NULL
     PRIMARY KEY (home_address, care_of_address)
 ) WITHOUT ROWID;
 CREATE TABLE identification (
@@ -53,6 +54,9 @@ CREATE TABLE lease (
     nai TEXT PRIMARY KEY,
     home_address TEXT NOT NULL UNIQUE,
     granted TEXT NOT NULL           -- NTP time, 16 hexadecimal digits
+) WITHOUT ROWID;
+CREATE TABLE boot (
+    id TEXT PRIMARY KEY             -- of the boot to which binding.ends belongs
 ) WITHOUT ROWID;
 """
 _UPGRADES = {
@@ -74,6 +78,10 @@ CREATE TABLE lease (
     2: """
 ALTER TABLE binding ADD COLUMN newest INTEGER NOT NULL DEFAULT 0;
 """,
+    3: """
+ALTER TABLE binding ADD COLUMN ends REAL;
+CREATE TABLE boot (id TEXT PRIMARY KEY) WITHOUT ROWID;
+""",
 }
 """What makes a file of the next version out of one of this version."""
 
@@ -91,14 +99,16 @@ TABLES = {
         "send_key",
         "receive_key",
         "newest",
+        "ends",
     ),
     "identification": ("node", "identification"),
     "nonce": ("node", "identification", "nonce"),
     "lease": ("nai", "home_address", "granted"),
+    "boot": ("id",),
 }
 _HEX = frozenset("0123456789abcdef")
 
-Row = tuple[str | int | None, ...]
+Row = tuple[str | float | None, ...]
 
 
 class UnknownSchemaError(Exception):
@@ -133,6 +143,17 @@ def prepare(database: sqlite3.Connection) -> None:
             "is no journal of this program: move the file away, or set "
             "state_dir to a directory of this agent's own"
         )
+
+
+def enter_boot(database: sqlite3.Connection, boot: str) -> None:
+    """Forget monotonic seconds of another boot: they mean nothing in this one."""
+    if database.execute("SELECT id FROM boot").fetchall() == [(boot,)]:
+        return
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("UPDATE binding SET ends = NULL WHERE ends IS NOT NULL")
+        database.execute("DELETE FROM boot")
+        database.execute("INSERT INTO boot VALUES (?)", (boot,))
 
 
 def _run(database: sqlite3.Connection, orders: str, version: int) -> None:
@@ -171,6 +192,7 @@ def binding_row(record: BindingRecord, *, newest: bool) -> Row:
         record.send_key,
         record.receive_key,
         int(newest),
+        record.ends,
     )
 
 
@@ -207,6 +229,7 @@ def binding(row: Sequence[Any]) -> tuple[BindingRecord, IdentificationRecord | N
         source=_address(value, "source"),
         send_key=_key(value, "send_key"),
         receive_key=_key(value, "receive_key"),
+        ends=_second(value, "ends"),
     )
     if not _number(value, "newest", 0, 1):
         return record, None
@@ -276,6 +299,13 @@ def _number(row: dict[str, Any], column: str, least: int, most: int) -> int:
     value = row[column]
     if not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{column} is no number from {least} to {most}")
+    return value
+
+
+def _second(row: dict[str, Any], column: str) -> float | None:
+    value = row[column]
+    if value is not None and not isinstance(value, float):
+        raise ValueError(f"{column} is no number of seconds")
     return value
 
 
