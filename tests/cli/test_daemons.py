@@ -14,7 +14,14 @@ import pytest
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.protocol.tunnel import Role
 from scapy_mip.const import ReplyCode
-from support.daemons import COMMAND, KEY_HEX, Daemon, environment, mip
+from support.daemons import (
+    COMMAND,
+    KEY_HEX,
+    Daemon,
+    environment,
+    kernel_state,
+    mip,
+)
 from support.netns import Node, connect, isolated, sh
 from support.requests import HandNode, request
 
@@ -90,16 +97,6 @@ def start(place, *roles):
     for daemon in daemons:
         daemon.wait_ready()
     return daemons if len(daemons) > 1 else daemons[0]
-
-
-def kernel_state(run=sh):
-    """Return what an agent could have changed, sorted, without what only counts."""
-    text = run(
-        "ip -4 rule; ip -4 route show table all; ip -4 -o address; "
-        "ip neigh show proxy; ip -br link; sysctl -a 2>/dev/null | "
-        "grep -E '^net.ipv4.(conf|ip_forward|neigh).*(forward|rp_filter|proxy)' || true"
-    )
-    return sorted(line.strip() for line in text.splitlines())
 
 
 @isolated

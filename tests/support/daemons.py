@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mip_agents.protocol.errors import MipError
 from mip_agents.runtime.client import AgentClient
-from support.netns import Node
+from support.netns import Node, sh
 
 KEY_HEX = "31323334353637383132333435363738"
 COMMAND = [sys.executable, "-m", "mip_agents.cli"]
@@ -39,10 +40,18 @@ def mip(*arguments: Any, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 class Daemon:
-    """A running `mip ROLE`, in this namespace or in that of a node."""
+    """A running `mip ROLE`, in this namespace or in that of a node.
+
+    :param more: environment variables.
+    """
 
     def __init__(
-        self, role: str, config: Path, socket: Path, inside: Node | None = None
+        self,
+        role: str,
+        config: Path,
+        socket: Path,
+        inside: Node | None = None,
+        **more: str,
     ) -> None:
         self.config = config
         self.socket = socket
@@ -50,7 +59,7 @@ class Daemon:
         command = [*COMMAND, role, "--config", str(config), "--log-format", "json"]
         self.process = subprocess.Popen(
             [*DIE_WITH_THE_TEST, *enter, *command],
-            env=environment(),
+            env=environment(**more),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -116,4 +125,22 @@ class Daemon:
         self.end()
 
 
-__all__ = ["COMMAND", "KEY_HEX", "Daemon", "MipError", "environment", "mip"]
+def kernel_state(run: Callable[[str], str] = sh) -> list[str]:
+    """Return what an agent could have changed, sorted, without what only counts."""
+    text = run(
+        "ip -4 rule; ip -4 route show table all; ip -4 -o address; "
+        "ip neigh show proxy; ip -br link; sysctl -a 2>/dev/null | "
+        "grep -E '^net.ipv4.(conf|ip_forward|neigh).*(forward|rp_filter|proxy)' || true"
+    )
+    return sorted(line.strip() for line in text.splitlines())
+
+
+__all__ = [
+    "COMMAND",
+    "KEY_HEX",
+    "Daemon",
+    "MipError",
+    "environment",
+    "kernel_state",
+    "mip",
+]

@@ -302,6 +302,10 @@ def _connect(path: Path) -> sqlite3.Connection:
             database.execute("PRAGMA synchronous = FULL")
             tables.prepare(database)
             tables.enter_boot(database, _boot())
+            # A file that can only be read is opened, too; nothing but a change tells.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(f"PRAGMA user_version = {tables.SCHEMA_VERSION}")
+            database.execute("ROLLBACK")
         except BaseException as error:
             database.close()
             if isinstance(error, tables.UnknownSchemaError):
