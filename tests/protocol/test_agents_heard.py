@@ -223,3 +223,23 @@ def test_whatever_is_advertised_never_raises_and_fills_no_memory(events):
         status = engine.status(instant(now))
         assert len(status["agents"]) <= 2 * MAX_AGENTS
         assert status["home_address"] == HOME
+
+
+def test_changes_are_counted_where_the_choice_of_agents_changes_and_nowhere_else():
+    table = AgentsHeard()
+    counts = []
+    for act in (
+        lambda: hear(table, 1, lifetime=9, care_of_addresses=["10.1.2.7"]),
+        lambda: hear(table, 2, lifetime=9, care_of_addresses=["10.1.2.7"]),
+        lambda: table.expire(3),
+        lambda: hear(table, 3, lifetime=9, care_of_addresses=["10.1.2.8"]),
+        lambda: hear(table, 4, lifetime=0),
+        lambda: hear(table, 5, lifetime=9),
+        lambda: table.expire(14),
+        lambda: hear(table, 15),
+        lambda: table.forget("eth0"),
+    ):
+        before = table.changes
+        act()
+        counts.append(table.changes - before)
+    assert counts == [1, 0, 0, 1, 1, 1, 1, 1, 1]

@@ -52,6 +52,8 @@ class AgentsHeard:
 
     def __init__(self) -> None:
         self._links: dict[str, dict[str, _Heard]] = {}
+        self.changes = 0
+        """Grows whenever `foreign_agents` may return something else."""
 
     def hear(
         self,
@@ -70,17 +72,13 @@ class AgentsHeard:
         link = self._links.setdefault(received.interface, {})
         known = link.pop(received.source, None)
         if not advertisement.lifetime:
+            self.changes += 1
             return News.LEFT if known else News.NOTHING
+        agent = _agent(received, advertisement)
+        if known is None or not _alike(agent, known.agent):
+            self.changes += 1
         heard = _Heard(
-            agent=ForeignAgent(
-                address=received.source,
-                link_address=received.link_address,
-                flags=advertisement.flags,
-                registration_lifetime=advertisement.registration_lifetime,
-                care_of_addresses=tuple(
-                    dict.fromkeys(filter(is_unicast, advertisement.care_of_addresses))
-                ),
-            ),
+            agent=agent,
             prefixes=_prefixes(advertisement),
             sequence_number=advertisement.sequence_number,
             lifetime=advertisement.lifetime,
@@ -122,6 +120,7 @@ class AgentsHeard:
     def forget(self, interface: str) -> None:
         """Forget whom an interface has heard: it is on another link now, or on none."""
         self._links.pop(interface, None)
+        self.changes += 1
 
     def expire(self, now: float) -> bool:
         """Forget agents that are silent for too long (MN-10); return whether any is."""
@@ -133,6 +132,7 @@ class AgentsHeard:
         ]
         for link, address in late:
             del link[address]
+            self.changes += 1
         return bool(late)
 
     def age(self, seconds: float) -> None:
@@ -163,6 +163,30 @@ class AgentsHeard:
             for interface, link in sorted(self._links.items())
             for address, heard in sorted(link.items())
         ]
+
+
+def _agent(
+    received: DiscoveryReceived, advertisement: AgentAdvertisement
+) -> ForeignAgent:
+    return ForeignAgent(
+        address=received.source,
+        link_address=received.link_address,
+        flags=advertisement.flags,
+        registration_lifetime=advertisement.registration_lifetime,
+        care_of_addresses=tuple(
+            dict.fromkeys(filter(is_unicast, advertisement.care_of_addresses))
+        ),
+    )
+
+
+def _alike(one: ForeignAgent, other: ForeignAgent) -> bool:
+    """Return whether an agent is the same, and offers the same."""
+    return (
+        one == other
+        and one.flags == other.flags
+        and one.registration_lifetime == other.registration_lifetime
+        and one.care_of_addresses == other.care_of_addresses
+    )
 
 
 def _prefixes(advertisement: AgentAdvertisement) -> frozenset[IPv4Network]:

@@ -38,6 +38,9 @@ class Surroundings:
         self._homecoming = Homecoming(policy)
         self._usable_since: dict[str, float] = {}
         self._settled_at: float | None = None
+        self._known: dict[tuple[str, Attachment | None], list[Attachment] | str] = {}
+        """What `_ways` has found, while interfaces and agents stay what they are."""
+        self._known_of = self.agents.changes
         self.next_timer: float | None = None
         """Monotonic second at which there is something to do or to be looked at."""
 
@@ -54,6 +57,7 @@ class Surroundings:
                 self._solicitations.moved(name)
         self._interfaces = interfaces
         self._homecoming.update(interfaces)
+        self._known.clear()
 
     def hold(self, home_agent: str, *, claim: bool) -> HoldAddress | None:
         """Return where the home address is to be, if that has changed (MN-13).
@@ -66,7 +70,10 @@ class Surroundings:
             for name in self._policy.interfaces
             if name in interfaces and self.agents.hears_home_agent(name, home_agent)
         ]
-        return self._homecoming.place(interfaces, home, claim=claim)
+        held = self._homecoming.place(interfaces, home, claim=claim)
+        if held is not None:
+            self._known.clear()
+        return held
 
     def is_up(self, interface: str) -> bool:
         """Return whether an interface exists and is up."""
@@ -173,12 +180,22 @@ class Surroundings:
         ]
 
     def _ways(self, name: str, current: Attachment | None) -> list[Attachment] | str:
+        """Return the ways with an interface; each event asks for them several times."""
+        here = current if current and current.interface == name else None
+        if self._known_of != self.agents.changes:
+            self._known.clear()
+            self._known_of = self.agents.changes
+        found = self._known.get((name, here))
+        if found is None:
+            found = self._known[name, here] = self._find_ways(name, here)
+        return found
+
+    def _find_ways(self, name: str, here: Attachment | None) -> list[Attachment] | str:
         state = self._interfaces.get(name)
         if state is None:
             return f"there is no interface {name}"
         state = self._homecoming.without_leftovers(state)
         agents = self.agents.foreign_agents(name)
-        here = current if current and current.interface == name else None
         return ways(self._policy, state, agents, here)
 
     def _avoids(self, way: Attachment, now: float) -> bool:

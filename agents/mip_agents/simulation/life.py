@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mip_agents.protocol.effects import Noted, Send
+from mip_agents.runtime.collector import resting_collector
 from mip_agents.simulation.network import Conditions
 from mip_agents.simulation.shell import Shell
 from mip_agents.simulation.world import HOME, INTERFACES, Plan, Site, World, site_name
@@ -128,6 +129,11 @@ class Life:
 
         :param progress: called now and then with the share that is done
         """
+        # No garbage here is in cycles, and it would look through millions of objects.
+        with resting_collector():
+            return self._run(progress)
+
+    def _run(self, progress: Callable[[float], None] | None) -> LifeResults:
         world, results = self.world, self.results
         begun = time.process_time()
         world.start()

@@ -117,6 +117,7 @@ class Shell:
         self._chance = chance
         self._life = 0
         self._due: float | None = None
+        self._wanted: float | None = None
         self._busy_until = 0.0
         self.orders = 0
         """Orders that the data plane has not answered yet."""
@@ -162,8 +163,8 @@ class Shell:
                 self.on_event(self, event)
 
     def _arm(self) -> None:
-        engine = self.engine
-        due = None if engine is None else engine.next_timer()
+        # An engine wants something else only after an event: it is asked once for each.
+        self._wanted = due = None if self.engine is None else self.engine.next_timer()
         if due is None or due == self._due:
             return
         if self._due is not None and self._due <= due and self._due > self._agenda.now:
@@ -177,14 +178,14 @@ class Shell:
             return
         if self._due == due:
             self._due = None
-        wanted = self.engine.next_timer()
+        wanted = self._wanted
         if wanted is None:
             return
         if self.suspended or wanted > self._agenda.now:
             self._arm()
             return
         self.post(TimerFired())
-        again = self.engine.next_timer() if self.engine is not None else None
+        again = self._wanted
         if again is not None and again <= self._agenda.now:
             raise SimulationError(f"{self.name}: the timer fires and nothing happens")
 
