@@ -99,30 +99,40 @@ def _decode_udp(
     if MIP_PORT not in (source, destination):
         return None
     data = body[8 : length if length >= 8 else len(body)]
-    record: dict[str, Any] = {**base, "sport": source, "dport": destination}
+    shown, packet = decode_message(data, {base["src"], base["dst"]}, keys)
+    return {**base, "sport": source, "dport": destination, **shown}, packet
+
+
+def decode_message(
+    data: bytes, peers: set[str], keys: KeyRing | None = None
+) -> tuple[dict[str, Any], Packet | None]:
+    """Decode the payload of a datagram, from `message` to `problems`.
+
+    :param peers: the addresses that it travels between, for choosing keys.
+    """
+    record: dict[str, Any]
     if not data:
         problem = _problem("COM-03", "empty datagram", "RFC 5944 3.1")
-        record |= {"message": "empty", "fields": {}, "extensions": []}
-        return record | {"problems": [problem]}, None
+        record = {"message": "empty", "fields": {}, "extensions": []}
+        return {**record, "problems": [problem]}, None
     if data[0] == MessageType.TUNNEL_DATA:
         inner = {"next_header": data[1] if len(data) > 1 else None}
         if len(data) >= 24 and data[4] >> 4 == 4:
             inner |= _inner(data[4:])
-        record |= {"message": "mip_tunnel_data", "type": data[0], "fields": inner}
-        return record | {"extensions": [], "problems": []}, None
+        record = {"message": "mip_tunnel_data", "type": data[0], "fields": inner}
+        return {**record, "extensions": [], "problems": []}, None
     packet: Any = MIP(data)
     problems: list[dict[str, str]] = []
     if not isinstance(packet, MIPMessage):
-        named = message_name(data[0])
-        record |= {"message": named, "type": data[0]}
+        record = {"message": message_name(data[0]), "type": data[0]}
         record |= {"fields": {"data": data[1:].hex()}, "extensions": []}
         if data[0] in (
             MessageType.REGISTRATION_REQUEST,
             MessageType.REGISTRATION_REPLY,
         ):
             problems.append(_problem("COM-03", "message is cut short", "RFC 5944 3.3"))
-        return record | {"problems": problems}, packet
-    peers = {record["src"], record["dst"], *named_addresses(packet)}
+        return {**record, "problems": problems}, packet
+    peers = peers | named_addresses(packet)
     extensions = []
     offset = packet.fixed_size
     for extension in packet.extensions:
@@ -131,9 +141,9 @@ def _decode_udp(
         if found:
             problems.append(found)
         offset += len(extension.original)
-    record |= {"message": message_name(packet.type), "type": packet.type}
+    record = {"message": message_name(packet.type), "type": packet.type}
     record |= {"fields": _fields(packet), "extensions": extensions}
-    return record | {"problems": problems}, packet
+    return {**record, "problems": problems}, packet
 
 
 def _decode_extension(

@@ -52,6 +52,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "simulate": ("simulate", "simulate", "Simulate many nodes on a virtual clock."),
     "decode": ("captures", "decode", "Decode capture files."),
     "check": ("captures", "check", "Judge captures against the rules."),
+    "replay": (
+        "replay",
+        "replay",
+        "Send a capture's requests to an agent again; compare the replies.",
+    ),
     "shell": ("tools", "shell", "Scapy's prompt with every layer loaded."),
     "bench": ("tools", "bench", "Run the benchmarks."),
 }
