@@ -59,14 +59,30 @@ def check_files(
     :param keys: to judge authenticators with; without, those are taken on trust
     :raises mip_agents.captures.reader.CaptureError: a file is no capture.
     """
+    for _, findings in judge_files(paths, keys):
+        yield from findings
+
+
+def judge_files(
+    paths: Sequence[str | Path], keys: KeyRing | None = None
+) -> Iterator[tuple[Observation, list[Finding]]]:
+    """Give every packet that concerns Mobile IP, with its findings, as `check_files`.
+
+    :raises mip_agents.captures.reader.CaptureError: a file is no capture.
+    """
     every = Relays()
     for path in paths:
         link = _Link(every, keys)
         for frame in read_frames(path):
             seen = observe(str(path), frame)
             if seen is not None:
-                for rule, text in link.judge(seen):
-                    yield Finding(seen.file, seen.frame, rule, text)
+                yield (
+                    seen,
+                    [
+                        Finding(seen.file, seen.frame, rule, text)
+                        for rule, text in link.judge(seen)
+                    ],
+                )
 
 
 class _Link:

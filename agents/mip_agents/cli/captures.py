@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mip_agents.captures.check import check_files
+from mip_agents.captures.check import judge_files
 from mip_agents.captures.decode import decode_file, summary
 from mip_agents.captures.findings import Finding
 from mip_agents.captures.keys import load_keys
+from mip_agents.captures.observation import Observation
 from mip_agents.protocol.errors import InputError
 from scapy_mip.keyring import KeyRing
 
@@ -73,6 +74,10 @@ def check(
         Path | None,
         typer.Option(metavar="FILE.xml", help="Write a JUnit report, too."),
     ] = None,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Draw who told whom what, too."),
+    ] = None,
 ) -> None:
     """Judge captures against the rules of Mobile IP: one line for each deviation.
 
@@ -84,15 +89,25 @@ def check(
     Example: mip check --keys keys.toml visited.pcap internet.pcap
     """
     logging.getLogger("scapy").setLevel(logging.CRITICAL)
+    if diagram is not None and diagram.suffix.lower() != ".svg":
+        raise InputError(f"--diagram {diagram}: give a name that ends in .svg")
     ring = load_keys(keys) if keys else None
     findings: list[Finding] = []
-    for finding in check_files(files, ring):
-        findings.append(finding)
-        print(
-            json.dumps(finding.as_json()) if as_json else _judged(finding, len(files))
-        )
+    story: list[tuple[Observation, list[Finding]]] = []
+    for seen, found in judge_files(files, ring):
+        findings += found
+        for finding in found:
+            print(
+                json.dumps(finding.as_json())
+                if as_json
+                else _judged(finding, len(files))
+            )
+        if diagram is not None:
+            story.append((seen, found))
     if junit is not None:
         _report(junit, files, findings)
+    if diagram is not None:
+        _draw(diagram, story)
     if not as_json:
         counts = Counter(str(finding.rule.severity) for finding in findings)
         said = [f"{n} {name}{'s' * (n > 1)}" for name, n in counts.items()]
@@ -114,6 +129,16 @@ def _report(target: Path, files: list[Path], findings: list[Finding]) -> None:
 
     try:
         write_report(target, [str(path) for path in files], findings)
+    except OSError as error:
+        raise InputError(f"{target}: {error.strerror}") from None
+
+
+def _draw(target: Path, story: list[tuple[Observation, list[Finding]]]) -> None:
+    from mip_agents.captures.diagram import draw
+    from mip_agents.captures.sequence import follow
+
+    try:
+        target.write_text(draw(follow(story)), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{target}: {error.strerror}") from None
 

@@ -37,10 +37,12 @@ MN_38 = Rule("MN-38", Severity.ERROR, "RFC 5944 3.6.3")
 NAI_01 = Rule("NAI-01", Severity.ERROR, "RFC 2794 2")
 RT_02 = Rule("RT-02", Severity.ERROR, "RFC 3024 3.2")
 
-_ACCEPTING = (
+ACCEPTING = (
     ReplyCode.ACCEPTED,
     ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS,
 )
+"""The codes of a reply that grants what was asked for."""
+
 _ANY = "0.0.0.0"
 _LEAST_PAUSE_S = 0.98
 """One second, but for what clocks and queues do to it."""
@@ -83,7 +85,7 @@ class Registrations:
 
     def see(self, seen: Observation) -> Deviations:
         """Compare a request or a reply with what came before."""
-        node = self._nodes.setdefault(_name(seen), _Node())
+        node = self._nodes.setdefault(node_name(seen), _Node())
         if seen.kind is Kind.REQUEST:
             yield from self._request(node, seen)
         else:
@@ -154,7 +156,7 @@ class Registrations:
         _answered(asked)
         yield from _check_answer(asked, seen)
         code = seen.packet.code
-        if code in _ACCEPTING:
+        if code in ACCEPTING:
             yield from self._accepted(node, asked, seen)
         elif code == ReplyCode.HA_TOO_MANY_BINDINGS:
             if node.single:
@@ -208,7 +210,8 @@ class Registrations:
         )
 
 
-def _name(seen: Observation) -> str:
+def node_name(seen: Observation) -> str:
+    """Return what a mobile node is known by: its home address, or else its NAI."""
     address: str = seen.packet.home_address
     if address != _ANY:
         return address
