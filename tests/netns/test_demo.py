@@ -361,13 +361,38 @@ def test_plot_without_matplotlib_names_the_extra(tmp_path, capfd, monkeypatch):
     assert "scapy-mip[agents,plot]" in errors
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("demo.xyz", "demo.xyz: give a name that ends in .png, .svg or .pdf"),
+        ("demo", "demo: give a name that ends in .png, .svg or .pdf"),
+        ("none/demo.png", "none"),
+    ],
+)
+def test_a_plot_that_cannot_be_is_refused_before_anything_starts(tmp_path, name, says):
+    command = [*COMMAND, "--plot", str(tmp_path / name)]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mip demo: --plot")
+    assert line.endswith(says)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is missing"
 )
-def test_plot_draws_a_picture(tmp_path):
-    from mip_agents.lab.report import Results
+@pytest.mark.parametrize(
+    ("name", "begins"), [("demo.png", b"\x89PNG"), ("demo.SVG", b"<?xml")]
+)
+def test_plot_draws_a_picture(tmp_path, name, begins):
+    from mip_agents.lab.report import Entry, Results
 
     results = Results("ipip", tmp_path, "as a test", start=0.0, end=1.0)
     results.probe.feed({"sent": [[0, 0.1], [1, 0.2]], "returned": [[0, 0.101]]})
-    plot.plot(results, tmp_path / "demo.png")
-    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    results.entries.append(Entry(0.15, "mn", "registration accepted"))
+    plot.plot(results, tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begins)

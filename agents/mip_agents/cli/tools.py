@@ -43,7 +43,8 @@ def demo(
         bool, typer.Option("--keep", help="Leave all running for a look around.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw a picture.")
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw a picture: png, svg or pdf."),
     ] = None,
     folder: Annotated[
         Path | None,

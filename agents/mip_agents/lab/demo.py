@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mip_agents.lab.namespaces import LabError
-from mip_agents.lab.plot import require_matplotlib
+from mip_agents.lab.plot import require_picture
 from mip_agents.lab.processes import run_in_sandbox
 from mip_agents.lab.report import Printer
 from mip_agents.lab.scenario import Scenario, built_in, load_scenario
@@ -87,9 +87,7 @@ def _prepare(options: DemoOptions) -> Path:
     if options.dataplane not in DATAPLANES or options.dataplane == "none":
         raise LabError(f"no data plane {options.dataplane} to carry packets")
     if options.plot is not None:
-        require_matplotlib()
-        if not options.plot.absolute().parent.is_dir():
-            raise LabError(f"--plot: no folder {options.plot.absolute().parent}")
+        require_picture(options.plot)
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
         return options.folder.absolute()

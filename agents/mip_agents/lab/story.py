@@ -62,7 +62,7 @@ class DemoOptions:
     keep: bool = False
     """After the story leave all running until Ctrl-C or SIGTERM."""
     plot: Path | None = None
-    """PNG file to draw."""
+    """PNG, SVG or PDF file to draw."""
     folder: Path | None = None
     """Where everything is written; None: a new folder in the current directory."""
     json: bool = False
