@@ -239,6 +239,7 @@ def test_what_another_role_has_is_refused_with_words(tmp_path):
         ("POST", "/v1/deregister", b'{"a": 1}', 400, "a: unknown key"),
         ("GET", "/v1/register", b"", 405, ""),
         ("GET", "/v1/nothing", b"", 404, ""),
+        ("GET", "/v1/status/", b"", 404, ""),
         ("GET", "/v1/events?after=x", b"", 400, "after"),
     ],
 )

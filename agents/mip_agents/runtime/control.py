@@ -81,13 +81,16 @@ def make_app(agent: Controllable) -> Starlette:
         ("POST", "/v1/deregister", api.deregister, "mobile_node"),
         ("POST", "/v1/cancel", api.cancel, "mobile_node"),
     ]
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(path, _for_role(agent, role, handler), methods=[method])
             for method, path, handler, role in routes
         ],
         exception_handlers={HTTPException: _error, 500: _internal_error},
     )
+    # A path that is almost right gets an error like any other, and no redirection.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _for_role(agent: Controllable, role: str | None, handler: Handler) -> Handler:
