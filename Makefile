@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
 TEST_OPTIONS ?=
+FUZZ_OPTIONS ?=
+FUZZ_SECONDS ?= 600
 
 BPF := agents/mip_agents/dataplane/bpf
 
-.PHONY: help demo test test-kernel test-pythons soak lint format tables bench bpf clean
+.PHONY: help demo test test-kernel test-pythons soak fuzz lint format tables bench bpf clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -28,6 +30,9 @@ test-pythons: $(VENV)/dev.stamp  ## wire and engine tests on every other Python 
 
 soak: $(VENV)/dev.stamp  ## play simulated histories with faults until told to stop
 	@$(BIN)/python -m mip_agents.simulation.soak
+
+fuzz: $(VENV)/dev.stamp  ## fuzz layers, engines and input, FUZZ_SECONDS each
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
 
 lint: $(VENV)/dev.stamp  ## formatting, style, types, direction of imports
 	@$(BIN)/ruff format --check

@@ -12,7 +12,7 @@ python=$1
 shift
 [ $# -gt 0 ] && exec "$python" -m pytest "$@"
 
-patient="captures dataplane packaging protocol simulation wire"
+patient="captures dataplane fuzz packaging protocol simulation wire"
 clocked="tests/dataplane/test_handover.py"
 
 first="" second="$clocked"
