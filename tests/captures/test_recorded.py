@@ -131,6 +131,7 @@ def test_a_capture_that_ends_in_a_frame_gives_all_before_and_says_so(tmp_path):
         ("[[security_association]]\nspi = 1\nkey_hex = 'zz'\n", "is no hex text"),
         ("[[security_association]]\nspi = 'x'\nkey_text = 'SECRET'\n", ".spi: must be"),
         ("[[security_association]]\nkey = 'SECRET'\n", ".key: unknown key"),
+        ('[[security_association]]\n"a\\nb" = 1\n', "[0]: unknown key, allowed"),
         ("[security]\n", "only [[security_association]]"),
         ("spi = \n", "line 1"),
         (

@@ -88,6 +88,7 @@ _NAMES = sorted(
         for name in model.model_fields
     }
 )
+_NAMES.append(b'"a\\nb"')
 _HEADERS = [b"[%s]" % name for name in _NAMES] + [b"[[%s]]" % name for name in _NAMES]
 _TEXTS = (
     b"",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,6 +14,8 @@ from scapy_mip.auth import Algorithm, SecurityAssociation
 from scapy_mip.keyring import KeyRing
 
 _KNOWN = {"spi", "algorithm", "key_hex", "key_text", "key_file", "peer"}
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,25}")
+"""What is repeated of an unknown key; anything else may be a secret, or end a line."""
 _KEY_SOURCES = ("key_hex", "key_text", "key_file")
 
 
@@ -43,7 +46,8 @@ def load_keys(path: str | Path) -> KeyRing:
         if not isinstance(entry, dict):
             raise KeyFileError(f"{where}: is no table")
         for key in entry.keys() - _KNOWN:
-            raise KeyFileError(f"{where}.{key}: unknown key, allowed are {_listed()}")
+            shown = f".{key}" if _NAME.fullmatch(key) else ""
+            raise KeyFileError(f"{where}{shown}: unknown key, allowed are {_listed()}")
         ring.add(_association(entry, where, path.parent), _peer(entry, where))
     return ring
 

@@ -93,8 +93,11 @@ def _nai(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    if not text or "\0" in text:
-        raise ValueError("no path; allowed: the path of a file or folder")
+    # A line end in a path would be one in the texts that name it.
+    if not text or not text.isprintable():
+        raise ValueError(
+            "no path; allowed: the path of a file or folder, in printable characters"
+        )
     return text
 
 
