@@ -22,6 +22,7 @@ from mip_agents.protocol.events import (
 from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.policy import AdvertisementPolicy, ReverseTunnel
 from mip_agents.protocol.view import Reply, Request, build_reply, parse
+from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import Encapsulation
 from support.agents import FA_KEY, FHAE, HA, HOME, KEY, WRONG
 from support.foreign import (
@@ -43,6 +44,7 @@ from support.foreign import (
     visits,
 )
 
+_WRONG_FA_KEY = SecurityAssociation(FA_KEY.spi, b"not what we share")
 _MAX_PENDING, _MAX_VISITORS = 3, 2
 _POLICIES: tuple[dict[str, Any], ...] = (
     {"gre_keys": True, "encapsulations": frozenset(Encapsulation)},
@@ -156,7 +158,7 @@ class _Session(Session):
             home_address=choices.pick((HOME, "10.1.1.11", *ADDRESSES)),
             home_agent=choices.pick((HA, "198.51.100.1", *ADDRESSES)),
             care_of_address=choices.pick((CARE_OF, *ADDRESSES)),
-            identification=choices.pick((self.now.ntp, choices.number())),
+            identification=self.identification(choices),
         )
         data = self.signed(choices, data)
         self.feed(
@@ -191,8 +193,9 @@ class _Session(Session):
             gre_key=choices.pick((None, choices.number(4))),
         )
         data = self.signed(choices, damaged(choices, data))
-        if choices.pick((True, False)):
-            data = signed_with(FHAE, FA_KEY)(data)
+        foreign_home = choices.pick((FA_KEY, _WRONG_FA_KEY, None))
+        if foreign_home is not None:
+            data = signed_with(FHAE, foreign_home)(data)
         source = choices.pick((request.home_agent, *ADDRESSES))
         self.feed(
             Received(
@@ -208,7 +211,7 @@ class _Session(Session):
 
     def repeat(self, choices: Choices) -> None:
         """Let an earlier datagram arrive again, often damaged, or anything else."""
-        self.feed(self.arrival(choices, self.message(choices)))
+        self.feed(self.arrival(choices, self.message(choices), CARE_OF))
 
     def discover(self, choices: Choices) -> None:
         """Let a solicitation arrive, or anything that is none."""

@@ -18,33 +18,60 @@ from mip_agents.protocol.effects import (
     Send,
 )
 from mip_agents.protocol.events import DiscoveryReceived, JournalWritten, Received
-from mip_agents.protocol.home_agent import MAX_WAITING, HomeAgentEngine
+from mip_agents.protocol.home_agent import MAX_WAITING
+from mip_agents.protocol.names import NamedNode, NamedNodes
 from mip_agents.protocol.policy import AdvertisementPolicy, ReverseTunnel
+from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.security import (
     NodeAssociation,
     ReplayStyle,
     SecurityTable,
 )
 from mip_agents.protocol.tunnel import Category
-from mip_agents.protocol.view import Reply, build_request, parse
+from mip_agents.protocol.view import Reply, Request, parse
+from mip_agents.runtime.store import MemoryStore
+from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import Encapsulation
+from scapy_mip.extensions.identity import MIPNAI
 from scapy_mip.ident import difference
-from scapy_mip.messages import MIP
+from scapy_mip.registration import MIPRegistrationRequest
 from support.agents import (
     FA_KEY,
     HA,
     HOME,
     KEY,
+    MHAE,
     NETWORK,
     WRONG,
     A,
     B,
-    asks,
+    extension,
     home_agent,
     interfaces,
+    received,
 )
 
 _NONCES = NodeAssociation(256, b"1234567812345678", replay=ReplayStyle.NONCE)
+_NAMES = ("mn@example.org", "other@example.org", "mn@elsewhere.org")
+
+
+def _named() -> NamedNodes:
+    """Return one node, and a realm, that share two home addresses and a key."""
+    pool = AddressPool.parse(["10.1.1.10-10.1.1.11"])
+    nodes = NamedNodes()
+    for name in (_NAMES[0], "@example.org"):
+        nodes.add(name, NamedNode(NodeAssociation(256, b"1234567812345678"), pool))
+    return nodes
+
+
+def _request(name: str | None, key: SecurityAssociation, **fields: Any) -> bytes:
+    """Make a request that a node with or without a name has signed."""
+    data = bytes(MIPRegistrationRequest(**fields))
+    if name is not None:
+        data += bytes(MIPNAI(nai=name))
+    return data + extension(MHAE, key, data)
+
+
 _POLICIES: tuple[dict[str, Any], ...] = (
     {},
     {"foreign_agent": True, "encapsulations": frozenset(Encapsulation)},
@@ -56,18 +83,16 @@ _POLICIES: tuple[dict[str, Any], ...] = (
         "reverse_tunnel": ReverseTunnel.OFF,
         "advertisement": AdvertisementPolicy(interval=1),
     },
+    {"named_nodes": _named(), "mobile_nodes": SecurityTable()},
     {"broadcasts": frozenset(Category), "reverse_tunnel": ReverseTunnel.REQUIRED},
 )
 _LINK = interfaces(eth9="10.1.1.20/24")
-_IDENTIFICATIONS = (0, 1, -1, -(8 << 32), 8 << 32, 1 << 63)
 
 
 def home_agent_engine(data: bytes) -> None:
     """Register a node, then let anything happen."""
     choices = Choices(data)
-    engine = home_agent(**choices.pick(_POLICIES))
-    session = _Session(engine)
-    session.feed(_LINK)
+    session = _Session(choices.pick(_POLICIES))
     session.register()
     play(
         choices,
@@ -80,6 +105,7 @@ def home_agent_engine(data: bytes) -> None:
             session.ask,
             session.fail_to_deliver,
             session.discover,
+            session.restart,
         ),
     )
 
@@ -87,21 +113,37 @@ def home_agent_engine(data: bytes) -> None:
 class _Session(Session):
     """A session that keeps its own account of what was asked with a signature."""
 
-    def __init__(self, engine: HomeAgentEngine) -> None:
-        super().__init__(engine, (KEY, WRONG, FA_KEY), "home_agent")
-        self.home_agent = engine
-        self._asked: set[tuple[str, str]] = set()
+    def __init__(self, policy: dict[str, Any]) -> None:
+        self.home_agent = home_agent(**policy)
+        super().__init__(self.home_agent, (KEY, WRONG, FA_KEY), "home_agent")
+        self._policy = policy
+        self._store = MemoryStore()
+        self._asked: set[str] = set()
         self._accepted: dict[str, int] = {}
         self._journals: dict[int, Journal] = {}
+        self.feed(_LINK)
 
     def register(self) -> None:
         """Give a node a binding, with a nonce first where it takes one."""
-        self.feed(asks()(self))
+        policy = self.home_agent.policy
+        reverse = policy.reverse_tunnel is not ReverseTunnel.OFF
+        fields = {
+            "flags": "DT" if reverse else "D",
+            "lifetime": 600,
+            "home_address": HOME,
+            "home_agent": HA,
+            "care_of_address": A,
+            "identification": self.now.ntp,
+        }
+        name = _NAMES[0] if policy.mobile_nodes.is_empty else None
+        self.feed(received(_request(name, KEY, **fields)))
         if not self.orders:
             view = parse(self.sent[-1].data)
             assert isinstance(view, Reply)
-            self.feed(asks(identification=view.identification)(self))
+            fields["identification"] = view.identification
+            self.feed(received(_request(name, KEY, **fields)))
         self.settle_all()
+        assert self.home_agent.home_addresses() == [HOME]
 
     def feed(self, event: Any) -> list[Effect]:
         """Hand over an event; only what is signed changes anything."""
@@ -109,13 +151,9 @@ class _Session(Session):
             self.catch_up()
             if not is_authentic(event.data):
                 return self._feed_unsigned(event)
-            addresses = MIP(event.data)
-            self._asked.add(
-                (
-                    str(getattr(addresses, "home_address", "")),
-                    str(getattr(addresses, "care_of_address", "")),
-                )
-            )
+            view = parse(event.data)
+            if isinstance(view, Request):
+                self._asked |= {view.home_address, view.care_of_address}
         effects = super().feed(event)
         for effect in effects:
             if isinstance(effect, Journal):
@@ -140,6 +178,7 @@ class _Session(Session):
         return effects
 
     def _commit(self, journal: Journal) -> None:
+        self._store.commit(journal.changes)
         for change in journal.changes:
             if isinstance(change, IdentificationRecord):
                 known = self._accepted.get(change.node)
@@ -150,8 +189,11 @@ class _Session(Session):
     def _check(self) -> None:
         entries = self.home_agent.bindings(self.now)
         for entry in entries:
-            key = entry["home_address"], entry["care_of_address"]
-            assert key in self._asked, "a binding that nobody asked for"
+            # Who has a name may get an address that it did not ask for.
+            addresses = {entry["care_of_address"]}
+            if entry["nai"] is None:
+                addresses.add(entry["home_address"])
+            assert addresses <= self._asked, "a binding that nobody asked for"
             assert entry["remaining"] is None or entry["remaining"] >= 0
         homes = [entry["home_address"] for entry in entries]
         most = self.home_agent.policy.max_bindings_per_node
@@ -162,20 +204,30 @@ class _Session(Session):
         finite = any(entry["remaining"] is not None for entry in entries)
         assert not finite or self.engine.next_timer() is not None
 
+    def restart(self, _: Choices) -> None:
+        """Kill the agent and start another with what the journal holds."""
+        self.engine = self.home_agent = home_agent(**self._policy)
+        self.orders.clear()
+        self._journals.clear()
+        self.feed(self._store.load())
+        self.feed(_LINK)
+
     def request(self, choices: Choices) -> None:
         """Let a request arrive as a node makes it, or almost."""
-        identification = self.now.ntp + choices.pick(_IDENTIFICATIONS)
-        if choices.number() % 4 == 0 and self.sent:
+        identification = self.identification(choices)
+        if choices.pick((False, False, True)) and self.sent:
+            # A node with nonces takes the next one from the latest reply.
             view = parse(self.sent[-1].data)
             identification = getattr(view, "identification", identification)
-        data = build_request(
+        data = _request(
+            choices.pick((None, *_NAMES)),
+            choices.pick((KEY, KEY, KEY, WRONG)),
             flags=choices.number(),
             lifetime=choices.pick(LIFETIMES),
             home_address=choices.pick((HOME, "10.1.1.11", *ADDRESSES)),
             home_agent=choices.pick((HA, HA, *ADDRESSES)),
             care_of_address=choices.pick((A, B, *ADDRESSES)),
-            identification=identification % (1 << 64),
-            mobile_home=choices.pick((KEY, KEY, KEY, WRONG)),
+            identification=identification,
         )
         data = self.signed(choices, data)
         self.feed(self.arrival(choices, data))

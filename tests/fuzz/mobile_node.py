@@ -144,7 +144,7 @@ class _Session(Session):
             return
         request = requests[-1 - choices.number() % min(2, len(requests))]
         identification = request.identification
-        if choices.pick((True, False)) is False:
+        if choices.pick((False, True)):
             high = choices.number(4) << 32
             identification = high | identification & 0xFFFFFFFF
         data = build_reply(
@@ -195,7 +195,7 @@ class _Session(Session):
 
     def repeat(self, choices: Choices) -> None:
         """Let an earlier datagram arrive again, often damaged, or anything else."""
-        self.feed(self.arrival(choices, self.message(choices)))
+        self.feed(self.arrival(choices, self.message(choices), A))
 
     def relink(self, choices: Choices) -> None:
         """Let interfaces come and go."""

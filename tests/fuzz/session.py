@@ -58,6 +58,8 @@ ADDRESSES = (
 )
 LIFETIMES = (600, 0, 1, 65535, 65534)
 _WAITS_S = (0.01, 1.0, 7.0, 60.0, 600.0, 40000.0)
+_OFF = (0, -1, -(8 << 32), 8 << 32, 1 << 63)
+"""What an Identification may be off by: also more than the tolerance of 7 s."""
 _TIMER_TURNS = 64
 _TOKEN = 77
 _REMEMBERED = 8
@@ -83,6 +85,7 @@ class Session:
         self.heard: list[bytes] = []
         """The newest datagrams that arrived, to be damaged and to arrive again."""
         self._keys = keys
+        self._count = 0
 
     @property
     def now(self) -> Any:
@@ -190,14 +193,23 @@ class Session:
                 data += extension(kind, choices.pick(self._keys), data)
         return data
 
-    def arrival(self, choices: Choices, data: bytes) -> Received:
-        """Say how a datagram arrives: on a visited link, or from anywhere."""
+    def identification(self, choices: Choices) -> int:
+        """Choose an Identification: a fresh one, or one that is off in some way."""
+        self._count += 1
+        fresh = self.now.ntp + self._count
+        return (fresh + choices.pick(_OFF)) % (1 << 64)
+
+    def arrival(self, choices: Choices, data: bytes, to: str = HA) -> Received:
+        """Say how a datagram arrives: on a visited link, or from anywhere.
+
+        :param to: where it most likely goes.
+        """
         links = (None, LINK, OTHER_LINK, UPLINK)
         return Received(
             data=data,
             source=choices.pick(ADDRESSES),
             source_port=choices.pick((434, 5000, 0)),
-            destination=choices.pick(ADDRESSES),
+            destination=choices.pick((to, *ADDRESSES)),
             destination_port=434,
             interface=choices.pick(links),
             ttl=choices.pick((255, 1, None)),

@@ -55,6 +55,23 @@ def test_changed_inputs_are_borne(name):
     bears()
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("home_agent_engine", "request_checks.verify"),
+        ("foreign_agent_engine", "visitor_checks.verify"),
+        ("mobile_node_engine", "reply_checks.verify"),
+        ("home_agent_engine", "replay.difference"),
+    ],
+)
+def test_corpus_finds_an_engine_that_believes_everything(monkeypatch, name, place):
+    target = load(name)
+    monkeypatch.setattr(f"mip_agents.protocol.{place}", lambda *_: 1)
+    with pytest.raises(AssertionError):
+        for data in inputs(name).values():
+            target(data)
+
+
 def test_corpus_has_an_input_for_each_target_and_is_small():
     folders = {folder.name for folder in CORPUS.iterdir()}
     assert folders == TARGETS.keys()
