@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import logging
 import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from fuzz.choices import Choices, damaged
@@ -79,14 +81,14 @@ _FILES = (
 
 def capture(data: bytes) -> None:
     """Read a damaged capture of any format, or what is none."""
-    logging.getLogger("scapy").setLevel(logging.CRITICAL)
     choices = Choices(data)
     content = damaged(choices, choices.pick(_FILES)) + choices.rest()
     with tempfile.NamedTemporaryFile(dir=_folder(), suffix=".pcap") as file:
         file.write(content)
         file.flush()
-        if not refused(lambda: _decode(file.name)):
-            list(check_files([file.name], _RING))
+        with _quiet():
+            if not refused(lambda: _decode(file.name)):
+                list(check_files([file.name], _RING))
 
 
 def frames(data: bytes) -> None:
@@ -104,6 +106,18 @@ def frames(data: bytes) -> None:
         _decode(file.name)
         for finding in check_files([file.name], _RING):
             json.dumps(finding.as_json())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Scapy say nothing of what is wrong with a file, as the commands do."""
+    logger = logging.getLogger("scapy")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _folder() -> str | None:

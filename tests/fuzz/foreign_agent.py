@@ -11,7 +11,7 @@ from typing import Any
 from fuzz.choices import Choices, damaged
 from fuzz.session import ADDRESSES, LIFETIMES, Session, is_vouched_for, play
 from mip_agents.protocol.discovery import build_solicitation
-from mip_agents.protocol.effects import Effect, InstallTunnel, RemoveTunnel
+from mip_agents.protocol.effects import Effect, InstallTunnel
 from mip_agents.protocol.events import (
     DiscoveryReceived,
     InterfacesChanged,
@@ -99,7 +99,6 @@ class _Session(Session):
         self.foreign_agent = engine
         self._keyed = "agent_key" in policy
         self._node_key = policy.get("node_key")
-        self._tunnels: set[str] = set()
 
     def register(self) -> None:
         """Let a node register, and another one wait for the answer."""
@@ -132,10 +131,7 @@ class _Session(Session):
             assert not finite or self.engine.next_timer() is not None
         for effect in effects:
             if isinstance(effect, InstallTunnel):
-                self._tunnels.add(effect.tunnel.key)
                 self._check_grant(event)
-            elif isinstance(effect, RemoveTunnel):
-                self._tunnels.discard(effect.key)
         return effects
 
     def _check_grant(self, event: Any) -> None:
@@ -246,4 +242,4 @@ class _Session(Session):
             for row in self.foreign_agent.visitors(self.now)
             if row["remaining"] is None
         }
-        assert self._tunnels <= endless, "a tunnel outlives its visitor"
+        assert self.tunnels <= endless, "a tunnel outlives its visitor"

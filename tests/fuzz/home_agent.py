@@ -55,7 +55,7 @@ _NONCES = NodeAssociation(256, b"1234567812345678", replay=ReplayStyle.NONCE)
 _NAMES = ("mn@example.org", "other@example.org", "mn@elsewhere.org")
 
 
-def _named() -> NamedNodes:
+def named_nodes() -> NamedNodes:
     """Return one node, and a realm, that share two home addresses and a key."""
     pool = AddressPool.parse(["10.1.1.10-10.1.1.11"])
     nodes = NamedNodes()
@@ -83,7 +83,7 @@ _POLICIES: tuple[dict[str, Any], ...] = (
         "reverse_tunnel": ReverseTunnel.OFF,
         "advertisement": AdvertisementPolicy(interval=1),
     },
-    {"named_nodes": _named(), "mobile_nodes": SecurityTable()},
+    {"named_nodes": named_nodes(), "mobile_nodes": SecurityTable()},
     {"broadcasts": frozenset(Category), "reverse_tunnel": ReverseTunnel.REQUIRED},
 )
 _LINK = interfaces(eth9="10.1.1.20/24")

@@ -82,6 +82,8 @@ class Session:
         self.time = 1.0
         self.sent: list[Send] = []
         self.orders: list[Journal | InstallTunnel | RemoveTunnel] = []
+        self.tunnels: set[str] = set()
+        """What the data plane has, by key."""
         self.heard: list[bytes] = []
         """The newest datagrams that arrived, to be damaged and to arrive again."""
         self._keys = keys
@@ -136,6 +138,10 @@ class Session:
         if not self.orders:
             return
         order = self.orders.pop(0)
+        if good and isinstance(order, InstallTunnel):
+            self.tunnels.add(order.tunnel.key)
+        elif good and isinstance(order, RemoveTunnel):
+            self.tunnels.discard(order.key)
         if isinstance(order, Journal):
             answered: Event = JournalWritten(order.token)
             failed: Event = JournalFailed(order.token, "disk full")

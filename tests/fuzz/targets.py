@@ -21,6 +21,7 @@ TARGETS = {
     "home_agent_engine": "home_agent",
     "foreign_agent_engine": "foreign_agent",
     "mobile_node_engine": "mobile_node",
+    "journal_rows": "journal",
     "configuration": "files",
     "nodes_file": "files",
     "key_file": "files",
