@@ -7,6 +7,8 @@ dissected here. A frame is looked into only as far as its IPv4 header.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,8 @@ from mip_agents.protocol.errors import InputError
 
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _ETHERTYPES_VLAN = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+_DAMAGE = (Scapy_Exception, ValueError, OSError, struct.error, zlib.error)
+"""What Scapy lets through of a damaged file; Scapy 2.7 more of it than later ones."""
 _MICROSECONDS = 1_000_000
 
 
@@ -46,7 +50,7 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
     """
     try:
         reader: Any = RawPcapReader(str(path))
-    except (OSError, Scapy_Exception, EOFError) as error:
+    except (*_DAMAGE, EOFError) as error:
         raise CaptureError(f"{path}: {_reason(error)}") from None
     with reader:
         number = 0
@@ -55,7 +59,7 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
                 data, meta = reader._read_packet()
             except EOFError:
                 return
-            except (Scapy_Exception, ValueError, OSError) as error:
+            except _DAMAGE as error:
                 raise CaptureError(
                     f"{path}: frame {number + 1}: {_reason(error)}"
                 ) from None
