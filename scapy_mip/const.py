@@ -9,6 +9,7 @@ protocol registry.
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from typing import NamedTuple, Self
 
@@ -69,6 +70,7 @@ class NamedInt(enum.IntEnum):
         return slug(self.title)
 
 
+@functools.lru_cache(1024)
 def slug(title: str) -> str:
     """Turn a registry name into the form that JSON, logs and tables use.
 

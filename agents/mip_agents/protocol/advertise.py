@@ -94,6 +94,8 @@ class Advertiser:
         self._random_bytes = random_bytes
         self._offer: Offer | None = None
         self._addresses: tuple[IPv4Interface, ...] = ()
+        self._routers: tuple[str, ...] = ()
+        self._lengths: tuple[int, ...] = ()
         self._quick = 0
         self._due: float | None = None
         self._last: float | None = None
@@ -121,6 +123,9 @@ class Advertiser:
         if not self.active:
             self._quick = QUICK
         self._addresses, self._offer = entries, offer
+        listed = entries[:MAX_ROUTERS]
+        self._routers = tuple(str(one.ip) for one in listed)
+        self._lengths = tuple(one.network.prefixlen for one in listed)
         if self.policy.interval:
             self._due = now
         return self.tick(now)
@@ -209,8 +214,6 @@ class Advertiser:
     ) -> SendDiscovery:
         policy, offer = self.policy, self._offer
         assert offer is not None, "only who has something to say gets here"
-        listed = self._addresses[:MAX_ROUTERS]
-        told = listed if policy.prefix_lengths else []
         number = self.sequence_number
         self.sequence_number = (
             FIRST_AFTER_LAST if number == LAST_SEQUENCE else number + 1
@@ -220,14 +223,14 @@ class Advertiser:
             data=build_advertisement(
                 code=policy.icmp_code,
                 lifetime=lifetime,
-                router_addresses=tuple(str(one.ip) for one in listed),
+                router_addresses=self._routers,
                 flags=offer.flags,
                 sequence_number=number,
                 registration_lifetime=offer.registration_lifetime,
                 care_of_addresses=offer.care_of_addresses,
-                prefix_lengths=tuple(one.network.prefixlen for one in told),
+                prefix_lengths=self._lengths if policy.prefix_lengths else (),
             ),
-            source=str(listed[0].ip),
+            source=self._routers[0],
             destination=destination or policy.destination,
             interface=self.interface,
             link_address=link_address,
