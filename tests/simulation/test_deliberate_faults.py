@@ -57,7 +57,7 @@ def test_undo_that_was_forgotten_is_found(monkeypatch):
     monkeypatch.setattr(tunnel_slot.TunnelSlot, "order", forgetful)
     found = first_failure()
     assert found is not None
-    assert "is at home" in found[1]
+    assert "is left over" in found[1]
 
 
 def test_lifetime_that_is_too_long_is_found(monkeypatch):

@@ -8,8 +8,11 @@ event's agent is held against them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
+from mip_agents.protocol.agents_heard import MAX_AGENTS
 from mip_agents.protocol.effects import (
     BindingRecord,
     Change,
@@ -17,21 +20,23 @@ from mip_agents.protocol.effects import (
     IdentificationRecord,
     Send,
 )
-from mip_agents.protocol.events import Event, Received, Restored
+from mip_agents.protocol.engine import Engine
+from mip_agents.protocol.events import DiscoveryReceived, Event, Received, Restored
 from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.mobile_node import MobileNodeEngine
 from mip_agents.protocol.tunnel import Tunnel
 from mip_agents.protocol.view import Reply, Request, parse
 from mip_agents.simulation.shell import Shell, SimulationError
-from mip_agents.simulation.world import HOME_AGENT, World
-from scapy_mip.const import LIFETIME_INFINITE
-from scapy_mip.ident import difference
+from mip_agents.simulation.world import World
+from scapy_mip.const import LIFETIME_INFINITE, REPLY_CODES, Issuer
+from scapy_mip.ident import difference, seconds
 
-_ROUNDING = 1 << 24
-"""Units of NTP time, 4 ms: doubles of monotonic seconds round off far less."""
 _SETTLED = {"registered", "at-home"}
 _RESTING = {"at-home", "detached"}
+_LEFT_OVER_S = 45.0
+"""Seconds after which what nobody needs any more must be gone from a kernel that obeys:
+agents try again after up to 30."""
 
 
 class Invariants:
@@ -45,21 +50,30 @@ class Invariants:
         """The latest second of the world that was ever made durable as an end."""
         self._asked: set[tuple[str, str]] = set()
         """Home and care-of addresses that a node itself has asked for."""
+        self._met: set[tuple[str, str]] = set()
+        """Who has advertised itself to a node."""
+        self._said: set[bytes] = set()
+        """Every datagram that an agent has sent."""
+        self._done: dict[str, tuple[int, int]] = {}
+        """Commits and orders of an agent, before the event that is looked at."""
+        self._idle_since: dict[tuple[str, str], float] = {}
+        """Since when an agent's kernel holds a tunnel that nobody needs."""
         for shell in world.shells.values():
             shell.on_event = self._after
-        for shell in world.nodes:
             shell.on_send = self._sent
-        agent = world.shells[HOME_AGENT]
-        agent.on_tunnel = self._tunnelled
-        agent.disk.watch = self._committed
-        agent.on_send = self._answered
+        for agent in world.home_agents():
+            agent.on_tunnel = self._tunnelled
+            agent.disk.watch = self._committed
+            agent.on_send = self._answered
 
     # Accounts
 
-    def _sent(self, _shell: Shell, send: Send) -> None:
-        view = parse(send.data)
-        if isinstance(view, Request):
-            self._asked.add((view.home_address, view.care_of_address))
+    def _sent(self, shell: Shell, send: Send) -> None:
+        self._said.add(send.data)
+        if shell in self._world.nodes:
+            view = parse(send.data)
+            if isinstance(view, Request):
+                self._asked.add((view.home_address, view.care_of_address))
 
     def _committed(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -80,7 +94,8 @@ class Invariants:
                 case DroppedBinding():
                     pass
 
-    def _answered(self, _shell: Shell, send: Send) -> None:
+    def _answered(self, shell: Shell, send: Send) -> None:
+        self._sent(shell, send)
         view = parse(send.data)
         if not isinstance(view, Reply) or view.code not in (0, 1):
             return
@@ -99,10 +114,53 @@ class Invariants:
         engine = shell.engine
         if isinstance(engine, HomeAgentEngine):
             self._check_home_agent(shell, engine, event)
+            needed: Iterable[str] = engine.home_addresses()
         elif isinstance(engine, MobileNodeEngine):
-            self._check_mobile_node(shell, engine)
+            self._check_mobile_node(shell, engine, event)
+            needed = [] if engine.state.value == "at-home" else shell.tunnels
         elif isinstance(engine, ForeignAgentEngine):
-            self._check_foreign_agent(shell, engine)
+            if not isinstance(event, DiscoveryReceived):
+                self._check_foreign_agent(shell, engine)
+            needed = shell.tunnels
+        else:
+            return
+        if isinstance(event, Received):
+            self._check_stranger(shell, event.data)
+        self._done[shell.name] = shell.disk.commits, shell.ordered
+        if shell.tunnels:
+            self._check_left_over(shell, engine, needed)
+
+    def _check_stranger(self, shell: Shell, data: bytes) -> None:
+        """Check that what no agent has said changes nothing."""
+        done = shell.disk.commits, shell.ordered
+        if data in self._said or done == self._done.get(shell.name, (0, 0)):
+            return
+        if isinstance(shell.engine, HomeAgentEngine):
+            self._fail(f"{shell.name}: what nobody with a key has sent changes state")
+        view = parse(data)
+        if not isinstance(shell.engine, MobileNodeEngine) or not isinstance(
+            view, Reply
+        ):
+            return
+        if REPLY_CODES[view.code].issuer is not Issuer.FA:
+            # A foreign agent has no key here: it may deny, and it believes its links.
+            self._fail(f"{shell.name}: a reply that no agent has sent changes state")
+
+    def _check_left_over(
+        self, shell: Shell, engine: Engine, needed: Iterable[str]
+    ) -> None:
+        """Check that what is in the kernel goes when its cause has gone."""
+        now = self._world.agenda.now
+        for key in shell.tunnels.keys() - set(needed):
+            since = self._idle_since.setdefault((shell.name, key), now)
+            if shell.refuses or shell.orders:
+                self._idle_since[shell.name, key] = now
+            elif engine.next_timer() is None:
+                self._fail(f"{shell.name}: {key} is left over, and no timer ends it")
+            elif now > since + _LEFT_OVER_S:
+                self._fail(f"{shell.name}: {key} is left over since {since:.3f} s")
+        for key in needed:
+            self._idle_since.pop((shell.name, key), None)
 
     def _check_home_agent(
         self, shell: Shell, engine: HomeAgentEngine, event: Event
@@ -120,17 +178,34 @@ class Invariants:
             end = math.inf if remaining is None else now.mono + remaining
             if isinstance(event, Restored):
                 # A journal has the time of day, which may have been set back.
-                self._ends[key] = max(self._ends[key], now.mono + entry["lifetime"])
+                kept = shell.disk.bindings[key]
+                left = min(
+                    difference(kept.expires, now.ntp) / seconds(1), kept.lifetime
+                )
+                self._ends[key] = max(self._ends[key], now.mono + left)
             if end > self._ends[key] + 1:
                 self._fail(f"{key}: a binding outlives its lifetime")
-        finite = math.inf not in self._ends.values()
-        if finite and engine.home_addresses() and engine.next_timer() is None:
+        if not engine.home_addresses() or engine.next_timer() is not None:
+            return
+        if math.inf not in self._ends.values():
             self._fail("bindings, and no timer that ends them")
 
-    def _check_mobile_node(self, shell: Shell, engine: MobileNodeEngine) -> None:
+    def _check_mobile_node(
+        self, shell: Shell, engine: MobileNodeEngine, event: Event
+    ) -> None:
         state = engine.state.value
         if state not in _RESTING and engine.next_timer() is None:
             self._fail(f"{shell.name} is {state} without a timer")
+        if (
+            isinstance(event, DiscoveryReceived)
+            and (shell.name, event.source) not in self._met
+        ):
+            self._met.add((shell.name, event.source))
+            heard = Counter(
+                one["interface"] for one in engine.status(shell.clock.now())["agents"]
+            )
+            if max(heard.values(), default=0) > MAX_AGENTS:
+                self._fail(f"{shell.name} remembers too many agents: {heard}")
 
     def _check_foreign_agent(self, shell: Shell, engine: ForeignAgentEngine) -> None:
         status = engine.status(shell.clock.now())
@@ -138,33 +213,39 @@ class Invariants:
             self._fail(f"{shell.name}: visitors without a timer")
         if status["pending"] > engine.policy.max_pending:
             self._fail(f"{shell.name}: {status['pending']} requests wait")
+        if status["visitors"] > engine.policy.max_visitors:
+            self._fail(f"{shell.name}: {status['visitors']} visitors")
 
     # When all is quiet again
 
     def check_settled(self) -> None:
         """Check that everybody agrees, some time after the last fault."""
-        world = self._world
-        agent = world.shells[HOME_AGENT]
+        bound: dict[str, list[str]] = {}
+        for agent in self._world.home_agents():
+            bound |= self._check_bindings(agent)
+        visits = self._check_visitors()
+        for shell in self._world.nodes:
+            self._check_node(shell, bound, visits)
+
+    def _check_bindings(self, agent: Shell) -> dict[str, list[str]]:
+        """Check that table, kernel and journal agree; return the table."""
         engine = agent.engine
         if not isinstance(engine, HomeAgentEngine):
-            return
-        now = agent.clock.now()
+            self._fail(f"{agent.name} does not run")
         bound: dict[str, list[str]] = {}
-        for entry in engine.bindings(now):
+        for entry in engine.bindings(agent.clock.now()):
             bound.setdefault(entry["home_address"], []).append(entry["care_of_address"])
         carried = {key: list(one.peers) for key, one in agent.tunnels.items()}
         if {k: sorted(v) for k, v in carried.items()} != {
             k: sorted(v) for k, v in bound.items()
         }:
-            self._fail(f"the home agent tunnels {carried} and has bound {bound}")
+            self._fail(f"{agent.name} tunnels {carried} and has bound {bound}")
         kept: dict[str, list[str]] = {}
         for home, care_of in agent.disk.bindings:
             kept.setdefault(home, []).append(care_of)
         if not bound.keys() <= kept.keys():
-            self._fail(f"the journal holds {kept}, the table {bound}")
-        visits = self._check_visitors()
-        for shell in world.nodes:
-            self._check_node(shell, bound, visits)
+            self._fail(f"the journal of {agent.name} holds {kept}, the table {bound}")
+        return bound
 
     def _check_visitors(self) -> set[tuple[str, str]]:
         visits = set()
@@ -201,5 +282,5 @@ class Invariants:
             if tunnel.agent is not None and (home, care_of) not in visits:
                 self._fail(f"{shell.name}: no visitor of its foreign agent")
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str) -> NoReturn:
         raise SimulationError(f"at {self._world.agenda.now:.3f} s: {text}")

@@ -2,20 +2,21 @@
 """Links and the Internet between them, in memory: who hears what, and when.
 
 A link is a network with a prefix; all links are joined by an Internet that delivers by
-prefix. What goes wrong is decided on each link that a datagram passes.
+prefix, or by the outside address of the box that hides a link. What goes wrong is
+decided on each link that a datagram passes.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from mip_agents.protocol.effects import Send, SendDiscovery
 from mip_agents.protocol.events import DiscoveryReceived, Received
 from mip_agents.simulation.agenda import Agenda
-from scapy_mip.const import MIP_PORT
+from mip_agents.simulation.nat import Nat
 
 BROADCAST = "255.255.255.255"
 _LINK_TTL = 1
@@ -77,6 +78,8 @@ class Link:
     """By link-layer address, in the order in which they came."""
     holders: dict[str, list[Port]] = field(default_factory=dict)
     """Who has an address; the first one hears what is sent to it."""
+    nat: Nat | None = None
+    """The box between it and the Internet; then nobody outside knows its prefix."""
 
     def at(self, link_address: str | None) -> list[Port]:
         """Return the port with a link-layer address; all of them for None."""
@@ -92,6 +95,7 @@ class Packet:
 
     time: float
     link: str
+    """Its name; the outside address of a box, for what has passed that."""
     source: str
     source_port: int
     destination: str
@@ -116,10 +120,14 @@ class Internet:
         self._chance = chance
         self._by_prefix: dict[tuple[int, int], Link] = {}
         self._lengths: list[int] = []
+        self._outsides: dict[str, Link] = {}
 
     def add(self, link: Link) -> Link:
         """Join a link to the others."""
         self.links[link.name] = link
+        if link.nat is not None:
+            self._outsides[link.nat.outside] = link
+            return link
         length = link.prefix.prefixlen
         self._by_prefix[length, int(link.prefix.network_address)] = link
         self._lengths = sorted({*self._lengths, length}, reverse=True)
@@ -143,11 +151,17 @@ class Internet:
         if send.link_address is not None:
             self._deliver(link, None, link.at(send.link_address), port, send)
             return True
-        there = (
-            link if send.destination == BROADCAST else self.link_of(send.destination)
-        )
+        there = self._leads_to(link, send.destination)
         if there is None:
             return False
+        if there is not link:
+            if link.nat is not None:
+                send = self._leave(link.nat, send)
+            if there.nat is not None:
+                entering = self._enter(there.nat, send)
+                if entering is None:
+                    return True  # such a box drops without a word
+                send = entering
         if send.destination in (BROADCAST, str(there.prefix.broadcast_address)):
             targets = [one for one in there.ports.values() if one is not port]
         else:
@@ -155,27 +169,46 @@ class Internet:
         self._deliver(link, None if there is link else there, targets, port, send)
         return bool(targets)
 
-    def inject(self, port: Port, data: bytes, source: str, source_port: int) -> None:
-        """Let a datagram of a stranger arrive at a port."""
-        event = Received(
-            data=data,
-            source=source,
-            source_port=source_port,
-            destination=port.addresses[0],
-            destination_port=MIP_PORT,
-            interface=port.name,
-            ttl=64,
-        )
+    def _leads_to(self, link: Link, destination: str) -> Link | None:
+        """Return on which link a datagram goes on from one."""
+        if destination == BROADCAST:
+            return link
+        if link.nat is not None and IPv4Address(destination) in link.prefix:
+            return link
+        return self._outsides.get(destination) or self.link_of(destination)
+
+    def _leave(self, nat: Nat, send: Send) -> Send:
+        inside = send.source, send.source_port
+        outside = nat.leave(inside, send.destination, self._agenda.now)
+        send = replace(send, source=nat.outside, source_port=outside)
+        self._note(nat.outside, send)
+        return send
+
+    def _enter(self, nat: Nat, send: Send) -> Send | None:
+        found = nat.enter(send.destination_port, send.source, self._agenda.now)
+        if found is None:
+            return None
+        send = replace(send, destination=found[0], destination_port=found[1])
+        self._note(nat.outside, send)
+        return send
+
+    def inject(self, port: Port, event: Received | DiscoveryReceived) -> None:
+        """Let something of a stranger arrive at a port."""
+        if self.record is not None and port.link is not None:
+            self.record(_packet(self._agenda.now, port.link.name, event))
         self._agenda.after(self.delay, _arrival(port, port.link, event))
 
     def _count(self, link: Link, send: Send) -> None:
         self.sent += 1
         self.bytes += len(send.data) + 28
+        self._note(link.name, send)
+
+    def _note(self, where: str, send: Send) -> None:
         if self.record is not None:
             self.record(
                 Packet(
                     self._agenda.now,
-                    link.name,
+                    where,
                     send.source,
                     send.source_port,
                     send.destination,
@@ -267,6 +300,21 @@ class Internet:
                 damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
                 data = bytes(damaged)
         return [(late * (number + 1), data) for number in range(copies)]
+
+
+def _packet(time: float, where: str, event: Received | DiscoveryReceived) -> Packet:
+    icmp = isinstance(event, DiscoveryReceived)
+    return Packet(
+        time,
+        where,
+        event.source,
+        0 if isinstance(event, DiscoveryReceived) else event.source_port,
+        event.destination,
+        0 if isinstance(event, DiscoveryReceived) else event.destination_port,
+        event.ttl or 64,
+        event.data,
+        icmp,
+    )
 
 
 def _arrival(

@@ -9,25 +9,21 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from mip_agents.protocol.effects import Send
-from mip_agents.protocol.view import build_request
 from mip_agents.simulation.invariants import Invariants
-from mip_agents.simulation.shell import Shell, SimulationError
+from mip_agents.simulation.network import Link
+from mip_agents.simulation.shell import SimulationError
+from mip_agents.simulation.strangers import Strangers
 from mip_agents.simulation.world import (
-    HOME,
-    HOME_AGENT,
-    HOME_AGENT_ADDRESS,
     INTERFACES,
     Plan,
     Site,
     World,
-    home_address,
+    agent_name,
+    home_agent_name,
+    home_name,
+    node_name,
     site_name,
 )
-from scapy_mip.auth import SecurityAssociation
-from scapy_mip.const import MIP_PORT
-
-_FORGED = SecurityAssociation(256, b"not the right key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +48,7 @@ class Weather:
     """Change what a link does to what passes it."""
 
     place: int
+    """0 is every home network."""
     loss: float = 0.0
     jitter: float = 0.0
     duplication: float = 0.0
@@ -76,6 +73,30 @@ class SetClock:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """Let an agent's time of day run fast, or slow, from now on."""
+
+    agent: str
+    rate: float
+    """Seconds that it gains in a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Let a mobile node's machine sleep for a while."""
+
+    node: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rebind:
+    """Let the NAT of a visited network forget its mappings, if it has one."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Let an agent's kernel refuse orders, and its disk be full, for a while."""
 
@@ -93,7 +114,41 @@ class Forge:
     replay: bool
 
 
-Act = Wait | Move | Weather | Crash | SetClock | Trouble | Forge
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Send as many nodes and foreign agents that nobody knows, on a link."""
+
+    place: int
+    """0 is every home network."""
+    count: int
+
+
+Act = (
+    Wait
+    | Move
+    | Weather
+    | Crash
+    | SetClock
+    | Drift
+    | Suspend
+    | Rebind
+    | Trouble
+    | Forge
+    | Flood
+)
+_WEIGHTS: dict[type[Act], int] = {
+    Move: 10,
+    Weather: 3,
+    Crash: 2,
+    SetClock: 1,
+    Drift: 1,
+    Suspend: 1,
+    Rebind: 1,
+    Trouble: 1,
+    Forge: 2,
+    Flood: 1,
+}
+"""How often each comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +163,27 @@ class Script:
 def make_script(seed: int) -> Script:
     """Make up a history."""
     chance = random.Random(seed)
+    plan = make_plan(chance)
+    made: list[Act] = []
+    # Where nobody advertises, less happens by itself.
+    for _ in range(12 if plan.advertisement_interval else 60):
+        made += [make_act(chance, plan), Wait(round(chance.random() * 6, 3))]
+    return Script(seed, plan, tuple(made))
+
+
+def make_plan(chance: random.Random) -> Plan:
+    """Make up a world."""
     sites = tuple(
-        chance.choice(
-            (
-                Site(),
-                Site(foreign_agent=True, dhcp=False),
-                Site(foreign_agent=True),
-            )
+        Site(
+            foreign_agent=(foreign_agent := chance.random() < 2 / 3),
+            dhcp=not foreign_agent or chance.random() < 0.5,
+            nat=chance.random() < 0.25,
         )
         for _ in range(chance.randrange(1, 4))
     )
-    plan = Plan(
+    return Plan(
         nodes=chance.randrange(1, 4),
+        homes=1 if chance.random() < 0.75 else 2,
         sites=sites,
         lifetime=chance.choice((20, 60, 300)),
         simultaneous=chance.random() < 0.3,
@@ -128,21 +192,21 @@ def make_script(seed: int) -> Script:
             3.0 if any(site.foreign_agent for site in sites) else 0.0
         ),
     )
-    agents = [HOME_AGENT]
-    agents += [f"fa-{n}" for n, site in enumerate(sites, 1) if site.foreign_agent]
-    agents += [f"mn-{n}" for n in range(plan.nodes)]
-    made: list[Act] = []
-    # Where nobody advertises, less happens by itself.
-    for _ in range(12 if plan.advertisement_interval else 60):
-        made += [_make_act(chance, plan, agents), Wait(round(chance.random() * 6, 3))]
-    return Script(seed, plan, tuple(made))
 
 
-def _make_act(chance: random.Random, plan: Plan, agents: list[str]) -> Act:
-    places = len(plan.sites) + 1
-    kind = chance.choices(
-        (Move, Weather, Crash, SetClock, Trouble, Forge), (10, 3, 2, 1, 1, 2)
-    )[0]
+def agents_of(plan: Plan) -> list[str]:
+    """Return the names of all agents of a world."""
+    return [
+        *map(home_agent_name, range(plan.homes)),
+        *[agent_name(n) for n, site in enumerate(plan.sites, 1) if site.foreign_agent],
+        *map(node_name, range(plan.nodes)),
+    ]
+
+
+def make_act(chance: random.Random, plan: Plan) -> Act:
+    """Make up something that happens in a world."""
+    places, agents = len(plan.sites) + 1, agents_of(plan)
+    kind = chance.choices(tuple(_WEIGHTS), tuple(_WEIGHTS.values()))[0]
     if kind is Move:
         place = chance.choice([None, *range(places)])
         return Move(chance.randrange(plan.nodes), chance.randrange(2), place)
@@ -160,9 +224,18 @@ def _make_act(chance: random.Random, plan: Plan, agents: list[str]) -> Act:
         return Crash(chance.choice(agents), round(chance.random() * 5, 3))
     if kind is SetClock:
         return SetClock(chance.choice(agents), round(chance.uniform(-100, 100), 1))
+    if kind is Drift:
+        return Drift(chance.choice(agents), round(chance.uniform(-0.02, 0.02), 4))
+    if kind is Suspend:
+        seconds = round(chance.random() * 2 * plan.lifetime, 1)
+        return Suspend(chance.randrange(plan.nodes), seconds)
+    if kind is Rebind:
+        return Rebind(chance.randrange(1, places))
     if kind is Trouble:
         full = chance.random() < 0.3
         return Trouble(chance.choice(agents), round(chance.random() * 0.5, 2), full)
+    if kind is Flood:
+        return Flood(chance.randrange(places), chance.randrange(1, 40))
     return Forge(
         chance.randrange(plan.nodes), chance.randrange(1, 20), chance.random() < 0.5
     )
@@ -178,20 +251,8 @@ class Player:
         self.script = script
         self.world = World(script.plan, script.seed)
         self.invariants = Invariants(self.world)
-        self._requests: dict[int, Send] = {}
-        for number, shell in enumerate(self.world.nodes):
-            self._remember(number, shell)
-
-    def _remember(self, number: int, node: Shell) -> None:
-        """Keep what a node sent last, for those who replay it."""
-        account = node.on_send
-
-        def sent(shell: Shell, send: Send) -> None:
-            self._requests[number] = send
-            if account is not None:
-                account(shell, send)
-
-        node.on_send = sent
+        self._strangers = Strangers(self.world)
+        self._homes = script.plan.homes
 
     def play(self) -> World:
         """Play it to its end, then let everything calm down.
@@ -213,46 +274,46 @@ class Player:
             case Wait(seconds):
                 world.run(seconds)
             case Move(node, interface, place):
-                world.move(node, INTERFACES[interface], _link(place))
+                link = None if place is None else world.place_name(node, place)
+                world.move(node, INTERFACES[interface], link)
             case Weather():
-                link = world.internet.links[_link(act.place) or HOME]
-                link.conditions.loss = act.loss
-                link.conditions.jitter = act.jitter
-                link.conditions.duplication = act.duplication
-                link.conditions.corruption = act.corruption
-                link.conditions.cut = act.cut
+                for one in self._links(act.place):
+                    one.conditions.loss = act.loss
+                    one.conditions.jitter = act.jitter
+                    one.conditions.duplication = act.duplication
+                    one.conditions.corruption = act.corruption
+                    one.conditions.cut = act.cut
             case Crash(agent, seconds):
                 shell = world.shells[agent]
                 if shell.runs:
                     shell.kill()
                     world.agenda.after(seconds, lambda: world.boot(shell))
             case SetClock(agent, offset):
-                world.shells[agent].clock.offset = offset
+                world.shells[agent].clock.jump(offset)
+            case Drift(agent, rate):
+                world.shells[agent].clock.run(rate)
+            case Suspend(node, seconds):
+                shell = world.nodes[node]
+                shell.suspend()
+                world.agenda.after(seconds, shell.resume)
+            case Rebind(place):
+                for one in self._links(place):
+                    if one.nat is not None:
+                        one.nat.rebind()
             case Trouble(agent, refuses, full):
                 shell = world.shells[agent]
                 shell.refuses, shell.disk.full = refuses, full
             case Forge(node, count, replay):
+                forge = self._strangers.replay if replay else self._strangers.forge
                 for _ in range(count):
-                    self._forge(node, replay)
+                    forge(node)
+            case Flood(place, count):
+                for one in self._links(place):
+                    self._strangers.flood(one.name, count)
 
-    def _forge(self, node: int, replay: bool) -> None:
-        """Let a stranger, somewhere on the Internet, send a request for a node."""
-        world = self.world
-        known = self._requests.get(node)
-        if replay and known is not None:
-            data = known.data
-        else:
-            data = build_request(
-                flags=0x20,
-                lifetime=600,
-                home_address=home_address(node),
-                home_agent=HOME_AGENT_ADDRESS,
-                care_of_address="10.9.9.9",
-                identification=world.shells[HOME_AGENT].clock.now().ntp,
-                mobile_home=_FORGED,
-            )
-        port = world.shells[HOME_AGENT].ports["lan0"]
-        world.internet.inject(port, data, "10.9.9.9", MIP_PORT)
+    def _links(self, place: int) -> list[Link]:
+        names = [site_name(place)] if place else map(home_name, range(self._homes))
+        return [self.world.internet.links[name] for name in names]
 
     def calm_down(self) -> None:
         """End all faults, wait, and check that everybody agrees."""
@@ -263,7 +324,9 @@ class Player:
             conditions.jitter, conditions.cut = 0.0, False
         for shell in world.shells.values():
             shell.refuses, shell.disk.full = 0.0, False
-            shell.clock.offset = 0.0
+            shell.resume()
+            shell.clock.run(0.0)
+            shell.clock.jump(0.0)
         world.run(self.calm_s)
         for _ in range(3):  # a refresh may just be on its way
             try:
@@ -273,9 +336,3 @@ class Player:
             else:
                 return
         self.invariants.check_settled()
-
-
-def _link(place: int | None) -> str | None:
-    if place is None:
-        return None
-    return HOME if place == 0 else site_name(place)

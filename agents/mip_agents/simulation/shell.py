@@ -22,14 +22,18 @@ from mip_agents.protocol.effects import (
 )
 from mip_agents.protocol.engine import Engine
 from mip_agents.protocol.events import (
+    DiscoveryReceived,
     Event,
+    Received,
     Restored,
     TimerFired,
     TunnelFailed,
     TunnelReady,
     Undelivered,
 )
+from mip_agents.protocol.mobile_node import MobileNodeEngine
 from mip_agents.protocol.tunnel import Tunnel
+from mip_agents.runtime import suspends
 from mip_agents.runtime.dispatch import Dispatcher, Ports
 from mip_agents.runtime.ports import Order, StoreError
 from mip_agents.runtime.store import MemoryStore
@@ -47,19 +51,39 @@ class SimulationError(AssertionError):
 
 @dataclass(slots=True)
 class Clock:
-    """A node's clocks. The monotonic one is the world's; that of the day may be off."""
+    """A node's clocks.
+
+    The monotonic one is the world's, but for the time that the machine slept; that of
+    the day may be off, and run fast or slow.
+    """
 
     agenda: Agenda
+    asleep: float = 0.0
+    """Seconds that the machine was suspended."""
     offset: float = 0.0
-    """Seconds by which the time of day is ahead."""
+    """Seconds by which the time of day was ahead when it was set last."""
     drift: float = 0.0
-    """Seconds that it gains in a second."""
+    """Seconds that it gains in a second since then."""
+    set_at: float = 0.0
+    """Second of the world at which that was."""
 
     def now(self) -> Instant:
         """Return this moment, as the node sees it."""
-        mono = self.agenda.now
-        day = BEGINNING + mono * (1 + self.drift) + self.offset
-        return Instant(mono, int(day * (1 << 32)) & 0xFFFFFFFFFFFFFFFF)
+        world = self.agenda.now
+        gained = (world - self.set_at) * self.drift
+        day = BEGINNING + world + self.offset + gained
+        ntp = int(day * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
+        return Instant(world - self.asleep, ntp)
+
+    def jump(self, offset: float) -> None:
+        """Set the time of day, this many seconds ahead of the world's."""
+        self.offset, self.set_at = offset, self.agenda.now
+
+    def run(self, drift: float) -> None:
+        """Let the time of day gain so much in a second from now on."""
+        gained = (self.agenda.now - self.set_at) * self.drift
+        self.jump(self.offset + gained)
+        self.drift = drift
 
 
 class Disk(MemoryStore):
@@ -68,6 +92,7 @@ class Disk(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.full = False
+        self.commits = 0
         self.watch: Callable[[Sequence[Change]], None] | None = None
 
     def commit(self, changes: Sequence[Change]) -> None:
@@ -75,6 +100,7 @@ class Disk(MemoryStore):
         if self.full:
             raise StoreError("disk full")
         super().commit(changes)
+        self.commits += 1
         if self.watch is not None:
             self.watch(changes)
 
@@ -105,6 +131,9 @@ class Shell:
         self.refuses = 0.0
         """Share of orders that the kernel refuses."""
         self.suspended = False
+        self._slept_at = 0.0
+        self._kept: list[Event] = []
+        """What the machine itself will tell of when it wakes up."""
         self.finished: list[Finished] = []
         self.events = 0
         self.on_note: Callable[[Shell, Noted], None] | None = None
@@ -121,6 +150,8 @@ class Shell:
         self._busy_until = 0.0
         self.orders = 0
         """Orders that the data plane has not answered yet."""
+        self.ordered = 0
+        """Orders that it was ever given."""
         self.engine: Engine | None = None
 
     # Life
@@ -145,18 +176,30 @@ class Shell:
         """End it at once, as SIGKILL does."""
         self._life += 1
         self.engine = None
+        self._wake()
 
     @property
     def runs(self) -> bool:
         """Whether the agent is up."""
         return self.engine is not None
 
+    def hear(self, event: Received | DiscoveryReceived) -> None:
+        """Hand over what came by the network; nobody hears it while the node sleeps."""
+        if not self.suspended:
+            self.post(event)
+
     def post(self, *events: Event) -> None:
         """Hand events to the engine, and carry out what follows."""
-        if self.engine is None or self.suspended:
+        if self.suspended:
+            self._kept += events
+        else:
+            self._turn(events, self.clock.now())
+
+    def _turn(self, events: Sequence[Event], now: Instant) -> None:
+        if self.engine is None:
             return
         self.events += len(events)
-        self._dispatcher.turn(events, self.clock.now())
+        self._dispatcher.turn(events, now)
         self._arm()
         if self.on_event is not None:
             for event in events:
@@ -167,33 +210,53 @@ class Shell:
         self._wanted = due = None if self.engine is None else self.engine.next_timer()
         if due is None or due == self._due:
             return
-        if self._due is not None and self._due <= due and self._due > self._agenda.now:
+        mono = self._agenda.now - self.clock.asleep
+        if self._due is not None and self._due <= due and self._due > mono:
             return  # that one will see
         self._due = due
         life = self._life
-        self._agenda.at(due, lambda: self._fire(life, due))
+        self._agenda.at(due + self.clock.asleep, lambda: self._fire(life, due))
 
     def _fire(self, life: int, due: float) -> None:
-        if life != self._life or self.engine is None:
+        if life != self._life or self.engine is None or self.suspended:
             return
         if self._due == due:
             self._due = None
-        wanted = self._wanted
+        now, wanted = self.clock.now(), self._wanted
         if wanted is None:
             return
-        if self.suspended or wanted > self._agenda.now:
+        if wanted > max(due, now.mono):
             self._arm()
             return
-        self.post(TimerFired())
+        # The agenda may be a rounding too early for a clock that was asleep.
+        now = Instant(max(now.mono, wanted), now.ntp)
+        self._turn([TimerFired()], now)
         again = self._wanted
-        if again is not None and again <= self._agenda.now:
+        if again is not None and again <= now.mono:
             raise SimulationError(f"{self.name}: the timer fires and nothing happens")
 
+    def suspend(self) -> None:
+        """Put the machine to sleep: its monotonic clock stops, and it hears nothing."""
+        if self.runs and not self.suspended:
+            self.suspended, self._slept_at = True, self._agenda.now
+
     def resume(self) -> None:
-        """Wake up from a suspend."""
-        self.suspended = False
-        self._due = None
-        self._arm()
+        """Wake it up; what it was doing goes on."""
+        if not self.suspended:
+            return
+        kept = tuple(self._kept)
+        self._wake()
+        self._turn(kept, self.clock.now())
+        if isinstance(self.engine, MobileNodeEngine):
+            # As its daemon does, which looks at the clocks now and then.
+            self._later(suspends.INTERVAL_S, lambda: self.post(TimerFired()))
+
+    def _wake(self) -> None:
+        if self.suspended:
+            self.clock.asleep += self._agenda.now - self._slept_at
+            self.suspended = False
+            self._due = None
+        self._kept.clear()
 
     # Ports of the dispatcher
 
@@ -231,6 +294,7 @@ class Shell:
         if isinstance(order, AnnounceAddress | GiveBackAddress | HoldAddress):
             return
         self.orders += 1
+        self.ordered += 1
         took = self._chance.random() * 0.004
         self._busy_until = max(self._busy_until, self._agenda.now) + took
         self._later(self._busy_until - self._agenda.now, lambda: self._obey(order))

@@ -2,13 +2,16 @@
 """A world of agents: home networks, visited networks, nodes that move among them.
 
     home      10.0.0.0/16   home agent 10.0.0.1, nodes from 10.0.1.0 on
-    visited N 10.N.0.0/16   router and foreign agent 10.N.0.1, leases from 10.N.1.0 on
+    home-N    10.M.0.0/16   further ones, from 2 on, with M = 256 - N
+    visited N 10.N.0.0/16   router and foreign agent 10.N.0.1, leases from 10.N.1.0 on;
+                            behind a NAT the Internet sees 198.51.100.N in their place
 
 Everything follows from the plan and the seed: the same world, the same history.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,18 +38,19 @@ from mip_agents.protocol.policy import (
 )
 from mip_agents.protocol.security import SecurityTable
 from mip_agents.simulation.agenda import Agenda
+from mip_agents.simulation.nat import Nat
 from mip_agents.simulation.network import Conditions, Internet, Link, Port
 from mip_agents.simulation.shell import Shell
 from scapy_mip.auth import SecurityAssociation
 
 HOME = "home"
 HOME_AGENT = "ha"
-HOME_AGENT_ADDRESS = "10.0.0.1"
-HOME_NETWORK = IPv4Network("10.0.0.0/16")
 INTERFACES = ("eth0", "wlan0")
 SPI, KEY = 256, b"1234567812345678"
 
 _FIRST_HOST = 256
+_ROUTER = 254
+"""Of a home network, among its hosts."""
 _LENGTH = 16
 _SITE = "site-"
 
@@ -58,6 +62,8 @@ class Site:
     foreign_agent: bool = False
     dhcp: bool = True
     """Whether nodes get addresses of their own there."""
+    nat: bool = False
+    """Whether a box with one address of the Internet hides it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +71,16 @@ class Plan:
     """What a world is made of."""
 
     nodes: int = 1
+    homes: int = 1
+    """Home networks, each with a home agent; nodes belong to them in turn."""
     sites: tuple[Site, ...] = (Site(), Site(foreign_agent=True, dhcp=False))
     conditions: Conditions = field(default_factory=Conditions)
     lifetime: int = 60
     """Seconds that nodes ask for."""
     advertisement_interval: float = 3.0
     simultaneous: bool = False
+    mapping_lifetime: float = 30.0
+    """Seconds for which a NAT keeps what is not used."""
 
 
 class World:
@@ -86,8 +96,8 @@ class World:
         self.on_note: Callable[[Shell, Noted], None] | None = None
         self._key = SecurityAssociation(SPI, KEY)
         self._ports = 0
-        self._add_link(HOME, 0)
-        self._add_home_agent()
+        for number in range(plan.homes):
+            self._add_home(number)
         for number, site in enumerate(plan.sites, 1):
             self._add_site(number, site)
         for number in range(plan.nodes):
@@ -95,9 +105,9 @@ class World:
 
     # Building
 
-    def _add_link(self, name: str, number: int) -> Link:
-        prefix = IPv4Network(f"10.{number}.0.0/{_LENGTH}")
-        router = f"10.{number}.0.1" if number else "10.0.0.254"
+    def _add_link(
+        self, name: str, prefix: IPv4Network, router: str, nat: Nat | None = None
+    ) -> Link:
         given = self.plan.conditions
         own = Conditions(
             given.delay,
@@ -107,24 +117,33 @@ class World:
             given.corruption,
             given.cut,
         )
-        return self.internet.add(Link(name, prefix, router, own))
+        return self.internet.add(Link(name, prefix, router, own, nat=nat))
 
-    def _add_home_agent(self) -> None:
+    def _add_home(self, number: int) -> None:
+        network = home_network(number)
+        address = home_agent_address(number)
+        self._add_link(home_name(number), network, str(network[_ROUTER]))
         policy = HomeAgentPolicy(
-            address=HOME_AGENT_ADDRESS,
-            home_network=HOME_NETWORK,
-            mobile_nodes=SecurityTable.for_network(HOME_NETWORK, [self._key]),
+            address=address,
+            home_network=network,
+            mobile_nodes=SecurityTable.for_network(network, [self._key]),
             max_lifetime=3600,
             advertisement=AdvertisementPolicy(
                 interval=self.plan.advertisement_interval
             ),
         )
-        shell = self._shell(HOME_AGENT, lambda: HomeAgentEngine(policy, self._bytes))
-        self._port(shell, "lan0", HOME, [HOME_AGENT_ADDRESS])
+        shell = self._shell(
+            home_agent_name(number), lambda: HomeAgentEngine(policy, self._bytes)
+        )
+        self._port(shell, "lan0", home_name(number), [address])
 
     def _add_site(self, number: int, site: Site) -> None:
         name = site_name(number)
-        link = self._add_link(name, number)
+        prefix = IPv4Network(f"10.{number}.0.0/{_LENGTH}")
+        nat = None
+        if site.nat:
+            nat = Nat(f"198.51.100.{number}", self.plan.mapping_lifetime)
+        link = self._add_link(name, prefix, str(prefix[1]), nat)
         if not site.foreign_agent:
             return
         policy = ForeignAgentPolicy(
@@ -144,10 +163,10 @@ class World:
 
     def _add_node(self, number: int) -> None:
         policy = MobileNodePolicy(
-            home_address=home_address(number),
-            home_agent=HOME_AGENT_ADDRESS,
+            home_address=self.home_address(number),
+            home_agent=home_agent_address(self.home_of(number)),
             security=self._key,
-            home_network=HOME_NETWORK,
+            home_network=home_network(self.home_of(number)),
             lifetime=self.plan.lifetime,
             interfaces=INTERFACES,
             care_of=CareOf.AUTO,
@@ -158,7 +177,7 @@ class World:
         )
         for interface in INTERFACES:
             self._port(shell, interface, None, [])
-        self._place(shell.ports[INTERFACES[0]], number, HOME)
+        self._place(shell.ports[INTERFACES[0]], number, self.place_name(number, 0))
         self.nodes.append(shell)
 
     def _shell(self, name: str, make: Callable[[], Engine]) -> Shell:
@@ -176,7 +195,7 @@ class World:
         mac += f":{count >> 8 & 255:02x}:{count & 255:02x}"
 
         def hear(event: Received | DiscoveryReceived) -> None:
-            shell.post(event)
+            shell.hear(event)
 
         port = Port(shell.name, name, mac, hear)
         port.plug(None if link is None else self.internet.links[link], addresses)
@@ -188,6 +207,28 @@ class World:
     def _noted(self, shell: Shell, noted: Noted) -> None:
         if self.on_note is not None:
             self.on_note(shell, noted)
+
+    # Who is where
+
+    def home_of(self, node: int) -> int:
+        """Return the number of a node's home network, from 0."""
+        return node % self.plan.homes
+
+    def home_address(self, node: int) -> str:
+        """Return the home address of a node."""
+        return str(home_network(self.home_of(node))[_FIRST_HOST + node])
+
+    def home_agent_of(self, node: int) -> Shell:
+        """Return the home agent of a node."""
+        return self.shells[home_agent_name(self.home_of(node))]
+
+    def home_agents(self) -> list[Shell]:
+        """Return all home agents."""
+        return [self.shells[home_agent_name(n)] for n in range(self.plan.homes)]
+
+    def place_name(self, node: int, place: int) -> str:
+        """Return the name of a link: 0 is a node's home, others are visited."""
+        return site_name(place) if place else home_name(self.home_of(node))
 
     # Running
 
@@ -226,13 +267,34 @@ class World:
 
     def _place(self, port: Port, number: int, link: str | None) -> None:
         addresses = []
-        if link == HOME:
-            addresses = [home_address(number)]
+        if link == self.place_name(number, 0):
+            addresses = [self.home_address(number)]
         elif link is not None and self.plan.sites[int(link[len(_SITE) :]) - 1].dhcp:
             offset = INTERFACES.index(port.name) << 15
             base = int(self.internet.links[link].prefix.network_address)
             addresses = [str(IPv4Address(base + offset + _FIRST_HOST + number))]
         port.plug(None if link is None else self.internet.links[link], addresses)
+
+
+@functools.cache
+def home_network(number: int) -> IPv4Network:
+    """Return the prefix of a home network, from 0."""
+    return IPv4Network(f"10.{255 - number if number else 0}.0.0/{_LENGTH}")
+
+
+def home_agent_address(number: int) -> str:
+    """Return the address of a home network's home agent."""
+    return str(home_network(number)[1])
+
+
+def home_name(number: int) -> str:
+    """Return the name of a home network."""
+    return f"{HOME}-{number + 1}" if number else HOME
+
+
+def home_agent_name(number: int) -> str:
+    """Return the name of a home network's home agent."""
+    return f"{HOME_AGENT}-{number + 1}" if number else HOME_AGENT
 
 
 def site_name(number: int) -> str:
@@ -248,8 +310,3 @@ def agent_name(number: int) -> str:
 def node_name(number: int) -> str:
     """Return the name of a node, from 0."""
     return f"mn-{number}"
-
-
-def home_address(number: int) -> str:
-    """Return the home address of a node."""
-    return str(HOME_NETWORK.network_address + _FIRST_HOST + number)
