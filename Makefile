@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
+SOAK_SEED ?=
 TEST_OPTIONS ?=
 FUZZ_OPTIONS ?=
 FUZZ_SECONDS ?= 600
@@ -29,7 +30,7 @@ test-pythons: $(VENV)/dev.stamp  ## wire and engine tests on every other Python 
 	@tools/other-pythons.sh
 
 soak: $(VENV)/dev.stamp  ## play simulated histories with faults until told to stop
-	@$(BIN)/python -m mip_agents.simulation.soak
+	@$(BIN)/python -m mip_agents.simulation.soak $(SOAK_SEED)
 
 fuzz: $(VENV)/dev.stamp  ## fuzz layers, engines and input, FUZZ_SECONDS each
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)

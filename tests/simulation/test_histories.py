@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Many histories with faults, and every invariant checked after every event.
 
-A history that fails prints its script: `Player(SCRIPT).play()` plays it again.
+A history that fails prints its seed and, shrunk, a test that plays it again.
 """
 
 import pytest
 
 from mip_agents.simulation.agenda import Agenda
 from mip_agents.simulation.capture import write_capture
+from mip_agents.simulation.replay import as_test
 from mip_agents.simulation.script import Player, Script, Wait, make_script
 from mip_agents.simulation.shell import SimulationError
+from mip_agents.simulation.shrink import shrink
 from mip_agents.simulation.soak import soak
 from mip_agents.simulation.world import Plan
 
@@ -23,7 +25,7 @@ def play(script):
     try:
         player.play()
     except SimulationError as error:
-        pytest.fail(f"{error}\nfrom mip_agents.simulation.script import *\n{script}")
+        pytest.fail(f"seed {script.seed}: {error}\n\n{as_test(shrink(script))}")
     return player
 
 
@@ -54,14 +56,6 @@ def test_same_seed_is_the_same_history_byte_for_byte():
     assert trace(7) != trace(8)
 
 
-def test_script_is_python_that_plays_it_again():
-    from mip_agents.simulation import network, script, world
-
-    made = make_script(5)
-    names = {**vars(network), **vars(world), **vars(script)}
-    assert eval(repr(made), names) == made
-
-
 def test_history_is_a_capture(tmp_path):
     from mip_agents.captures.check import check_files
 
@@ -87,17 +81,6 @@ def test_of_two_things_at_one_moment_the_older_goes_first():
     agenda.run(5.0)
     assert done == ["a", "b", "c"]
     assert agenda.now == 5.0
-
-
-def test_soak_tells_of_the_history_that_fails(monkeypatch, capsys):
-    def broken(self, *_):
-        raise SimulationError("at 1.0 s: something is wrong")
-
-    monkeypatch.setattr(Player, "calm_down", broken)
-    assert soak(7) == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "seed 7: at 1.0 s: something is wrong"
-    assert told[-1] == repr(make_script(7))
 
 
 def test_soak_ends_by_ctrl_c_with_a_count(monkeypatch, capsys):

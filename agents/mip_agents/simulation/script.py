@@ -259,13 +259,16 @@ class Player:
 
         :raises mip_agents.simulation.shell.SimulationError: an invariant is broken.
         """
-        world = self.world
-        world.start()
-        world.run(2.0)
+        self.begin()
         for act in self.script.acts:
             self.perform(act)
         self.calm_down()
-        return world
+        return self.world
+
+    def begin(self) -> None:
+        """Start all agents, and let them find each other."""
+        self.world.start()
+        self.world.run(2.0)
 
     def perform(self, act: Act) -> None:
         """Carry out one act."""
