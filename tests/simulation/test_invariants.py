@@ -5,7 +5,13 @@ import dataclasses
 
 import pytest
 
-from mip_agents.protocol import agents_heard, changes, home_agent, reply_checks
+from mip_agents.protocol import (
+    agents_heard,
+    changes,
+    home_agent,
+    homecoming,
+    reply_checks,
+)
 from mip_agents.protocol.bindings import BindingTable
 from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.freshness import ReplayGuard
@@ -145,6 +151,20 @@ def test_kernel_that_refuses_is_asked_again(monkeypatch):
     acts = (*AWAY, Trouble("ha", 1.0, False), Move(0, 1, None), Wait(70.0))
     told = breach(plan, *acts, Trouble("ha", 0.0, False), Wait(60.0))
     assert "ha: 10.0.1.0 is left over since" in told
+
+
+def test_home_address_is_taken_away_where_home_is_no_more(monkeypatch):
+    place = homecoming.Homecoming.place
+
+    def forgetful(self, *given, **asked):
+        held = place(self, *given, **asked)
+        return held if held is None or held.interface else None
+
+    plan = dataclasses.replace(VISIT, configured=False)
+    acts = (Wait(5.0), *AWAY, Move(0, 0, 1), Wait(5.0))
+    Player(Script(1, plan, acts)).play()
+    monkeypatch.setattr(homecoming.Homecoming, "place", forgetful)
+    assert "mn-0 has its home address on site-1" in breach(plan, *acts)
 
 
 def test_agents_agree_with_what_the_node_was_told(monkeypatch):

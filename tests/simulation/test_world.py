@@ -7,6 +7,7 @@ from mip_agents.protocol.events import TimerFired
 from mip_agents.simulation import nat as nat_module
 from mip_agents.simulation.nat import FIRST_PORT, Nat
 from mip_agents.simulation.script import (
+    Crash,
     Drift,
     Move,
     Player,
@@ -173,3 +174,20 @@ def test_power_that_fails_ends_the_sleep():
     made.world.run(5.0)
     assert not node.suspended
     assert state(made.world) == "registered"
+
+
+def test_agent_sees_to_the_home_address_where_nobody_has_configured_it():
+    plan = Plan(configured=False, sites=(Site(),))
+    made = player(plan, Wait(5.0))
+    eth0, wlan0 = made.world.nodes[0].ports.values()
+    assert state(made.world) == "at-home"
+    assert eth0.addresses == ("10.0.1.0",)
+    for act in (Move(0, 1, 1), Move(0, 0, 1), Wait(20.0)):
+        made.perform(act)
+    assert state(made.world) == "registered"
+    assert eth0.addresses == ("10.1.1.0",)
+    assert "10.0.1.0" not in wlan0.addresses
+    for act in (Move(0, 0, 0), Wait(20.0), Crash("mn-0", 1.0), Wait(20.0)):
+        made.perform(act)
+    assert state(made.world) == "at-home"
+    assert eth0.addresses == ("10.0.1.0",)

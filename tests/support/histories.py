@@ -128,6 +128,11 @@ class Histories(RuleBasedStateMachine):
         """Change what a link does."""
         self.perform(Weather(self.place(place), loss, jitter, twice, damage))
 
+    @rule(place=NUMBERS, delay=st.sampled_from((0.1, 1.0, 4.0)))
+    def be_far(self, place: int, delay: float) -> None:
+        """Let a link take its time."""
+        self.perform(Weather(self.place(place), delay=delay))
+
     @rule(place=NUMBERS, cut=st.booleans())
     def cut(self, place: int, cut: bool) -> None:
         """Part a link from the others, or join it to them again."""

@@ -267,6 +267,10 @@ class Invariants:
             return
         status = engine.status(shell.clock.now())
         home, state = status["home_address"], status["state"]
+        for port in shell.ports.values():
+            link = None if port.link is None else port.link.name
+            if home in port.addresses and link != self._world.home_link_of(shell):
+                self._fail(f"{shell.name} has its home address on {link}")
         there = any(port.link is not None for port in shell.ports.values())
         if there and state not in _SETTLED:
             self._fail(f"{shell.name} is {state}, long after the last fault")

@@ -54,6 +54,7 @@ class Weather:
     duplication: float = 0.0
     corruption: float = 0.0
     cut: bool = False
+    delay: float = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,16 +182,16 @@ def make_plan(chance: random.Random) -> Plan:
         )
         for _ in range(chance.randrange(1, 4))
     )
+    # Advertisements need timers that would hide the lack of others.
+    advertised = any(site.foreign_agent for site in sites)
     return Plan(
         nodes=chance.randrange(1, 4),
         homes=1 if chance.random() < 0.75 else 2,
         sites=sites,
         lifetime=chance.choice((20, 60, 300)),
         simultaneous=chance.random() < 0.3,
-        # Advertisements need timers that would hide the lack of others.
-        advertisement_interval=(
-            3.0 if any(site.foreign_agent for site in sites) else 0.0
-        ),
+        advertisement_interval=3.0 if advertised else 0.0,
+        configured=not advertised or chance.random() < 0.7,
     )
 
 
@@ -219,6 +220,7 @@ def make_act(chance: random.Random, plan: Plan) -> Act:
             duplication=round(chance.random() * 0.2, 2),
             corruption=round(chance.random() * 0.1, 2),
             cut=chance.random() < 0.2,
+            delay=chance.choice((0.005, 0.005, 0.1, 1.0)),
         )
     if kind is Crash:
         return Crash(chance.choice(agents), round(chance.random() * 5, 3))
@@ -286,6 +288,7 @@ class Player:
                     one.conditions.duplication = act.duplication
                     one.conditions.corruption = act.corruption
                     one.conditions.cut = act.cut
+                    one.conditions.delay = act.delay
             case Crash(agent, seconds):
                 shell = world.shells[agent]
                 if shell.runs:
@@ -325,6 +328,7 @@ class Player:
             conditions = link.conditions
             conditions.loss = conditions.duplication = conditions.corruption = 0.0
             conditions.jitter, conditions.cut = 0.0, False
+            conditions.delay = self.script.plan.conditions.delay
         for shell in world.shells.values():
             shell.refuses, shell.disk.full = 0.0, False
             shell.resume()

@@ -42,6 +42,8 @@ from mip_agents.simulation.network import Internet, Port
 
 BEGINNING = 3_900_000_000
 """NTP seconds at which every world begins."""
+_HOLD_S = 0.002
+"""Seconds that it takes to put an address on an interface."""
 _ICMP_HOST_UNREACHABLE = 1
 
 
@@ -140,6 +142,7 @@ class Shell:
         self.on_event: Callable[[Shell, Event], None] | None = None
         self.on_send: Callable[[Shell, Send], None] | None = None
         self.on_tunnel: Callable[[Shell, Tunnel], None] | None = None
+        self.on_hold: Callable[[Shell, HoldAddress], None] | None = None
         self._make = make
         self._agenda = agenda
         self._internet = internet
@@ -291,7 +294,10 @@ class Shell:
 
     def submit(self, order: Order) -> None:
         """See `Worker.submit`: one order after the other, each takes a moment."""
-        if isinstance(order, AnnounceAddress | GiveBackAddress | HoldAddress):
+        if isinstance(order, AnnounceAddress | GiveBackAddress):
+            return
+        if isinstance(order, HoldAddress):
+            self._later(_HOLD_S, lambda: self._hold(order))
             return
         self.orders += 1
         self.ordered += 1
@@ -311,6 +317,10 @@ class Shell:
         else:
             self.tunnels.pop(order.key, None)
         self.post(TunnelReady(order.token))
+
+    def _hold(self, order: HoldAddress) -> None:
+        if self.on_hold is not None:
+            self.on_hold(self, order)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do something in a while, unless the agent has ended by then."""

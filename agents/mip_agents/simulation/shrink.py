@@ -100,6 +100,7 @@ _SIMPLER: tuple[Callable[[Plan], Plan], ...] = (
     lambda plan: replace(plan, nodes=1),
     lambda plan: replace(plan, homes=1),
     lambda plan: replace(plan, simultaneous=False),
+    lambda plan: replace(plan, configured=True),
     lambda plan: replace(plan, lifetime=Plan().lifetime),
     lambda plan: replace(plan, sites=plan.sites[:1]),
     lambda plan: replace(plan, sites=plan.sites[:-1]),

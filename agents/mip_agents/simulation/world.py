@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
-from mip_agents.protocol.effects import Noted
+from mip_agents.protocol.effects import HoldAddress, Noted
 from mip_agents.protocol.engine import Engine
 from mip_agents.protocol.events import (
     DiscoveryReceived,
@@ -79,6 +79,8 @@ class Plan:
     """Seconds that nodes ask for."""
     advertisement_interval: float = 3.0
     simultaneous: bool = False
+    configured: bool = True
+    """Whether nodes have their address on the home link; else the agents see to it."""
     mapping_lifetime: float = 30.0
     """Seconds for which a NAT keeps what is not used."""
 
@@ -93,6 +95,8 @@ class World:
         self.internet = Internet(self.agenda, self.chance)
         self.shells: dict[str, Shell] = {}
         self.nodes: list[Shell] = []
+        self._held: dict[str, str] = {}
+        """The interface that has the home address from a node's agent, by node."""
         self.on_note: Callable[[Shell, Noted], None] | None = None
         self._key = SecurityAssociation(SPI, KEY)
         self._ports = 0
@@ -178,6 +182,7 @@ class World:
         for interface in INTERFACES:
             self._port(shell, interface, None, [])
         self._place(shell.ports[INTERFACES[0]], number, self.place_name(number, 0))
+        shell.on_hold = self._hold
         self.nodes.append(shell)
 
     def _shell(self, name: str, make: Callable[[], Engine]) -> Shell:
@@ -226,6 +231,10 @@ class World:
         """Return all home agents."""
         return [self.shells[home_agent_name(n)] for n in range(self.plan.homes)]
 
+    def home_link_of(self, shell: Shell) -> str:
+        """Return the name of a node's home link."""
+        return self.place_name(self.nodes.index(shell), 0)
+
     def place_name(self, node: int, place: int) -> str:
         """Return the name of a link: 0 is a node's home, others are visited."""
         return site_name(place) if place else home_name(self.home_of(node))
@@ -238,7 +247,12 @@ class World:
             self.boot(shell)
 
     def boot(self, shell: Shell) -> None:
-        """Start an agent, and tell it of its interfaces."""
+        """Start an agent, and tell it of its interfaces.
+
+        What a former process left there is taken away first.
+        """
+        if shell.name in self._held:
+            self._put_address(shell, None)
         shell.start(self.interfaces(shell))
 
     def run(self, seconds: float) -> None:
@@ -265,14 +279,32 @@ class World:
         self._place(shell.ports[interface], number, link)
         shell.post(self.interfaces(shell))
 
+    def _hold(self, shell: Shell, order: HoldAddress) -> None:
+        self._put_address(shell, order.interface)
+        shell.post(self.interfaces(shell))
+
+    def _put_address(self, shell: Shell, interface: str | None) -> None:
+        """Have the home address of a node on an interface, and on no other."""
+        number = self.nodes.index(shell)
+        before = self._held.pop(shell.name, None)
+        if interface is not None:
+            self._held[shell.name] = interface
+        for name in filter(None, (before, interface)):
+            link = shell.ports[name].link
+            self._place(shell.ports[name], number, None if link is None else link.name)
+
     def _place(self, port: Port, number: int, link: str | None) -> None:
         addresses = []
         if link == self.place_name(number, 0):
-            addresses = [self.home_address(number)]
+            if self.plan.configured:
+                addresses = [self.home_address(number)]
         elif link is not None and self.plan.sites[int(link[len(_SITE) :]) - 1].dhcp:
             offset = INTERFACES.index(port.name) << 15
             base = int(self.internet.links[link].prefix.network_address)
             addresses = [str(IPv4Address(base + offset + _FIRST_HOST + number))]
+        if self._held.get(port.owner) == port.name:
+            # It stays on an interface that is plugged in elsewhere.
+            addresses.append(self.home_address(number))
         port.plug(None if link is None else self.internet.links[link], addresses)
 
 
