@@ -3,7 +3,7 @@
 
 import pytest
 
-from mip_agents.protocol.events import TimerFired
+from mip_agents.protocol.events import DiscoveryReceived, Received, TimerFired
 from mip_agents.simulation import nat as nat_module
 from mip_agents.simulation.nat import FIRST_PORT, Nat
 from mip_agents.simulation.script import (
@@ -16,6 +16,7 @@ from mip_agents.simulation.script import (
     SetClock,
     Suspend,
     Wait,
+    Weather,
 )
 from mip_agents.simulation.shell import BEGINNING
 from mip_agents.simulation.world import Plan, Site
@@ -112,6 +113,17 @@ def test_each_node_registers_with_its_own_home_agent():
         shell.name: shell.engine.home_addresses() for shell in made.world.home_agents()
     }
     assert bound == {"ha": ["10.0.1.0"], "ha-2": ["10.254.1.1"]}
+
+
+def test_damage_is_noticed_in_advertisements_alone():
+    made = player(Plan(sites=(Site(foreign_agent=True),)), *AWAY)
+    told = []
+    made.world.nodes[0].on_event = lambda _shell, event: told.append(event)
+    for place in (0, 1):
+        made.perform(Weather(place, corruption=1.0))
+    made.world.run(60.0)
+    assert not [one for one in told if isinstance(one, DiscoveryReceived)]
+    assert [one for one in told if isinstance(one, Received)]
 
 
 def test_clock_drifts_from_where_it_was_and_jumps_back():

@@ -271,6 +271,8 @@ class Internet:
             if target is port:
                 continue
             for late, data in self._fates(send.data, [link.conditions]):
+                if data != send.data:
+                    continue  # ICMP, unlike UDP, is never without a checksum
                 event = DiscoveryReceived(
                     data=data,
                     source=send.source,
