@@ -31,7 +31,7 @@ from mip_agents.simulation.script import (
     Wait,
     Weather,
 )
-from mip_agents.simulation.shell import Disk, SimulationError
+from mip_agents.simulation.shell import Disk, Shell, SimulationError
 from mip_agents.simulation.world import Plan, Site
 
 PLAN = Plan(advertisement_interval=0.0, sites=(Site(), Site()))
@@ -151,6 +151,26 @@ def test_kernel_that_refuses_is_asked_again(monkeypatch):
     acts = (*AWAY, Trouble("ha", 1.0, False), Move(0, 1, None), Wait(70.0))
     told = breach(plan, *acts, Trouble("ha", 0.0, False), Wait(60.0))
     assert "ha: 10.0.1.0 is left over since" in told
+
+
+@pytest.mark.parametrize(
+    ("plan", "agent", "left"),
+    [
+        (PLAN, "mn-0", "mn-0: 10.0.1.0 is left over"),
+        (VISIT, "fa-1", "fa-1: 10.0.1.0%lan0 is left over"),
+    ],
+)
+def test_tunnel_of_every_agent_goes_with_its_cause(monkeypatch, plan, agent, left):
+    obey = Shell._obey
+
+    def keep(self, order):
+        kept = dict(self.tunnels)
+        obey(self, order)
+        if self.name == agent:
+            self.tunnels = kept | self.tunnels
+
+    monkeypatch.setattr(Shell, "_obey", keep)
+    assert left in breach(plan, *AWAY, *HOME, Wait(120.0))
 
 
 def test_home_address_is_taken_away_where_home_is_no_more(monkeypatch):

@@ -119,9 +119,11 @@ class Invariants:
             self._check_mobile_node(shell, engine, event)
             needed = [] if engine.state.value == "at-home" else shell.tunnels
         elif isinstance(engine, ForeignAgentEngine):
-            if not isinstance(event, DiscoveryReceived):
-                self._check_foreign_agent(shell, engine)
-            needed = shell.tunnels
+            if isinstance(event, DiscoveryReceived):
+                return  # it only advertises
+            visitors = self._check_foreign_agent(shell, engine)
+            # Which one is left over does not matter.
+            needed = shell.tunnels if len(shell.tunnels) <= visitors else ()
         else:
             return
         if isinstance(event, Received):
@@ -207,7 +209,8 @@ class Invariants:
             if max(heard.values(), default=0) > MAX_AGENTS:
                 self._fail(f"{shell.name} remembers too many agents: {heard}")
 
-    def _check_foreign_agent(self, shell: Shell, engine: ForeignAgentEngine) -> None:
+    def _check_foreign_agent(self, shell: Shell, engine: ForeignAgentEngine) -> int:
+        """Return how many visitors it has."""
         status = engine.status(shell.clock.now())
         if (status["pending"] or status["visitors"]) and engine.next_timer() is None:
             self._fail(f"{shell.name}: visitors without a timer")
@@ -215,6 +218,7 @@ class Invariants:
             self._fail(f"{shell.name}: {status['pending']} requests wait")
         if status["visitors"] > engine.policy.max_visitors:
             self._fail(f"{shell.name}: {status['visitors']} visitors")
+        return int(status["visitors"])
 
     # When all is quiet again
 
