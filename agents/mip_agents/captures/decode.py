@@ -7,23 +7,25 @@ offsets, since dissecting every frame with Scapy costs twenty times as much.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address
-from pathlib import Path
+from socket import inet_ntoa
 from typing import Any
 
 from scapy.fields import FlagValue
 from scapy.packet import Packet
 
-from mip_agents.captures.reader import Frame, read_frames
+from mip_agents.captures.reader import Frame
 from scapy_mip.const import (
     MIP_PORT,
     Encapsulation,
     ExtensionType,
     MessageType,
-    describe_code,
 )
-from scapy_mip.extensions.auth import MIPAuthentication, short_name
+from scapy_mip.discovery import MIPICMP, MIPAgentAdvertisement, MIPAgentSolicitation
+from scapy_mip.discovery_extensions import (
+    MIPDiscoveryExtension,
+    discovery_extension_name,
+)
+from scapy_mip.extensions.auth import MIPAuthentication
 from scapy_mip.extensions.base import MIPExtension, extension_name, is_skippable
 from scapy_mip.keyring import KeyRing, named_addresses
 from scapy_mip.messages import MIP, MIPMessage, message_name
@@ -31,6 +33,9 @@ from scapy_mip.messages import MIP, MIPMessage, message_name
 _ICMP, _UDP = 1, 17
 _ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION = 9, 10
 _ROUTER_DISCOVERY_BYTES = 8
+_MORE_FRAGMENTS = 0x20
+_UDP_HEADER_BYTES = 8
+_RULE_OF_FORM = "COM-03"
 _CODE_NO_COMMON_TRAFFIC = 16
 _AGENT_ADVERTISEMENT_EXTENSION = 16
 _TUNNELS: dict[int, str] = {
@@ -38,6 +43,7 @@ _TUNNELS: dict[int, str] = {
     Encapsulation.GRE: "gre",
     Encapsulation.MINIMAL: "minimal_encapsulation",
 }
+_CARRIERS = frozenset((_ICMP, _UDP, *_TUNNELS))
 _GRE_IPV4 = 0x0800
 _HIDDEN = {"type", "extensions"}
 _WIDE_BYTES = 8
@@ -46,28 +52,19 @@ _WIDE_BYTES = 8
 _KNOWN_EXTENSIONS = frozenset(int(known) for known in ExtensionType)
 
 
-def decode_file(
-    path: str | Path, keys: KeyRing | None = None
-) -> Iterator[tuple[dict[str, Any], Packet | None]]:
-    """Give one object for each Mobile IP packet of a capture, with its layer if any.
-
-    :raises mip_agents.captures.reader.CaptureError: the file is no capture.
-    """
-    for frame in read_frames(path):
-        found = decode_frame(frame, keys)
-        if found is not None:
-            record, packet = found
-            yield {"file": str(path), **record}, packet
-
-
 def decode_frame(
     frame: Frame, keys: KeyRing | None = None
 ) -> tuple[dict[str, Any], Packet | None] | None:
-    """Decode one IPv4 packet; None where it is not about Mobile IP."""
+    """Decode one IPv4 packet; None where it is not about Mobile IP.
+
+    The object is that of `mip decode --json` without `file`. It has `incomplete` where
+    the rest is in other fragments, or was cut by the snap length.
+    """
     data = frame.packet
-    header = (data[0] & 15) * 4
-    if int.from_bytes(data[6:8], "big") & 0x1FFF:
+    protocol = data[9]
+    if int.from_bytes(data[6:8], "big") & 0x1FFF or protocol not in _CARRIERS:
         return None  # a later fragment has no header of its own
+    header = (data[0] & 15) * 4
     total = int.from_bytes(data[2:4], "big")
     body = data[header : total if total >= header else len(data)]
     base = {
@@ -76,20 +73,16 @@ def decode_frame(
         "src": _address(data[12:16]),
         "dst": _address(data[16:20]),
     }
-    protocol = data[9]
     if protocol == _UDP:
-        return _decode_udp(base, body, keys)
+        return _decode_udp(base, data, body, keys)
     if protocol == _ICMP:
-        record = _decode_icmp(base, body)
-    elif protocol in _TUNNELS:
-        record = _decode_tunnel(base, protocol, data[12:20], body)
-    else:
-        record = None
+        return _decode_icmp(base, body)
+    record = _decode_tunnel(base, protocol, data[12:20], body)
     return (record, None) if record else None
 
 
 def _decode_udp(
-    base: dict[str, Any], body: bytes, keys: KeyRing | None
+    base: dict[str, Any], packet: bytes, body: bytes, keys: KeyRing | None
 ) -> tuple[dict[str, Any], Packet | None] | None:
     if len(body) < 8:
         return None
@@ -99,8 +92,27 @@ def _decode_udp(
     if MIP_PORT not in (source, destination):
         return None
     data = body[8 : length if length >= 8 else len(body)]
-    shown, packet = decode_message(data, {base["src"], base["dst"]}, keys)
-    return {**base, "sport": source, "dport": destination, **shown}, packet
+    shown, layer = decode_message(data, {base["src"], base["dst"]}, keys)
+    record = {**base, "sport": source, "dport": destination, **shown}
+    why = _why_incomplete(packet) if len(body) < length else None
+    if why is not None:
+        record["incomplete"] = {
+            "why": why,
+            "bytes": len(data),
+            "length": length - _UDP_HEADER_BYTES,
+        }
+        # Whoever sent it is not to blame for where it ends.
+        record["problems"] = [
+            one for one in record["problems"] if one["rule"] != _RULE_OF_FORM
+        ]
+    return record, layer
+
+
+def _why_incomplete(packet: bytes) -> str | None:
+    if packet[6] & _MORE_FRAGMENTS:
+        return "fragment"
+    total = int.from_bytes(packet[2:4], "big")
+    return "truncated" if total > len(packet) else None
 
 
 def decode_message(
@@ -112,7 +124,7 @@ def decode_message(
     """
     record: dict[str, Any]
     if not data:
-        problem = _problem("COM-03", "empty datagram", "RFC 5944 3.1")
+        problem = _problem(_RULE_OF_FORM, "empty datagram", "RFC 5944 3.1")
         record = {"message": "empty", "fields": {}, "extensions": []}
         return {**record, "problems": [problem]}, None
     if data[0] == MessageType.TUNNEL_DATA:
@@ -130,7 +142,9 @@ def decode_message(
             MessageType.REGISTRATION_REQUEST,
             MessageType.REGISTRATION_REPLY,
         ):
-            problems.append(_problem("COM-03", "message is cut short", "RFC 5944 3.3"))
+            problems.append(
+                _problem(_RULE_OF_FORM, "message is cut short", "RFC 5944 3.3")
+            )
         return {**record, "problems": problems}, packet
     peers = peers | named_addresses(packet)
     extensions = []
@@ -151,7 +165,7 @@ def _decode_extension(
 ) -> tuple[dict[str, Any], dict[str, str] | None]:
     if not isinstance(extension, MIPExtension):
         raw = data[offset:]
-        problem = _problem("COM-03", f"stray byte 0x{raw.hex()}", "RFC 5944 1.9")
+        problem = _problem(_RULE_OF_FORM, f"stray byte 0x{raw.hex()}", "RFC 5944 1.9")
         return {
             "type": raw[0],
             "name": extension_name(raw[0]),
@@ -167,7 +181,7 @@ def _decode_extension(
         shown["fields"]["trailing"] = bytes(extension.payload).hex()
     if extension.is_cut:
         text = f"length of {shown['name']} runs over the end of the message"
-        return shown, _problem("COM-03", text, "RFC 5944 1.9")
+        return shown, _problem(_RULE_OF_FORM, text, "RFC 5944 1.9")
     if isinstance(extension, MIPAuthentication) and keys is not None:
         shown["verdict"] = keys.verdict(data, offset, extension.spi, peers)
     if kind not in _KNOWN_EXTENSIONS and not is_skippable(kind):
@@ -176,57 +190,53 @@ def _decode_extension(
     return shown, None
 
 
-def _decode_icmp(base: dict[str, Any], body: bytes) -> dict[str, Any] | None:
+def _decode_icmp(
+    base: dict[str, Any], body: bytes
+) -> tuple[dict[str, Any], Packet] | None:
     """Decode router discovery as far as agents use it. RFC 5944 section 2.1."""
     kind = body[0] if body else None
+    if kind not in (_ROUTER_ADVERTISEMENT, _ROUTER_SOLICITATION):
+        return None
+    packet: Any = MIPICMP(body)
     problems = []
     if kind == _ROUTER_SOLICITATION:
+        named = "agent_solicitation"
         if len(body) < _ROUTER_DISCOVERY_BYTES:
             problems.append(
                 _problem("AG-21", "solicitation is cut short", "RFC 1256 4.2")
             )
-        record = {"message": "agent_solicitation", "type": kind, "fields": {}}
-        return {**base, **record, "extensions": [], "problems": problems}
-    if kind != _ROUTER_ADVERTISEMENT or len(body) < _ROUTER_DISCOVERY_BYTES:
-        return None
-    count, size = body[4], body[5] * 4
-    extensions = _walk(body, 8 + count * size)
-    mobility = any(one["type"] == _AGENT_ADVERTISEMENT_EXTENSION for one in extensions)
-    if not mobility and body[1] != _CODE_NO_COMMON_TRAFFIC:
-        return None  # a router without mobility support
-    if not mobility:
-        text = "agent advertisement without extension 16"
-        problems.append(_problem("MN-05", text, "RFC 5944 2.4"))
-    fields = {
-        "code": body[1],
-        "num_addrs": count,
-        "addr_entry_size": body[5],
-        "lifetime": int.from_bytes(body[6:8], "big"),
-    }
-    record = {"message": "agent_advertisement", "type": kind, "fields": fields}
-    return {**base, **record, "extensions": extensions, "problems": problems}
+    else:
+        named = "agent_advertisement"
+        if not isinstance(packet, MIPAgentAdvertisement):
+            return None  # cut short
+        mobility = any(
+            getattr(one, "type", None) == _AGENT_ADVERTISEMENT_EXTENSION
+            for one in packet.extensions
+        )
+        if not mobility and packet.code != _CODE_NO_COMMON_TRAFFIC:
+            return None  # a router without mobility support
+        if not mobility:
+            text = "agent advertisement without extension 16"
+            problems.append(_problem("MN-05", text, "RFC 5944 2.4"))
+    record: dict[str, Any] = {"message": named, "type": kind}
+    if isinstance(packet, MIPAgentAdvertisement | MIPAgentSolicitation):
+        shown = _fields(packet)
+        del shown["checksum"]
+        extensions = [_discovery_extension(one) for one in packet.extensions]
+        record |= {"fields": shown, "extensions": extensions}
+    else:
+        record |= {"fields": {}, "extensions": []}
+    return {**base, **record, "problems": problems}, packet
 
 
-def _walk(data: bytes, start: int) -> list[dict[str, Any]]:
-    """List the extensions of router discovery: a number space of its own (COM-04)."""
-    found = []
-    while start < len(data):
-        kind = data[start]
-        end = (
-            start + 1
-            if kind == 0
-            else start + 2 + int.from_bytes(data[start + 1 : start + 2], "big")
-        )
-        body = data[start + 2 : end] if kind else b""
-        found.append(
-            {
-                "type": kind,
-                "name": f"router_discovery_{kind}",
-                "fields": {"data": body.hex()},
-            }
-        )
-        start = end
-    return found
+def _discovery_extension(extension: Packet) -> dict[str, Any]:
+    """Show an extension of router discovery: a number space of its own (COM-04)."""
+    raw = bytes(extension)
+    fields = {"data": raw[1:].hex()}  # a stray byte
+    if isinstance(extension, MIPDiscoveryExtension):
+        fields = _fields(extension)
+    named = discovery_extension_name(raw[0])
+    return {"type": raw[0], "name": named, "fields": fields}
 
 
 def _decode_tunnel(
@@ -306,29 +316,4 @@ def _problem(rule: str, text: str, source: str) -> dict[str, str]:
 
 
 def _address(data: bytes) -> str:
-    return str(IPv4Address(data)) if len(data) == 4 else "?"
-
-
-def summary(record: dict[str, Any]) -> str:
-    """Say in one line what a packet is; what goes without saying is left out."""
-    fields = record["fields"]
-    named: str = record["message"]
-    text = named
-    if "inner_src" in fields:
-        text += f" {fields['inner_src']} > {fields['inner_dst']}"
-    elif "home_address" not in fields:
-        pass  # also a registration that is cut short
-    elif named == "registration_request":
-        text = f"RRQ {fields['home_address']} at {fields['care_of_address']}"
-        if fields["home_agent"] != record["dst"]:
-            text += f" HA {fields['home_agent']}"
-        text += f" {fields['lifetime']} s {fields['flags']}".rstrip()
-    elif named == "registration_reply":
-        code = fields["code"]
-        text = f"RRP {fields['home_address']} {fields['lifetime']} s"
-        text += f" code {code} ({describe_code(code)})"
-    for extension in record["extensions"]:
-        if "verdict" in extension:
-            name = short_name(extension["type"])
-            text += f" {name} {extension['fields']['spi']} {extension['verdict']}"
-    return text
+    return inet_ntoa(data) if len(data) == 4 else "?"

@@ -1,28 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a capture file to IPv4 packets, with frame numbers as Wireshark counts them.
+"""From a capture to IPv4 packets, with frame numbers as Wireshark counts them.
 
-Files are read by Scapy's raw readers (pcap and pcapng, also compressed); nothing is
-dissected here. A frame is looked into only as far as its IPv4 header.
+Nothing is dissected here: a frame is looked into only as far as its IPv4 header. One
+frame is held at a time, and given as soon as it has come in, so that captures of any
+size do, and pipes.
 """
 
 from __future__ import annotations
 
-import struct
+import gzip
+import os
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
 
-from scapy.error import Scapy_Exception
-from scapy.utils import RawPcapReader
-
+from mip_agents.captures.formats import FormatError, Stream, read_records
 from mip_agents.protocol.errors import InputError
 
+STANDARD_INPUT = "-"
+"""The name that stands for it."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _ETHERTYPES_VLAN = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
-_DAMAGE = (Scapy_Exception, ValueError, OSError, struct.error, zlib.error)
-"""What Scapy lets through of a damaged file; Scapy 2.7 more of it than later ones."""
-_MICROSECONDS = 1_000_000
+_VLAN_TAG_BYTES = 4
+_ETHERTYPE_AT = {1: 12, 113: 14, 276: 0}
+"""Ethernet, Linux cooked capture, and its second version."""
+_HEADER_BYTES = {1: 14, 113: 16, 276: 20}
+_RAW = frozenset((12, 14, 101, 228))
+_LOOPBACK = frozenset((0, 108))
+"""BSD: the address family in front, in the byte order of the host, or the network's."""
+_FAMILY_INET = (b"\x02\x00\x00\x00", b"\x00\x00\x00\x02")
 
 
 class CaptureError(InputError):
@@ -40,38 +51,79 @@ class Frame(NamedTuple):
     """From the first byte of the IPv4 header to the end of what was captured."""
 
 
-def read_frames(path: str | Path) -> Iterator[Frame]:
-    """Give the IPv4 packets of a capture, in order.
+class Capture:
+    """The IPv4 packets of a capture (pcap or pcapng, also compressed), in order.
 
     Frames with anything else are counted and passed over, and so are link types that
     carry no IPv4.
-    :raises CaptureError: the file is missing, not readable or no capture, or, after all
-        the frames before, it ends in the middle of one.
+
+    :param path: `-` is standard input, which is read as it comes.
+    :raises CaptureError: the file is missing, not readable or no capture, or, while
+        iterating, after all the frames before, it ends in the middle of one.
     """
-    try:
-        reader: Any = RawPcapReader(str(path))
-    except (*_DAMAGE, EOFError) as error:
-        raise CaptureError(f"{path}: {_reason(error)}") from None
-    with reader:
-        number = 0
-        while True:
-            try:
-                data, meta = reader._read_packet()
-            except EOFError:
-                return
-            except _DAMAGE as error:
-                raise CaptureError(
-                    f"{path}: frame {number + 1}: {_reason(error)}"
-                ) from None
-            number += 1
-            if len(data) < getattr(meta, "caplen", 0):
-                raise CaptureError(f"{path}: frame {number}: the file ends in it")
-            link_type = getattr(meta, "linktype", None)
-            start = ipv4_offset(
-                reader.linktype if link_type is None else link_type, data
+
+    began: float | None = None
+    """When the first frame was captured; None before it is read."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.is_stream = str(path) == STANDARD_INPUT
+        """Whether more may still be on its way."""
+        self._name = "standard input" if self.is_stream else str(path)
+        try:
+            self._file: BinaryIO = (
+                sys.stdin.buffer if self.is_stream else Path(path).open("rb")  # noqa: SIM115  # closed by close()
             )
-            if start is not None:
-                yield Frame(number, _timestamp(reader, meta), data[start:])
+            self.size = os.fstat(self._file.fileno()).st_size
+            """Bytes of the file; of no meaning for a stream."""
+            self._records = read_records(self._unpacked())
+        except (OSError, FormatError, EOFError, zlib.error) as error:
+            self.close()
+            raise CaptureError(f"{self._name}: {_reason(error)}") from None
+
+    def _unpacked(self) -> Stream:
+        start: bytes = self._file.peek(2)[:2]  # type: ignore[attr-defined]
+        return gzip.GzipFile(fileobj=self._file) if start == _GZIP_MAGIC else self._file
+
+    def close(self) -> None:
+        """Close the file; leave standard input as it is."""
+        if not self.is_stream and hasattr(self, "_file"):
+            self._file.close()
+
+    def position(self) -> int:
+        """Return how many bytes of the file have been read."""
+        return self._file.tell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        number = 0
+        try:
+            for link_type, time, data in self._records:
+                number += 1
+                if self.began is None:
+                    self.began = time
+                start = ipv4_offset(link_type, data)
+                if start is not None:
+                    yield Frame(number, time, data[start:])
+        except (FormatError, OSError, EOFError, zlib.error) as error:
+            raise CaptureError(
+                f"{self._name}: frame {number + 1}: {_reason(error)}"
+            ) from None
+
+
+def read_frames(path: str | Path) -> Iterator[Frame]:
+    """Give the IPv4 packets of a capture, and close it: see `Capture`."""
+    with Capture(path) as capture:
+        yield from capture
 
 
 def _reason(error: Exception) -> str:
@@ -80,38 +132,24 @@ def _reason(error: Exception) -> str:
     return str(error) or "no capture file"
 
 
-def _timestamp(reader: Any, meta: Any) -> float:
-    if hasattr(meta, "sec"):
-        divisor = 1000 if getattr(reader, "nano", False) else 1
-        seconds: float = meta.sec + meta.usec / divisor / _MICROSECONDS
-        return seconds
-    if meta.tshigh is None:
-        return 0.0  # a simple packet block of pcapng has no time
-    ticks: int = (meta.tshigh << 32) + meta.tslow
-    return float(ticks / int(meta.tsresol))
-
-
 def ipv4_offset(link_type: int, frame: bytes) -> int | None:
     """Return where the IPv4 header starts, None where there is none.
 
-    Known link types: Ethernet with VLAN tags, raw IP, Linux cooked v1 and v2, BSD
-    loopback.
+    Known link types: Ethernet and Linux cooked v1 and v2, also with VLAN tags; raw IP;
+    BSD loopback.
     """
-    start: int | None = None
-    if link_type == 1:
-        start = 14
-        while frame[start - 2 : start] in _ETHERTYPES_VLAN:
-            start += 4
-        if frame[start - 2 : start] != _ETHERTYPE_IPV4:
+    if link_type in _ETHERTYPE_AT:
+        at, start = _ETHERTYPE_AT[link_type], _HEADER_BYTES[link_type]
+        ethertype = frame[at : at + 2]
+        while ethertype in _ETHERTYPES_VLAN:
+            start += _VLAN_TAG_BYTES
+            ethertype = frame[start - 2 : start]
+        if ethertype != _ETHERTYPE_IPV4:
             return None
-    elif link_type in (12, 14, 101, 228):
+    elif link_type in _RAW:
         start = 0
-    elif link_type == 113:
-        start = 16 if frame[14:16] == _ETHERTYPE_IPV4 else None
-    elif link_type == 276:
-        start = 20 if frame[0:2] == _ETHERTYPE_IPV4 else None
-    elif link_type in (0, 108):
-        start = 4 if 2 in (frame[0:1] + frame[3:4]) else None
-    if start is None or len(frame) < start + 20 or frame[start] >> 4 != 4:
+    elif link_type in _LOOPBACK and frame[:4] in _FAMILY_INET:
+        start = 4
+    else:
         return None
-    return start
+    return start if len(frame) >= start + 20 and frame[start] >> 4 == 4 else None

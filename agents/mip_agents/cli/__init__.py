@@ -50,8 +50,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "deregister": ("control", "deregister", "End a mobile node's registration."),
     "clear": ("control", "clear", "Drop the bindings of one home address."),
     "simulate": ("simulate", "simulate", "Simulate many nodes on a virtual clock."),
-    "decode": ("captures", "decode", "Decode capture files."),
-    "check": ("captures", "check", "Judge captures against the rules."),
+    "decode": ("decode", "decode", "Decode capture files."),
+    "check": ("check", "check", "Judge captures against the rules."),
     "replay": (
         "replay",
         "replay",
