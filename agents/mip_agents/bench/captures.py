@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reading captures: the reader of `mip decode`, and Scapy's own with these layers."""
+"""Reading captures: `mip decode`, its reader, and Scapy's own with these layers."""
 
 from __future__ import annotations
 
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from mip_agents.captures.reader import read_frames
 from scapy_mip.base import MIP
 from scapy_mip.const import MIP_PORT
 
+_FILE_HEADER_BYTES = 24
 _UDP_PAYLOAD = 28
 """Where the message starts behind an IPv4 header without options."""
 
@@ -169,6 +171,45 @@ def tshark_reader() -> Gauges:
     return Gauges(ours, rival, agree)
 
 
+_LINES = 32 * 4096
+"""Packets for `mip decode`, whose start, too, is measured and taken off."""
+
+
+def _decode(path: Path) -> list[str]:
+    return [sys.executable, "-m", "mip_agents.cli", "decode", str(path)]
+
+
+def _line_us() -> float:
+    """Return the CPU time of `mip decode` for one packet and its line."""
+    with capture(_LINES // samples.MESSAGES) as path:
+        spent = cpu_of(_decode(path))
+        with path.open("r+b") as file:
+            file.truncate(_FILE_HEADER_BYTES)
+        return (spent - cpu_of(_decode(path))) / _LINES * 1e6
+
+
+def _decode_agrees() -> bool:
+    """Return whether the lines say what the layers find."""
+    with capture(1) as path:
+        run = subprocess.run(_decode(path), capture_output=True, text=True, check=True)
+        shown = [
+            line.split("RRQ ")[1].split(" ")[:3:2] for line in run.stdout.splitlines()
+        ]
+        return shown == [
+            [one.home_address, one.care_of_address] for one in read_ours(path)
+        ]
+
+
+def decoder() -> Gauges:
+    """Prepare `decode`: the whole command, line by line, against Scapy's reader."""
+    return Gauges(_line_us, reader().rival, _decode_agrees)
+
+
+def tshark_decoder() -> Gauges:
+    """Prepare `decode-tshark`: command against command."""
+    return Gauges(_line_us, tshark_reader().rival, _decode_agrees)
+
+
 CASES = (
     Case(
         name="capture",
@@ -183,6 +224,20 @@ CASES = (
         rival="tshark -T fields",
         goal=2,
         prepare=tshark_reader,
+    ),
+    Case(
+        name="decode",
+        what="mip decode, by packet",
+        rival="PcapReader",
+        goal=20,
+        prepare=decoder,
+    ),
+    Case(
+        name="decode-tshark",
+        what="mip decode, by packet",
+        rival="tshark -T fields",
+        goal=2,
+        prepare=tshark_decoder,
     ),
     Case(
         name="capture-scapy",

@@ -8,6 +8,7 @@ ten times as fast.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from socket import inet_ntoa
 from struct import Struct
 from typing import Any, NamedTuple
@@ -101,26 +102,24 @@ def icmp_error(packet: bytes) -> str | None:
 class Usual(NamedTuple):
     """A packet without anything odd."""
 
-    source: str
-    destination: str
     text: str
-    """As `summary` gives it."""
+    """Who sends to whom, and what `summary` says."""
     message: str
     """As in `mip decode --json`."""
     code: int | None = None
     """Of a reply."""
 
 
-_IP = Struct("!BxHxxHxBxx4s4s")
-_UDP_HEADER = Struct("!HHHxxB")
-"""With the first byte of the message."""
-_REQUEST = Struct("!BBH4s4s4s8s")
-_REPLY = Struct("!BBH4s4s8s")
+_START = Struct("!BxHxxHxBxx4s4sHHHxxB")
+"""IPv4 and UDP headers and the first byte of the message."""
+_REQUEST = Struct("!xBH4s4s4s8x")
+_REPLY = Struct("!xBH4s4x8x")
 _PLAIN_HEADER = 0x45
 _FRAGMENT = 0x3FFF
 _REQUEST_TYPE = int(MessageType.REGISTRATION_REQUEST)
 _REPLY_TYPE = int(MessageType.REGISTRATION_REPLY)
 _AT_UDP, _AT_MESSAGE = 20, 28
+_AFTER_REQUEST, _AFTER_REPLY = _AT_MESSAGE + _REQUEST.size, _AT_MESSAGE + _REPLY.size
 _AUTHENTICATIONS = (
     ExtensionType.MOBILE_HOME_AUTHENTICATION,
     ExtensionType.MOBILE_FOREIGN_AUTHENTICATION,
@@ -133,61 +132,55 @@ _LEAST_LENGTH = {
 """What the length of a usual extension must be at least."""
 
 
+_dotted = lru_cache(1 << 14)(inet_ntoa)
+"""Few captures have more addresses than that."""
+
+
 def usual(packet: bytes) -> Usual | None:
     """Describe a usual IPv4 packet; None sends the caller to `decode_frame`.
 
     Nothing that this gives has a problem, and no key was asked about it.
     """
-    if len(packet) < _AT_MESSAGE + 1:
+    if len(packet) < _START.size:
         return None
-    first, total, fragment, protocol, source, destination = _IP.unpack_from(packet)
+    first, total, fragment, protocol, source, target, from_port, to_port, size, kind = (
+        _START.unpack_from(packet)
+    )
     if first != _PLAIN_HEADER or fragment & _FRAGMENT or total > len(packet):
         return None
     if protocol == _UDP:
-        ports_and_more = _UDP_HEADER.unpack_from(packet, _AT_UDP)
-        from_port, to_port, length, kind = ports_and_more
-        if MIP_PORT not in (from_port, to_port) or length != total - _AT_UDP:
+        if size != total - _AT_UDP or MIP_PORT not in (from_port, to_port):
             return None
-        if kind == _REQUEST_TYPE:
-            return _usual_request(packet, total, source, destination)
-        if kind == _REPLY_TYPE:
-            return _usual_reply(packet, total, source, destination)
+        if kind == _REQUEST_TYPE and _is_usual(packet, _AFTER_REQUEST, total):
+            text = _usual_request(packet, target)
+            named, code = "registration_request", None
+        elif kind == _REPLY_TYPE and _is_usual(packet, _AFTER_REPLY, total):
+            code, lifetime, home = _REPLY.unpack_from(packet, _AT_MESSAGE)
+            text = _reply(_dotted(home), lifetime, code)
+            named = "registration_reply"
+        else:
+            return None
     elif protocol == _IPIP and total >= 40 and packet[20] >> 4 == 4:
-        inner = f"{inet_ntoa(packet[32:36])} > {inet_ntoa(packet[36:40])}"
-        ends = inet_ntoa(source), inet_ntoa(destination)
-        return Usual(*ends, f"ip_in_ip {inner}", "ip_in_ip")
-    return None
-
-
-def _usual_request(
-    packet: bytes, total: int, source: bytes, destination: bytes
-) -> Usual | None:
-    if not _has_usual_extensions(packet, _AT_MESSAGE + _REQUEST.size, total):
+        text = f"ip_in_ip {_dotted(packet[32:36])} > {_dotted(packet[36:40])}"
+        named, code = "ip_in_ip", None
+    else:
         return None
-    _, flags, lifetime, home, home_agent, care_of, _ = _REQUEST.unpack_from(
+    ends = f"{_dotted(source)} > {_dotted(target)}"
+    return Usual(f"{ends}  {text}", named, code)
+
+
+def _usual_request(packet: bytes, destination: bytes) -> str:
+    flags, lifetime, home, home_agent, care_of = _REQUEST.unpack_from(
         packet, _AT_MESSAGE
     )
-    other = "" if home_agent == destination else f" HA {inet_ntoa(home_agent)}"
-    text = (
-        f"RRQ {inet_ntoa(home)} at {inet_ntoa(care_of)}{other} {lifetime} s"
-        f" {flag_letters(flags)}"
-    ).rstrip()
-    ends = inet_ntoa(source), inet_ntoa(destination)
-    return Usual(*ends, text, "registration_request")
+    text = f"RRQ {_dotted(home)} at {_dotted(care_of)}"
+    if home_agent != destination:
+        text += f" HA {_dotted(home_agent)}"
+    return f"{text} {lifetime} s {flag_letters(flags)}".rstrip()
 
 
-def _usual_reply(
-    packet: bytes, total: int, source: bytes, destination: bytes
-) -> Usual | None:
-    if not _has_usual_extensions(packet, _AT_MESSAGE + _REPLY.size, total):
-        return None
-    _, code, lifetime, home, _, _ = _REPLY.unpack_from(packet, _AT_MESSAGE)
-    text = _reply(inet_ntoa(home), lifetime, code)
-    ends = inet_ntoa(source), inet_ntoa(destination)
-    return Usual(*ends, text, "registration_reply", code)
-
-
-def _has_usual_extensions(packet: bytes, at: int, end: int) -> bool:
+def _is_usual(packet: bytes, at: int, end: int) -> bool:
+    """Return whether whole extensions of the usual types stand there."""
     while at + 2 <= end:
         least = _LEAST_LENGTH.get(packet[at])
         length = packet[at + 1]

@@ -26,6 +26,8 @@ STANDARD_INPUT = "-"
 _GZIP_MAGIC = b"\x1f\x8b"
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _ETHERTYPES_VLAN = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+_ETHERNET = 1
+_PLAIN_IPV4 = _ETHERTYPE_IPV4 + b"\x45"
 _VLAN_TAG_BYTES = 4
 _ETHERTYPE_AT = {1: 12, 113: 14, 276: 0}
 """Ethernet, Linux cooked capture, and its second version."""
@@ -138,6 +140,8 @@ def ipv4_offset(link_type: int, frame: bytes) -> int | None:
     Known link types: Ethernet and Linux cooked v1 and v2, also with VLAN tags; raw IP;
     BSD loopback.
     """
+    if link_type == _ETHERNET and frame[12:15] == _PLAIN_IPV4 and len(frame) >= 34:
+        return 14  # nearly every frame
     if link_type in _ETHERTYPE_AT:
         at, start = _ETHERTYPE_AT[link_type], _HEADER_BYTES[link_type]
         ethertype = frame[at : at + 2]

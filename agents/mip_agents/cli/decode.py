@@ -26,6 +26,8 @@ from scapy_mip.keyring import KeyRing
 _LARGE = 16 << 20
 """Bytes of a file whose reading takes long enough to be watched."""
 _FRAMES_PER_STEP = 512
+_LINES_PER_WRITE = 512
+"""Writing to a pipe line by line would cost as much as finding out what to write."""
 
 
 def decode(
@@ -69,7 +71,6 @@ def decode(
                 if not capture.is_stream:
                     raise  # but this is how one ends a live capture
     if not as_json:
-        sys.stdout.flush()
         print(totals.line(judged=ring is not None), file=sys.stderr)
 
 
@@ -126,27 +127,26 @@ class Printer:
     totals: Totals
 
     def write(self, frames: Iterable[Frame]) -> None:
-        """Write a line for each Mobile IP packet."""
+        """Write a line for each Mobile IP packet; many at once, but none late."""
         plain = self.ring is None and not self.verbose
-        write, flush = sys.stdout.write, self.capture.is_stream
-        for frame in frames:
-            found = usual(frame.packet) if plain else None
-            if found is None:
-                text = self._decoded(frame)
-            else:
-                self.totals.count_usual(found)
-                text = self._line(frame, found.source, found.destination, found.text)
-            if text:
-                write(text)
-            if flush:
-                sys.stdout.flush()
+        batch = 1 if self.capture.is_stream else _LINES_PER_WRITE
+        lines: list[str] = []
+        try:
+            for frame in frames:
+                found = usual(frame.packet) if plain else None
+                if found is None:
+                    lines.append(self._decoded(frame))
+                else:
+                    self.totals.count_usual(found)
+                    lines.append(f"{self._moment(frame)} {found.text}\n")
+                if len(lines) >= batch:
+                    _write(lines)
+        finally:
+            _write(lines)
 
-    def _line(self, frame: Frame, source: str, destination: str, text: str) -> str:
+    def _moment(self, frame: Frame) -> str:
         since = frame.time - (self.capture.began or 0.0)
-        number = frame.number
-        return (
-            f"{self.where}{number:>5} {since:>9.3f} {source} > {destination}  {text}\n"
-        )
+        return f"{self.where}{frame.number:>5} {since:>9.3f}"
 
     def _decoded(self, frame: Frame) -> str:
         found = decode_frame(frame, self.ring)
@@ -154,7 +154,8 @@ class Printer:
             return self._error(frame)
         record, packet = found
         self.totals.count(record)
-        text = self._line(frame, record["src"], record["dst"], summary(record))
+        ends = f"{record['src']} > {record['dst']}"
+        text = f"{self._moment(frame)} {ends}  {summary(record)}\n"
         for problem in record["problems"]:
             text += f"       ! {problem['rule']} {problem['text']}\n"
         if self.verbose:
@@ -167,8 +168,15 @@ class Printer:
         if text is None:
             return ""
         self.totals.messages["icmp_error"] += 1
-        ends = inet_ntoa(frame.packet[12:16]), inet_ntoa(frame.packet[16:20])
-        return self._line(frame, *ends, text)
+        source, destination = frame.packet[12:16], frame.packet[16:20]
+        ends = f"{inet_ntoa(source)} > {inet_ntoa(destination)}"
+        return f"{self._moment(frame)} {ends}  {text}\n"
+
+
+def _write(lines: list[str]) -> None:
+    sys.stdout.write("".join(lines))
+    sys.stdout.flush()
+    lines.clear()
 
 
 def _write_json(
