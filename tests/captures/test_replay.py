@@ -377,21 +377,25 @@ def test_silence_and_an_answer_differ_and_silence_is_like_silence():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("name", "options", "says"),
     [
-        (["proxymip4-agentadv.pcap"], "no Registration Request in it"),
-        (["missing.pcap"], "No such file"),
-        (["mkiol-reg-dereg.pcap", "--fresh"], "frame 1: signed with SPI 256"),
-        (["mkiol-reg-dereg.pcap", "--captured-to", "10.9.9.9"], "no request went to"),
+        ("proxymip4-agentadv", {}, "no Registration Request in it"),
+        ("missing", {}, "No such file"),
+        ("mkiol-reg-dereg", {"fresh": True}, "frame 1: signed with SPI 256"),
+        ("mkiol-reg-dereg", {"captured_to": "10.9.9.9"}, "no request went to"),
     ],
 )
-def test_unusable_input_is_one_line_and_exit_code_2(arguments, says):
-    name, *options = arguments
-    done = mip("replay", RECORDED / name, "--to", "127.0.0.1", *options)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert says in line
+def test_unusable_input_is_refused_before_anything_is_sent(name, options, says):
+    with pytest.raises(InputError, match=says):
+        replay_file(RECORDED / f"{name}.pcap", ReplayOptions(to="127.0.0.1", **options))
+
+
+def test_unusable_input_is_one_line_and_exit_code_2():
+    capture = RECORDED / "proxymip4-agentadv.pcap"
+    done = mip("replay", capture, "--to", "127.0.0.1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"mip: {capture}: no Registration Request in it\n"
+    assert mip("replay", capture, "--to", "nowhere").returncode == 2
 
 
 def test_an_unsigned_request_needs_no_keys():

@@ -171,7 +171,7 @@ def tshark_reader() -> Gauges:
     return Gauges(ours, rival, agree)
 
 
-_LINES = 32 * 4096
+_LINES = 16 * 4096
 """Packets for `mip decode`, whose start, too, is measured and taken off."""
 
 
