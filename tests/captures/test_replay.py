@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 from scapy.utils import wrpcap
 
-from mip_agents import HomeAgent, MipError
+from mip_agents import ForeignAgent, HomeAgent, MipError
 from mip_agents.captures.check import check_files
 from mip_agents.captures.decode import decode_message
 from mip_agents.captures.replay import ReplayOptions, replay_file
@@ -26,7 +27,7 @@ from scapy_mip.all import MIP, MIPMHAE, MIPNAI, MIPRRP, MIPRRQ, verify
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.keyring import make_ring
 from support.daemons import mip
-from support.netns import isolated, sh
+from support.netns import Node, connect, isolated, sh
 
 RECORDED = Path(__file__).parents[2] / "pcaps" / "recorded"
 HOME_AGENT, NODE = "10.1.1.20", "10.1.2.50"
@@ -335,6 +336,44 @@ def test_a_request_and_its_relay_are_told_apart_by_where_they_went(tmp_path):
             chosen = ReplayOptions(captured_to=wanted, timeout=0.01, **options)
             outcomes = list(replay_file(path, chosen))
             assert [one.exchange.request.frame for one in outcomes] == frames
+
+
+_held = {}
+
+
+def start_foreign_agent():
+    link = {"interfaces": ["eth1"], "care_of_addresses": ["10.1.2.1"]}
+    _held["agent"] = ForeignAgent(**link, dataplane="none")
+    _held["agent"].start()
+
+
+def replayed_to_a_foreign_agent(path):
+    options = ReplayOptions(
+        to="10.1.2.1", source="10.1.1.10", fresh=True, keys=make_ring(RIGHT)
+    )
+    (outcome,) = replay_file(path, options)
+    return outcome.replied["fields"]["code"], outcome.is_same
+
+
+@isolated
+def test_a_foreign_agent_answers_as_well(tmp_path):
+    """FA-20: no route leads to the home agent."""
+    agent, node = Node("agent"), Node("node")
+    connect(agent, "eth1", node, "eth0")
+    agent.sh("ip address add 10.1.2.1/24 dev eth1")
+    node.sh("ip address add 10.1.1.10/32 dev eth0; ip route add 10.1.2.0/24 dev eth0")
+    number = stamp(1)
+    asking = request(number)
+    asking.care_of_address = "10.1.2.1"
+    denial = MIPRRP(code=80, home_address="10.1.1.10", home_agent=HOME_AGENT)
+    denial.identification = number
+    path = capture(
+        tmp_path / "a.pcap",
+        (1, "10.1.1.10", "10.1.2.1", asking),
+        (1, "10.1.2.1", "10.1.1.10", denial),
+    )
+    agent.call(start_foreign_agent)
+    assert node.call(partial(replayed_to_a_foreign_agent, path)) == (80, True)
 
 
 def test_a_reply_without_the_number_of_its_request_is_still_its_reply():
