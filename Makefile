@@ -8,10 +8,12 @@ SOAK_SEED ?=
 TEST_OPTIONS ?=
 FUZZ_OPTIONS ?=
 FUZZ_SECONDS ?= 600
+NOTEBOOK_OPTIONS ?=
 
 BPF := agents/mip_agents/dataplane/bpf
 
-.PHONY: help demo test test-kernel test-pythons soak fuzz lint format tables bench bpf clean
+.PHONY: help demo test test-kernel test-pythons soak fuzz lint format tables notebooks \
+    bench bpf clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -48,6 +50,9 @@ format: $(VENV)/dev.stamp  ## format the code
 tables: $(VENV)/dev.stamp  ## write the generated tables of the README
 	@PYTHONPATH=tests $(BIN)/python -m support.readme_tables
 
+notebooks: $(VENV)/notebooks.stamp  ## run the lab sheets; NOTEBOOK_OPTIONS=--write keeps outputs
+	@$(BIN)/python tools/notebooks.py $(NOTEBOOK_OPTIONS)
+
 bench: $(VENV)/dev.stamp  ## measure against the rivals, side by side
 	@$(BIN)/mip bench
 
@@ -64,4 +69,8 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt
 	@tools/environment.sh $(VENV) dev
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/notebooks.stamp: pyproject.toml constraints.txt
+	@tools/environment.sh $(VENV) notebooks
 	@touch $@ $(VENV)/run.stamp

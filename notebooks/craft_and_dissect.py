@@ -1,12 +1,4 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# ---
-# jupyter:
-#   jupytext:
-#     formats: py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-# ---
 
 # %% [markdown]
 # # Crafting and dissecting a registration
@@ -15,7 +7,11 @@
 # Request (RFC 5944 section 3.3). This lab builds one, takes it apart, and breaks its
 # authentication in three ways. It needs no network and no privileges.
 #
-# Open this file in Jupyter with the jupytext extension, or run it as it is.
+# **You should know** what UDP and a TLV are. **You will see** every byte of a request,
+# what its authenticator covers, and how a layer bears a message that lies.
+#
+# Read it as it is, run the text form with `python`, or open that in Jupyter with the
+# jupytext extension.
 
 # %%
 from scapy_mip import ident
@@ -27,6 +23,7 @@ from scapy_mip.all import (
     MIPRRQ,
     ReplyCode,
     SecurityAssociation,
+    is_skippable,
     verify,
 )
 
@@ -79,8 +76,8 @@ offset = 24 + len(received.extensions[0])
 assert verify(shared, datagram, offset)
 
 # %% [markdown]
-# Change one bit of what is covered, and it fails. Take another key, and it fails.
-# Put something *behind* it, as a foreign agent does, and it still holds.
+# Change one bit of what is covered, and it fails. Take another key, and it fails. Put
+# something *behind* it, as a foreign agent does, and it still holds.
 
 # %%
 altered = bytearray(datagram)
@@ -112,6 +109,14 @@ print(reply.summary())
 print("the mobile node's clock is", difference >> 32, "seconds slow")
 
 # %% [markdown]
+# **Question.** Who must not change the low half, and who may change the high half?
+#
+# **Answer.** Nobody may change the low half of a reply: it has to be that of the
+# request, or the mobile node discards it (RFC 5944 section 3.6.2.1). The high half of a
+# denial with code 133 is the home agent's to choose. Both lie in front of the
+# authenticator, so a foreign agent on the way can change neither.
+
+# %% [markdown]
 # ## Broken on purpose
 #
 # A layer validates nothing, so that any broken message can be made. Here a length says
@@ -123,3 +128,14 @@ lying = MIP(broken).extensions[0]
 lying.show()
 assert lying.is_cut
 assert bytes(MIP(broken)) == broken
+
+# %% [markdown]
+# **Exercise.** Put an extension of type 60 in front of `MIPMHAE`, then one of type 200:
+# `MIPExtension(type=60, data=b"?")`. Which of the two makes a home agent discard the
+# request?
+#
+# **Answer.** The first. Types up to 127 must be understood, or the whole message goes;
+# those from 128 on are skipped (RFC 5944 section 1.8). The layer tells them apart, too.
+
+# %%
+print({kind: is_skippable(kind) for kind in (60, 200)})

@@ -4,7 +4,8 @@
 # missing and how to get it.
 #
 # usage: tools/environment.sh FOLDER WHAT [PYTHON [PIP-ARGUMENT...]]
-#   WHAT is `run` (the agents) or `dev` (and all that the tests and linters need)
+#   WHAT is `run` (the agents), `dev` (and all that the tests and linters need) or
+#   `notebooks` (and all that the lab sheets need)
 set -eu
 
 folder=$1
@@ -38,6 +39,7 @@ pip="$folder/bin/python -m pip --disable-pip-version-check --quiet"
 case $what in
 run) set -- --editable '.[agents]' "$@" ;;
 dev) set -- --editable '.[agents,plot]' --group dev "$@" ;;
+notebooks) set -- --editable '.[agents,plot]' --group notebooks "$@" ;;
 *) echo "unknown environment: $what" >&2 && exit 2 ;;
 esac
 echo "installing into $folder"

@@ -108,20 +108,6 @@ def test_the_makefile_targets_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize(
-    "sheet", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem
-)
-def test_the_lab_sheets_run_from_top_to_bottom(sheet):
-    run = subprocess.run(
-        [sys.executable, str(sheet)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-
-
 def test_the_table_of_dissectors_is_what_is_decoded():
     text = readme_tables.README.read_text(encoding="utf-8")
     assert readme_tables.with_tables(text) == text, "run: make tables"

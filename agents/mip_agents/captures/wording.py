@@ -42,8 +42,11 @@ def name_step(seen: Observation, count: int) -> str:
         name = MESSAGE_NAMES.get(kind, "empty datagram" if kind < 0 else f"type {kind}")
     else:
         name = seen.kind.value
-    name = name[:1].upper() + name[1:]
-    return f"{count} {name[:1].lower()}{name[1:]}s" if count > 1 else name
+    if seen.kind in (Kind.ADVERTISEMENT, Kind.SOLICITATION) and seen.is_to_many:
+        name += "s to all" if count > 1 else " to all"
+    elif count > 1:
+        name += "s"
+    return f"{count} {name}" if count > 1 else name[:1].upper() + name[1:]
 
 
 def describe(group: list[Observation]) -> tuple[list[str], Verdict]:

@@ -92,7 +92,7 @@ class Agent:
         )
         return self._child
 
-    def wait_ready(self, pump: Pump, timeout: float = 15.0) -> None:
+    def wait_ready(self, pump: Pump, timeout: float = 60.0) -> None:
         """Wait until the agent answers on its control socket.
 
         :raises LabError: it ended or did not answer; with the last line of its log.
