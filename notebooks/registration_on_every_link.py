@@ -72,7 +72,7 @@ run = subprocess.run(
 links = ["home", "internet", "visited-a"]
 captures = [folder / "run" / f"{link}.pcap" for link in links]
 keys = KeyRing()
-if "user namespaces" not in run.stderr:
+if (folder / "run").exists():
     assert run.returncode == 0, run.stderr
     agent = tomllib.loads((folder / "run" / "ha.toml").read_text())
     for node in agent["mobile_node"]:
@@ -157,5 +157,4 @@ print(len(findings), "findings")
 #
 # **Answer.** The relay's. Request and reply go straight between node and home agent,
 # and so does the tunnel, which now crosses the visited link, too: 20 bytes more for
-# each packet on what may be the slowest link of all (RFC 5944 section 1.4, RFC 2003
-# section 3).
+# each packet on what may be the slowest link of all (RFC 2003 section 3).

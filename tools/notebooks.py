@@ -43,6 +43,7 @@ def run(source: Path, write: bool) -> tuple[str, str]:
         timeout=CELL_TIMEOUT_S,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
         config=Config(KernelManager={"transport": "ipc", "ip": sockets}),
         resources={"metadata": {"path": str(FOLDER)}},
     )
@@ -67,14 +68,16 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="keep the outputs")
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
-    # The kernels run `mip` as the one of this environment.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     wanted = [FOLDER / f"{Path(name).stem}.py" for name in options.names]
+    for path in wanted:
+        if not path.exists():
+            parser.error(f"no notebook {path.stem}")
     sources = wanted or sorted(FOLDER.glob("*.py"))
     failed = False
-    with ProcessPoolExecutor() as pool, tempfile.TemporaryDirectory() as runtime:
-        os.environ["JUPYTER_RUNTIME_DIR"] = runtime  # sockets of the kernels
+    with tempfile.TemporaryDirectory() as place, ProcessPoolExecutor() as pool:
+        os.environ["JUPYTER_RUNTIME_DIR"] = place  # sockets of the kernels
+        os.environ["TMPDIR"] = place  # what the notebooks leave behind
         results = pool.map(run, sources, [options.write] * len(sources))
         for source, (outcome, failure) in zip(sources, results, strict=True):
             print(f"{source.stem:28} {outcome}", flush=True)
