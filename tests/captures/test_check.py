@@ -120,7 +120,7 @@ def judge(tmp_path):
     return run
 
 
-# Recorded captures
+# Captures of others and of our own agents
 
 
 @pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: Path(entry["file"]).stem)
@@ -310,6 +310,14 @@ def test_requests_come_no_faster_than_one_a_second(judge):
     assert judge(request(), request(at=0.5)) == [("MN-38", 2)]
     assert judge(request(), request(at=1.1)) == []
     assert judge(request(), reply(), request(at=0.5)) == []
+
+
+def test_who_wants_something_else_need_not_wait_a_second(judge):
+    """MN-38 is about retransmissions; of new purposes MN-15 counts the average."""
+    assert judge(request(), request(at=0.5, lifetime=0)) == []
+    moved = request(at=0.5, care_of_address="10.1.3.5", ip={"src": "10.1.3.5"})
+    assert judge(request(), moved) == []
+    assert judge(request(lifetime=0), request(at=0.5, lifetime=0)) == [("MN-38", 2)]
 
 
 def test_request_is_not_sent_twice(judge):

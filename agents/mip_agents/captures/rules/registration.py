@@ -122,7 +122,8 @@ class Registrations:
             if _is_same_packet(before, seen):
                 return
             pause = seen.time - before.time
-            if pause < _LEAST_PAUSE_S and not _was_answered(before):
+            impatient = pause < _LEAST_PAUSE_S and not _was_answered(before)
+            if impatient and _ask_for_the_same(before, seen):
                 yield MN_38, f"sent {pause:.3f} s after a request without an answer"
             if before.packet.identification == packet.identification:
                 if before.data == seen.data and not _is_timestamp(before):
@@ -225,6 +226,17 @@ def _is_same_packet(one: Observation, other: Observation) -> bool:
     return (
         same and other.time - one.time < _LEAST_PAUSE_S and one.ip.ttl != other.ip.ttl
     ) or (same and other.time - one.time < 0.001)
+
+
+def _ask_for_the_same(one: Observation, other: Observation) -> bool:
+    """Whether a request is what its sender wanted with the one before, too.
+
+    Only then it is a retransmission: a node that moves on or leaves has a new purpose,
+    and need not wait (MN-15 counts the average).
+    """
+    a, b = one.packet, other.packet
+    leave = a.lifetime == LIFETIME_DEREGISTER, b.lifetime == LIFETIME_DEREGISTER
+    return leave[0] == leave[1] and bool(a.care_of_address == b.care_of_address)
 
 
 def _is_timestamp(request: Observation) -> bool:
