@@ -5,8 +5,10 @@ set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 
-# Only these files: every process of a test is a fork of pytest, the smaller the quicker.
+# Only these files and plugins: every process of a test is a fork of pytest, the smaller
+# the quicker.
 exec $python -m pytest -m kernel -rP -p no:cacheprovider \
+    -p no:anyio -p no:randomly -p no:xdist \
     tests/dataplane/test_kernel_*.py tests/dataplane/test_foreign_node.py \
     tests/dataplane/test_handover.py tests/dataplane/test_icmp_relay.py \
     tests/dataplane/test_pairs.py tests/dataplane/test_sink.py \

@@ -31,7 +31,7 @@ from dataplane.world import (
 )
 from mip_agents.protocol.tunnel import AgentLink, Form, Role, Tunnel, Visitor
 from scapy_mip.const import Encapsulation
-from support.netns import Node, connect
+from support.netns import Node, connect_all
 
 CARE_OF = "10.1.4.5"
 FA_ETH1 = "10.1.5.1"
@@ -61,28 +61,34 @@ class ForeignWorld:
         self.mn_driver = mn_driver
         self.cn, self.rt = Node("cn"), Node("rt")
         self.ha, self.fa, self.mn = Node("ha"), Node("fa"), Node("mn")
-        connect(self.cn, "eth0", self.rt, "to_cn")
-        connect(self.ha, "home0", self.rt, "to_ha")
-        connect(self.fa, "up0", self.rt, "to_fa")
-        for theirs, ours in LINKS.items():
-            connect(self.mn, ours, self.fa, theirs)
-        self.cn.sh(
-            "ip addr add 10.9.0.2/24 dev eth0; ip route add default via 10.9.0.1"
+        connect_all(
+            (self.cn, "eth0", self.rt, "to_cn"),
+            (self.ha, "home0", self.rt, "to_ha"),
+            (self.fa, "up0", self.rt, "to_fa"),
+            *((self.mn, ours, self.fa, theirs) for theirs, ours in LINKS.items()),
         )
-        self.ha.sh(
-            "ip addr add 10.1.1.20/24 dev home0; ip route add default via 10.1.1.1"
+        self.cn.ip(
+            "addr add 10.9.0.2/24 dev eth0",
+            "route add default via 10.9.0.1",
         )
-        self.fa.sh(
-            "ip addr add 10.1.4.5/24 dev up0; ip route add default via 10.1.4.1;"
-            "ip addr add 10.1.5.1/24 dev eth1; ip addr add 10.1.6.1/24 dev eth2"
+        self.ha.ip(
+            "addr add 10.1.1.20/24 dev home0",
+            "route add default via 10.1.1.1",
         )
-        self.rt.sh(
-            "ip addr add 10.9.0.1/24 dev to_cn; ip addr add 10.1.1.1/24 dev to_ha;"
-            "ip addr add 10.1.4.1/24 dev to_fa;"
-            "ip route add 10.1.5.0/24 via 10.1.4.5;"
-            "ip route add 10.1.6.0/24 via 10.1.4.5;"
-            "echo 1 > /proc/sys/net/ipv4/ip_forward"
+        self.fa.ip(
+            "addr add 10.1.4.5/24 dev up0",
+            "addr add 10.1.5.1/24 dev eth1",
+            "addr add 10.1.6.1/24 dev eth2",
+            "route add default via 10.1.4.1",
         )
+        self.rt.ip(
+            "addr add 10.9.0.1/24 dev to_cn",
+            "addr add 10.1.1.1/24 dev to_ha",
+            "addr add 10.1.4.1/24 dev to_fa",
+            "route add 10.1.5.0/24 via 10.1.4.5",
+            "route add 10.1.6.0/24 via 10.1.4.5",
+        )
+        self.rt.set("ip_forward", "1")
         self.agents: dict[str, Node] = {}
 
     def start_ha(self, **options: Any) -> Node:

@@ -17,35 +17,23 @@ from dataplane.world import (
     install,
     open_driver,
     remove,
+    state,
 )
-from dataplane.world import state as all_but_neighbours
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.protocol.tunnel import Role
 from support.netns import Node, isolated
 
 _TOUCHED = (
-    "ip -o link show",
-    "ip -4 route show table all",
+    "ip link show",
+    "ip route show table all",
     "ip rule show",
     "ip neigh show nud permanent",
     "gro",
-    "cd /proc/sys/net/ipv4; cat icmp_errors_use_inbound_ifaddr",
-    "cd /proc/sys/net/ipv4; grep -r . conf/*/accept_local",
+    "icmp_errors_use_inbound_ifaddr",
+    "conf/*/accept_local",
 )
 
 every_port = pytest.mark.parametrize("port", PORTS)
-
-
-def state(node: Node) -> dict[str, str]:
-    """Dump what a foreign agent may touch besides."""
-    return all_but_neighbours(node) | {
-        what: node.sh(what)
-        for what in (
-            "ip neigh show nud permanent",
-            "cd /proc/sys/net/ipv4; cat icmp_errors_use_inbound_ifaddr",
-            "cd /proc/sys/net/ipv4; grep -r . conf/*/accept_local",
-        )
-    }
 
 
 def world(port: str) -> ForeignWorld:

@@ -23,6 +23,7 @@ from dataplane.foreign import (
 from dataplane.traffic import (
     collect_start,
     collected,
+    ping,
     send_packets,
     stop_stream,
     stream,
@@ -43,12 +44,12 @@ from dataplane.world import (
     install,
     mn_tunnel,
     remove,
+    state,
 )
-from dataplane.world import state as all_but_neighbours
 from mip_agents.dataplane.api import DataplaneError
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.protocol.tunnel import Role
-from support.netns import Node, isolated
+from support.netns import isolated
 
 SIZES = [0, 1, 1448, 1472, 9000, 60000]
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -65,17 +66,6 @@ def world(driver: str = "tun") -> ForeignWorld:
     return ForeignWorld(mn_driver=driver)
 
 
-def state(node: Node) -> dict[str, str]:
-    """Dump what a mobile node may touch besides."""
-    return all_but_neighbours(node) | {
-        what: node.sh(what)
-        for what in (
-            "ip neigh show nud permanent",
-            "cd /proc/sys/net/ipv4; grep -r . conf/*/accept_redirects",
-        )
-    }
-
-
 @every_driver
 @every_way
 @isolated
@@ -84,10 +74,10 @@ def test_traffic_of_all_sizes(driver: str, reverse: bool) -> None:
     w = world(driver)
     w.visit(reverse=reverse)
     w.start_mn().call(install, w.through(reverse=reverse))
-    for size in (0, 1452, 1472, 20000):
-        w.cn.sh(f"ping -c1 -W3 -M dont -s {size} {HOME}")
-        w.mn.sh(f"ping -c1 -W3 -M dont -s {size} {CORRESPONDENT}")
-    w.mn.sh(f"ping -c1 -W3 -I {HOME} {CORRESPONDENT}")
+    sizes = (0, 1452, 1472, 20000)
+    w.cn.call(ping, HOME, sizes)
+    w.mn.call(ping, CORRESPONDENT, sizes)
+    w.mn.call(ping, CORRESPONDENT, (56,), HOME)
     udp_both_ways(w.cn, w.mn, HOME, SIZES)
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
     tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 20)
@@ -110,9 +100,9 @@ def test_encapsulating_delivery() -> None:
     assert {(one[IP].src, one[IP].dst, one[IP].proto) for one in sent} == {
         (HOME, FA_ETH1, 4)
     }
-    for size in (0, 1424, 1472, 20000):
-        w.cn.sh(f"ping -c1 -W3 -M dont -s {size} {HOME}")
-        w.mn.sh(f"ping -c1 -W3 -M dont -s {size} {CORRESPONDENT}")
+    sizes = (0, 1424, 1472, 20000)
+    w.cn.call(ping, HOME, sizes)
+    w.mn.call(ping, CORRESPONDENT, sizes)
     udp_both_ways(w.cn, w.mn, HOME, SIZES)
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
     tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 20)

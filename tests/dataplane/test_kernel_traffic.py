@@ -12,7 +12,7 @@ from dataplane.test_tun_traffic import wait_until_equal
 from dataplane.traffic import (
     collect_start,
     collected,
-    ping_all,
+    ping,
     stop_stream,
     stream,
     tcp_both_ways,
@@ -119,8 +119,8 @@ def test_all_sizes_both_ways(form: Form) -> None:
     for agent in (w.ha_agent, w.mn_agent):
         agent.call(merge_nothing)
     pings = (0, 56, 1424, 1452, 1473, 65000)
-    ping_all(w.cn, HOME, pings)
-    ping_all(w.mn, f"-I {HOME} {CORRESPONDENT}", pings)
+    w.cn.call(ping, HOME, pings)
+    w.mn.call(ping, CORRESPONDENT, pings, HOME)
     udp_both_ways(w.cn, w.mn, HOME, SIZES)
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
     segment = tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 20)

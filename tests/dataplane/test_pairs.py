@@ -7,7 +7,7 @@ would.
 
 import pytest
 
-from dataplane.traffic import ping_all, tcp_both_ways, udp_both_ways, udp_refused
+from dataplane.traffic import ping, tcp_both_ways, udp_both_ways, udp_refused
 from dataplane.world import (
     CANNOT_CARRY,
     CORRESPONDENT,
@@ -41,19 +41,19 @@ def check(w: World, form: Form, reverse: bool) -> None:
     """HA-33, HA-35, MN-39, RT-13, TUN-01, -04, -05, NAT-10: all that may be sent."""
     # What an earlier form taught about the path is not true any more.
     for node in (w.cn, w.mn):
-        node.sh("ip route flush cache")
+        node.set("route/flush", "-1")
     mtu = 1500 - room_for(form)
     before = w.ha_agent.call(counters), w.mn_agent.call(counters)
     pings = (0, mtu - 28, mtu - 27, 20000)
-    ping_all(w.cn, HOME, pings)
-    ping_all(w.mn, f"-I {HOME} {CORRESPONDENT}", pings)
+    w.cn.call(ping, HOME, pings)
+    w.mn.call(ping, CORRESPONDENT, pings, HOME)
     udp_both_ways(w.cn, w.mn, HOME, SIZES)
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
     assert w.cn.call(udp_refused, HOME, 7999)
     assert w.mn.call(udp_refused, CORRESPONDENT, 7999)
     assert tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 18) == mtu - 40 - 12
     tcp_both_ways(w.cn, w.mn, HOME, 1 << 18)
-    w.cn.sh(f"ping -c1 -W3 -M do -s {mtu - 28} {HOME}")
+    w.cn.call(ping, HOME, (mtu - 28,), "", True)
     w.cn.sh(f"ping -c1 -W0.05 -M do -s {mtu - 27} {HOME} || true")
     assert f"mtu {mtu}" in w.cn.sh(f"ip route get {HOME}")
     if reverse:
@@ -87,7 +87,7 @@ def refuse_outer_fragments(w: World) -> None:
 def test_all_traffic_between_two_drivers(ha: str, mn: str) -> None:
     w = World(driver=ha, mn_driver=mn)
     for node in (w.cn, w.ha, w.mn):  # all errors, however many we provoke
-        node.sh("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit")
+        node.set("icmp_ratelimit", "0")
     w.like_wires()
     refuse_outer_fragments(w)
     w.start_ha().call(listen, UDP_PORTS[0])

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Coroutine, Iterable
 
+from mip_agents.dataplane.outer import checksum
 from mip_agents.dataplane.port import widen_buffers
 from support.netns import Node
 
 _WAIT_S = 10
-_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT, _IP_PMTUDISC_DO = 10, 0, 2
+_ECHO_REQUEST, _ECHO_REPLY = b"\x08\0", b"\0\0"
 
 
 _serving: asyncio.Task[object] | None = None
@@ -138,9 +142,37 @@ async def udp_refused(address: str, port: int) -> bool:
     return False
 
 
-def ping_all(node: Node, target: str, sizes: Iterable[int]) -> None:
-    """Ping `target` without DF, by octets of data; each must be answered."""
-    node.sh(" && ".join(f"ping -c1 -W3 -M dont -s {size} {target}" for size in sizes))
+async def ping(
+    target: str, sizes: Iterable[int], source: str = "", df: bool = False
+) -> None:
+    """Ping `target` by octets of data; each must be answered.
+
+    :param df: set DF; without it large ones are fragmented
+    By a socket: in User Mode Linux a process takes as long as hundreds of pings.
+    """
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+        sock.setblocking(False)
+        way = _IP_PMTUDISC_DO if df else _IP_PMTUDISC_DONT
+        sock.setsockopt(socket.SOL_IP, _IP_MTU_DISCOVER, way)
+        widen_buffers(sock)
+        sock.bind((source, 0))
+        sock.connect((target, 0))
+        for number, size in enumerate(sizes):
+            rest = struct.pack("!HH", os.getpid() & 0xFFFF, number)
+            rest += (bytes(range(256)) * 256)[:size]
+            check = checksum(_ECHO_REQUEST + bytes(2) + rest)
+            await loop.sock_sendall(
+                sock, _ECHO_REQUEST + check.to_bytes(2, "big") + rest
+            )
+            try:
+                async with asyncio.timeout(_WAIT_S):
+                    while True:
+                        answer = (await loop.sock_recv(sock, 65535))[20:]
+                        if answer[:2] == _ECHO_REPLY and answer[4:] == rest:
+                            break
+            except TimeoutError:
+                raise AssertionError(f"no answer to a ping of {size} octets") from None
 
 
 def udp_both_ways(client: Node, server: Node, address: str, sizes: list[int]) -> str:

@@ -9,9 +9,12 @@ cn 10.9.0.2 -- rt -- 10.1.1.20 ha         home link 10.1.1.0/24
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
+import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -27,12 +30,13 @@ from scapy.packet import Packet, Raw
 
 from mip_agents.dataplane import probe
 from mip_agents.dataplane.outer import make_encapsulator
+from mip_agents.dataplane.port import get_gro
 from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.lab.links import offloads_off
 from mip_agents.protocol.tunnel import Form, Role, Tunnel
 from scapy_mip.const import Encapsulation
-from support.netns import Node, connect, isolated
+from support.netns import Node, connect_all, isolated, run
 
 HOME = "10.1.1.10"
 HOME_AGENT = "10.1.1.20"
@@ -168,10 +172,12 @@ class World:
                 pytest.skip(f"driver {name}: {problem}")
         self.cn, self.rt = Node("cn"), Node("rt")
         self.ha, self.mn = Node("ha"), Node("mn")
-        connect(self.cn, "eth0", self.rt, "to_cn")
-        connect(self.ha, "home0", self.rt, "to_ha")
-        connect(self.mn, "eth0", self.rt, "to_eth0")
-        connect(self.mn, "wlan0", self.rt, "to_wlan0")
+        connect_all(
+            (self.cn, "eth0", self.rt, "to_cn"),
+            (self.ha, "home0", self.rt, "to_ha"),
+            (self.mn, "eth0", self.rt, "to_eth0"),
+            (self.mn, "wlan0", self.rt, "to_wlan0"),
+        )
         self.cn.ip(
             "addr add 10.9.0.2/24 dev eth0",
             "route add default via 10.9.0.1",
@@ -192,7 +198,7 @@ class World:
             "addr add 10.1.2.1/24 dev to_eth0",
             "addr add 10.1.3.1/24 dev to_wlan0",
         )
-        self.rt.sh("echo 1 > /proc/sys/net/ipv4/ip_forward")
+        self.rt.set("ip_forward", "1")
         self.ha_agent = self.mn_agent = None
 
     def start_ha(self, **options: Any) -> Node:
@@ -335,30 +341,66 @@ async def close() -> None:
     assert driver().undo_failures == []
 
 
+_SHOWN = (
+    "link show",
+    "addr show",
+    "route show table all",
+    "rule show",
+    "neigh show proxy",
+    "neigh show nud permanent",
+    "ntable show name arp_cache",
+)
+"""What `ip` is asked for, of IPv4."""
+
+_SETTINGS = (
+    "conf/*/forwarding",
+    "conf/*/rp_filter",
+    "conf/*/arp_ignore",
+    "conf/*/accept_local",
+    "conf/*/accept_redirects",
+    "icmp_errors_use_inbound_ifaddr",
+)
+"""Files under `/proc/sys/net/ipv4`."""
+
+
 def state(node: Node) -> dict[str, str]:
     """Dump all that a data plane may touch in the namespace of `node`."""
-    dump = {
-        what: node.sh(what)
-        for what in (
-            "ip -o link show",
-            "ip -o addr show | sed 's/ tentative//'",
-            "ip -4 route show table all",
-            "ip rule show",
-            "ip neigh show proxy",
-            "tc qdisc show",
-            _FILTERS,
-            "ip ntable show name arp_cache | grep -o 'dev .*\\|.*proxy_delay [0-9]*'",
-            "cd /proc/sys/net/ipv4; grep -r . conf/*/forwarding conf/*/rp_filter",
-            "cd /proc/sys/net/ipv4; grep -r . conf/*/arp_ignore",
-        )
-    }
-    dump["gro"] = node.call(_gro)
+    dump: dict[str, str] = node.call(asyncio.to_thread, _state)
     return dump
 
 
-_FILTERS = r"""ip -o link | cut -d: -f2 | cut -d@ -f1 |
-sed 's/.*/filter show dev & ingress\nfilter show dev & egress/' |
-tc -force -batch - 2>&1 || true"""
+def _state() -> dict[str, str]:
+    """Ask as few processes as can be: what takes time is their start."""
+    names = [name for _, name in socket.if_nameindex()]
+    decoder, dump = json.JSONDecoder(), {}
+    text = run(["ip", "-4", "-json", "-batch", "-"], "\n".join((*_SHOWN, "")))
+    for what in _SHOWN:
+        entries, end = decoder.raw_decode(text)
+        text = text[end:].lstrip()
+        if what.startswith("ntable"):  # the rest changes by itself
+            entries = [(one.get("dev"), one.get("proxy_delay")) for one in entries]
+        dump[f"ip {what}"] = "\n".join(map(json.dumps, entries))
+    assert text == ""
+    filters = [
+        f"filter show dev {name} {way}"
+        for name in names
+        for way in ("ingress", "egress")
+    ]
+    # It fails where there is no qdisc for filters, and goes on.
+    asked = "\n".join(("qdisc show", *filters, ""))
+    dump["tc"] = run(["tc", "-force", "-batch", "-"], asked, check=False)
+    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+        table = Path("/proc/net/if_inet6").read_text()
+        # Without the flags: an address is tentative for a while.
+        dump["if_inet6"] = re.sub(r" \w+ +(\S+)$", r" \1", table, flags=re.MULTILINE)
+    root = Path("/proc/sys/net/ipv4")
+    for pattern in _SETTINGS:
+        dump[pattern] = "\n".join(
+            f"{file.relative_to(root)}: {file.read_text().strip()}"
+            for file in sorted(root.glob(pattern))
+        )
+    dump["gro"] = " ".join(f"{name}={get_gro(name)}" for name in names)
+    return dump
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -369,15 +411,6 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
         lines += [f"- {line}" for line in old if line not in new]
         lines += [f"+ {line}" for line in new if line not in old]
     return lines
-
-
-def _gro() -> str:
-    import socket
-
-    from mip_agents.dataplane.port import get_gro
-
-    names = [name for _, name in socket.if_nameindex()]
-    return " ".join(f"{name}={get_gro(name)}" for name in names)
 
 
 def with_devices(test: Callable[..., None]) -> Callable[..., None]:

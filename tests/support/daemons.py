@@ -128,9 +128,9 @@ class Daemon:
 def kernel_state(run: Callable[[str], str] = sh) -> list[str]:
     """Return what an agent could have changed, sorted, without what only counts."""
     text = run(
-        "ip -4 rule; ip -4 route show table all; ip -4 -o address; "
-        "ip neigh show proxy; ip -br link; sysctl -a 2>/dev/null | "
-        "grep -E '^net.ipv4.(conf|ip_forward|neigh).*(forward|rp_filter|proxy)' || true"
+        "cd /proc/sys/net/ipv4; grep . ip_forward conf/*/*forward* conf/*/*rp_filter* "
+        "conf/*/*proxy* neigh/*/*proxy*; exec ip -4 -o -batch - << END\n"
+        "rule\nroute show table all\naddress\nneigh show proxy\nlink\nEND"
     )
     return sorted(line.strip() for line in text.splitlines())
 

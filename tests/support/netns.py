@@ -12,16 +12,18 @@ import contextlib
 import ctypes
 import fcntl
 import functools
+import gc
 import inspect
 import os
 import pickle
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def missing() -> str | None:
     if os.waitpid(pid, 0)[1] != 0:
         return "no network namespaces: neither root nor unprivileged user namespaces"
     for tool in ("ip", "ping"):
-        if not any(os.access(f"{path}/{tool}", os.X_OK) for path in _search_path()):
+        if _found(tool) is None:
             return f"no {tool} command: sudo apt install iproute2 iputils-ping"
     return None
 
@@ -105,6 +107,8 @@ def isolated(test: Callable[..., None]) -> Callable[..., None]:
 def _child(writer: int, test: Callable[[], None]) -> None:
     """Run the test in a process group of its own and end it with what it left."""
     os.setpgid(0, 0)
+    # A collection would touch, and so copy, every page that forked processes share.
+    gc.freeze()
     outcome: tuple[str, str] = ("passed", "")
     try:
         enter()
@@ -122,17 +126,48 @@ def _child(writer: int, test: Callable[[], None]) -> None:
 
 
 def sh(command: str) -> str:
-    """Run a command in the present namespace and return what it prints."""
+    """Run a command in the present namespace and return what it prints.
+
+    A shell takes as long to start as most commands: what needs none does without.
+    """
+    words = command.split()
+    if _FOR_A_SHELL.isdisjoint(command) and _found(words[0]):
+        return run(words)
+    return run(["/bin/sh", "-c", command])
+
+
+def ip(*commands: str) -> None:
+    """Have one process carry out commands of `ip` in the present namespace."""
+    run(["ip", "-batch", "-"], "".join(f"{one}\n" for one in commands))
+
+
+def run(command: Sequence[str], said: str = "", *, check: bool = True) -> str:
+    """Run a command that is told something, and return what it prints.
+
+    :raises RuntimeError: it failed, unless that may be
+    """
+    program, *arguments = command
     done = subprocess.run(
-        ["/bin/sh", "-c", command],
+        [_found(program) or program, *arguments],
+        input=said,
         capture_output=True,
         text=True,
         timeout=60,
         env=os.environ | {"PATH": ":".join(_search_path()), "LC_ALL": "C"},
     )
-    if done.returncode:
-        raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+    if check and done.returncode:
+        what = f"{' '.join(command)}: {done.returncode}"
+        raise RuntimeError(f"{what}\n{said}{done.stdout}{done.stderr}")
     return done.stdout
+
+
+_FOR_A_SHELL = frozenset("|&;<>()$`\\\"'*?[]#~=\n")
+
+
+@functools.cache
+def _found(program: str) -> str | None:
+    """Find a program: in User Mode Linux a wrong guess takes as long as a start."""
+    return shutil.which(program, path=":".join(_search_path()))
 
 
 async def ash(command: str) -> str:
@@ -195,7 +230,11 @@ class Node:
 
     def ip(self, *commands: str) -> None:
         """Have one process carry out commands of `ip`."""
-        self.sh("\n".join(("ip -batch - << END", *commands, "END")))
+        self.call(asyncio.to_thread, ip, *commands)
+
+    def set(self, key: str, value: str) -> None:
+        """Write `net/ipv4/KEY` of `/proc/sys`."""
+        self.call(_set, key, value)
 
     def kill(self) -> None:
         """End the process without giving it a chance (SIGKILL)."""
@@ -219,13 +258,25 @@ def take_up(interface: str) -> None:
         fcntl.ioctl(sock, _SIOCSIFFLAGS, _FLAGS.pack(name, flags | _IFF_UP))
 
 
+def _set(key: str, value: str) -> None:
+    Path("/proc/sys/net/ipv4", key).write_text(value)
+
+
 def connect(left: Node, left_name: str, right: Node, right_name: str) -> None:
     """Join two nodes by a veth pair, up at both ends."""
-    sh(
-        f"ip link add {left_name} netns {left.pid} type veth "
-        f"peer name {right_name} netns {right.pid}"
+    connect_all((left, left_name, right, right_name))
+
+
+def connect_all(*pairs: tuple[Node, str, Node, str]) -> None:
+    """Do what `connect` does, for several pairs."""
+    ip(
+        *(
+            f"link add {left_name} netns {left.pid} type veth "
+            f"peer name {right_name} netns {right.pid}"
+            for left, left_name, right, right_name in pairs
+        )
     )
-    ends = (left, left_name), (right, right_name)
+    ends = [end for pair in pairs for end in (pair[:2], pair[2:])]
     for node, name in ends:
         node.call(take_up, name)
     for node, name in ends:

@@ -62,6 +62,8 @@ class Launch:
 
     command: Sequence[str]
     environment: Mapping[str, str]
+    processors: frozenset[int] | None = None
+    """Where it may run; None: everywhere."""
 
 
 def carry_out(
@@ -118,6 +120,12 @@ def _status(shared: Path, console: Path) -> int:
 def _running(start: Launch, console: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a machine, and end all of its processes when the block is left."""
     parent = os.getpid()
+
+    def prepare() -> None:
+        namespaces.die_with_parent(parent)
+        if start.processors is not None:
+            os.sched_setaffinity(0, start.processors)
+
     with console.open("wb") as log:
         process = subprocess.Popen(
             start.command,
@@ -126,7 +134,7 @@ def _running(start: Launch, console: Path) -> Iterator[subprocess.Popen[bytes]]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: namespaces.die_with_parent(parent),
+            preexec_fn=prepare,
         )
     try:
         yield process
