@@ -1,9 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Packets of all sizes through real tunnels between real namespaces."""
 
-import pytest
+import ctypes
+import errno
+import time
 
-from dataplane.traffic import begin_capture, captured, tcp_both_ways, udp_both_ways
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.packet import Raw
+
+from dataplane.traffic import (
+    begin_capture,
+    captured,
+    collect_start,
+    collected,
+    ping,
+    send_packets,
+    tcp_both_ways,
+    udp_both_ways,
+)
 from dataplane.world import (
     CORRESPONDENT,
     ETH0,
@@ -19,6 +34,7 @@ from dataplane.world import (
     install,
     mn_tunnel,
 )
+from mip_agents.dataplane import mmsg
 from mip_agents.protocol.tunnel import Form
 from scapy_mip.const import Encapsulation
 from support.netns import isolated
@@ -26,6 +42,9 @@ from support.netns import isolated
 SIZES = [0, 1, 100, 1400, 1448, 1452, 1472, 1473, 3000, 9000, 30000, 60000]
 ROOM = {Encapsulation.IPIP: 20, Encapsulation.GRE: 24, Encapsulation.MINIMAL: 20}
 """Minimal adds 12 octets at most, but its fragments go in IP-in-IP (TUN-05)."""
+
+EACH = 100
+"""Packets of a kind in a burst: together more than are read in one go."""
 
 every_port = pytest.mark.parametrize("port", PORTS)
 every_way = pytest.mark.parametrize("reverse", [True, False], ids=["reverse", "direct"])
@@ -298,3 +317,50 @@ def test_options_stay_in_the_header_of_a_minimal_tunnel() -> None:
     assert "RR:" in shown
     assert "10.1.2.1" in shown
     assert w.mn_agent.call(counters)[::2] == (1, 1)
+
+
+def without_sendmmsg() -> None:
+    """Have this process refused the call, as an old kernel or a filter does it."""
+
+    def missing(*_arguments: object) -> int:
+        ctypes.set_errno(errno.ENOSYS)
+        return -1
+
+    mmsg._sendmmsg = missing
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
+@every_port
+@isolated
+def test_of_a_burst_only_what_cannot_be_sent_is_missing(
+    port: str, together: bool
+) -> None:
+    """Packets are sent together: one that fails takes no other with it."""
+    w = world(port)
+    refused = "10.1.1.11"
+    agent = w.start_ha()
+    if not together:
+        agent.call(without_sendmmsg)
+    agent.call(install, ha_tunnel(reverse=False))
+    agent.call(install, ha_tunnel(WLAN0, home_address=refused))
+    w.start_mn().call(install, mn_tunnel(reverse=False))
+    w.ha.ip(f"route add unreachable {WLAN0}")
+    w.cn.call(ping, HOME, (0,))  # all neighbours know each other now
+    w.mn.call(collect_start, HOME, 7002)
+    sent, octets, _, _ = agent.call(counters)
+    packets = [
+        bytes(
+            IP(src=CORRESPONDENT, dst=target)
+            / UDP(dport=7002)
+            / Raw(number.to_bytes(4, "big"))
+        )
+        for number in range(EACH)
+        for target in (refused, HOME)
+    ]
+    waiting = agent.start(time.sleep, 0.2)  # so that all are there when it reads
+    w.cn.call(send_packets, packets)
+    waiting()
+    assert w.mn.call(collected, EACH) == EACH
+    expected = sent + EACH, octets + EACH * len(packets[0])
+    assert agent.call(counters)[:2] == expected
+    assert agent.call(drops) == {"send_ehostunreach": EACH}

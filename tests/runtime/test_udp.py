@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from mip_agents.dataplane import mmsg
 from mip_agents.protocol.errors import MipError
-from mip_agents.runtime import mmsg, udp
+from mip_agents.runtime import udp
 from mip_agents.runtime.udp import DRAIN, UdpServer
 from support.shell import ListNotes, send
 

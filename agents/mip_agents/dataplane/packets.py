@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from mip_agents.dataplane import mmsg
 from mip_agents.dataplane.agentlink import first_leg, goes_direct
 from mip_agents.dataplane.api import DropCounters
 from mip_agents.dataplane.datasocket import DataSocket
@@ -35,6 +36,10 @@ from scapy_mip.const import Encapsulation
 
 BATCH: Final = 64
 """Packets taken from one source before the others get their turn."""
+_BATCH_SIZE: Final = 1 << 18
+"""Octets that are sent at once at most; four of the largest packets."""
+_FEW: Final = 8
+"""Below so many packets, a system call for each takes less than to prepare one."""
 
 
 class PacketPath:
@@ -61,6 +66,9 @@ class PacketPath:
         self._receivers: list[socket.socket] = []
         self._data = DataSocket(self._from_tunnels)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer: mmsg.DatagramWriter | None = None
+        if mmsg.AVAILABLE:
+            self._writer = mmsg.DatagramWriter(BATCH, _BATCH_SIZE, 0)
         self._errors = IcmpErrors(self.drops, self._tunnel_of, on_path_change, tell)
         try:
             for encapsulation in Encapsulation:
@@ -120,10 +128,11 @@ class PacketPath:
         if not tunnel.receive_only and not goes_direct(tunnel):
             sock = self._sender(*local_end(tunnel), early=leg is not tunnel)
             senders = [
-                (
+                Sender(
                     make_encapsulator(local, socket.inet_aton(peer), form),
                     sock,
                     (peer, 0),
+                    mmsg.pack_name(peer, 0),
                 )
                 for peer, form in leg.forms()
             ]
@@ -160,18 +169,81 @@ class PacketPath:
     # From the kernel into a tunnel
 
     def _from_port(self, port: Port) -> None:
-        """Take what the kernel routed into a port, a batch at most."""
-        read, send, link = port.read, self._into_tunnel, port.ifindex
+        """Take what the kernel routed into a port, a batch at most.
+
+        One kind of work after the other, and one system call to send them all, takes
+        less time than to see each packet through.
+        """
+        taken: list[bytes] = []
+        read, take = port.read, taken.append
         try:
             for _ in range(BATCH):
-                send(read(), link)
+                take(read())
         except BlockingIOError:
-            return
+            pass
         except OSError as error:
             self._count("port", error)
             # Deleted from outside: a reader that stays would be called for ever.
             if error.errno in (errno.EBADFD, errno.ENODEV, errno.ENXIO) and self._loop:
                 self._loop.remove_reader(port.fileno())
+        if len(taken) < _FEW or self._writer is None:
+            for inner in taken:
+                self._into_tunnel(inner, port.ifindex)
+        else:
+            self._send_together(taken, port.ifindex, self._writer)
+
+    def _send_together(
+        self, packets: list[bytes], link: int, writer: mmsg.DatagramWriter
+    ) -> None:
+        """Do what `_into_tunnel` does for several packets, most of them at once."""
+        into, count = self._ways.into, self.drops.count
+        ready: list[tuple[bytes, bytes, bytes]] = []
+        ways: list[tuple[Way, int]] = []
+        through: socket.socket | None = None
+        for inner in packets:
+            way = into(inner, link)
+            if check_inner(inner) is not None or way is None or len(way.senders) != 1:
+                self._into_tunnel(inner, link)
+                continue
+            encapsulator, sock, _, name = way.senders[0]
+            packet = encapsulator.encapsulate(inner)
+            if isinstance(packet, Drop):
+                count(packet)
+                continue
+            if sock is not through:
+                if through is not None:
+                    self._write_out(through, ready, ways, writer)
+                    ready, ways = [], []
+                through = sock
+            ready.append((packet, name, b""))
+            ways.append((way, len(inner)))
+        if through is not None:
+            self._write_out(through, ready, ways, writer)
+
+    def _write_out(
+        self,
+        sock: socket.socket,
+        packets: list[tuple[bytes, bytes, bytes]],
+        ways: list[tuple[Way, int]],
+        writer: mmsg.DatagramWriter,
+    ) -> None:
+        """Send packets through one socket, and count them for their ways."""
+        descriptor, start = sock.fileno(), 0
+        while start < len(packets):
+            try:
+                end = start + writer.write(descriptor, packets[start:])
+            except OSError as error:
+                if error.errno == errno.ENOSYS:
+                    # The library has the call, this kernel, or a filter in it, has not.
+                    self._writer = None
+                way, size = ways[start]
+                if self._send_one(sock, packets[start][0], way.senders[0].address):
+                    _count_sent(way, size)
+                start += 1
+                continue
+            for way, size in ways[start:end]:
+                _count_sent(way, size)
+            start = end
 
     def flush(self, port: Port) -> None:
         """Send what waits in a port, before a tunnel is not there any more."""
@@ -196,32 +268,44 @@ class PacketPath:
             self.drops.count("receive_only")
             return
         sent = False
-        for encapsulator, sock, address in way.senders:
+        for encapsulator, sock, address, _ in way.senders:
             packet = encapsulator.encapsulate(inner)
             if isinstance(packet, Drop):
                 self.drops.count(packet)
                 continue
-            try:
-                sock.sendto(packet, address)
-                sent = True
-            except OSError as error:
-                self._count("send", error)
-                if error.errno == errno.EMSGSIZE:
-                    self._on_path_change()
+            sent |= self._send_one(sock, packet, address)
         if sent:
-            way.counters.sent_packets += 1
-            way.counters.sent_bytes += len(inner)
+            _count_sent(way, len(inner))
+
+    def _send_one(
+        self, sock: socket.socket, packet: bytes, address: tuple[str, int]
+    ) -> bool:
+        """Send a packet; tell whether the kernel has taken it."""
+        try:
+            sock.sendto(packet, address)
+        except OSError as error:
+            self._count("send", error)
+            if error.errno == errno.EMSGSIZE:
+                self._on_path_change()
+            return False
+        return True
 
     # Out of a tunnel to the kernel
 
     def _from_tunnels(self, sock: socket.socket) -> None:
         """Take what arrived for one of the tunnel protocols, a batch at most."""
-        receive, take = sock.recv, self._out_of_tunnel
+        taken: list[bytes] = []
+        receive, take = sock.recv, taken.append
         try:
             for _ in range(BATCH):
                 take(receive(65535))
-        except OSError:  # no more packets, or an ICMP error, which is reported once
+        except BlockingIOError:
+            if not taken:  # then it was something else that came
+                self._read_errors(sock)
+        except OSError:  # an ICMP error, which is reported once
             self._read_errors(sock)
+        for packet in taken:
+            self._out_of_tunnel(packet)
 
     def _read_errors(self, sock: socket.socket) -> None:
         self._errors.read(sock, self._data.ports if sock.proto == UDP else None)
@@ -284,3 +368,8 @@ class PacketPath:
                 sock = self._send_sockets.pop(key, None)
                 if sock is not None:
                     sock.close()
+
+
+def _count_sent(way: Way, octets: int) -> None:
+    way.counters.sent_packets += 1
+    way.counters.sent_bytes += octets

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
-from typing import Final
+from typing import Final, NamedTuple
 
 from mip_agents.dataplane.api import Counters
 from mip_agents.dataplane.decap import Decapsulated
@@ -22,7 +22,15 @@ from scapy_mip.const import Encapsulation
 LIMITED: Final = b"\xff" * 4
 """The limited broadcast address."""
 
-Sender = tuple[Encapsulator, socket.socket, tuple[str, int]]
+
+class Sender(NamedTuple):
+    """One of the other ends, and how packets get there."""
+
+    encapsulator: Encapsulator
+    socket: socket.socket
+    address: tuple[str, int]
+    name: bytes
+    """The address as the kernel reads it, see `mmsg.pack_name`."""
 
 
 @dataclass(slots=True, kw_only=True)

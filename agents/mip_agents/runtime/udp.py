@@ -19,11 +19,11 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from mip_agents.dataplane import mmsg
 from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.protocol.effects import Noted, Send, Severity
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import Event, Received, Undelivered
-from mip_agents.runtime import mmsg
 from mip_agents.runtime.ports import Notes
 from scapy_mip.const import MIP_PORT
 
