@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A sequence diagram shows who told whom what, and what is wrong with it."""
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from scapy.utils import wrpcap
 
 from mip_agents.captures.check import judge_files
 from mip_agents.captures.diagram import diagram
+from mip_agents.captures.observation import observe
+from mip_agents.captures.reader import read_frames
 from mip_agents.captures.sequence import MOST_STEPS, follow
 from scapy_mip.all import MIPNAI, MIPRRP, MIPRRQ
 
@@ -158,3 +161,22 @@ def mip_check(*arguments):
         timeout=60,
         check=False,
     )
+
+
+def test_damaged_packets_give_a_picture_all_the_same(tmp_path):
+    chance = random.Random(434)
+    frames = [
+        bytearray(frame.packet)
+        for path in RECORDED.iterdir()
+        for frame in read_frames(path)
+        if observe(str(path), frame) is not None
+    ]
+    for _ in range(10):
+        damaged = chance.sample(frames, 40)
+        for packet in damaged:
+            for _ in range(chance.randrange(6)):
+                place = chance.randrange(12, min(len(packet), 110))
+                packet[place] = chance.randrange(256)
+        path = tmp_path / "damaged.pcap"
+        wrpcap(str(path), [Raw(bytes(packet)) for packet in damaged], linktype=101)
+        assert texts(diagram([path]))

@@ -48,6 +48,8 @@ class Participants:
         """Mobile nodes, by name."""
         self._agents: dict[str, Lifeline] = {}
         """Everybody else, by address."""
+        self._owners: dict[str, Lifeline] = {}
+        """Mobile nodes, by address; one that several have had is the first one's."""
         self._hops: dict[tuple[object, ...], list[Observation]] = {}
         packets = list(packets)
         for seen in packets:
@@ -61,10 +63,12 @@ class Participants:
 
     def ends(self, seen: Observation) -> tuple[Lifeline, Lifeline | None]:
         """Return who sent a packet to whom; None: to all on the link."""
-        if seen.kind in (Kind.REQUEST, Kind.REPLY) and _is_registration(seen):
+        if seen.kind in (Kind.REQUEST, Kind.REPLY):
             node = self._nodes.get(node_name(seen))
         elif seen.inner is not None:
-            node = self._owner(seen.inner.destination) or self._owner(seen.inner.source)
+            node = self._owners.get(
+                seen.inner.destination, self._owners.get(seen.inner.source)
+            )
         else:
             node = None
         source = self._find(seen.ip.source, node)
@@ -84,17 +88,15 @@ class Participants:
         agent = self._agents.get(address)
         if agent is not None and agent.role:
             return agent
-        owner = self._owner(address)
+        owner = self._owners.get(address)
         if owner is None and address == _ANY and len(self._nodes) == 1:
             owner = next(iter(self._nodes.values()))  # which asks for agents
         return owner or self._agent(address)
 
-    def _owner(self, address: str) -> Lifeline | None:
-        """Return the mobile node that has an address."""
-        for node in self._nodes.values():
-            if address in node.addresses:
-                return node
-        return None
+    def _own(self, node: Lifeline, address: str) -> None:
+        """Take an address for one of a mobile node's."""
+        node.addresses[address] = None
+        self._owners.setdefault(address, node)
 
     def _node(self, seen: Observation) -> Lifeline:
         name = node_name(seen)
@@ -103,7 +105,7 @@ class Participants:
             known = self._nodes[name] = Lifeline(MN, name if name != _ANY else "")
             home = seen.packet.home_address
             if home != _ANY:
-                known.addresses[home] = None
+                self._own(known, home)
         return known
 
     def _agent(self, address: str, role: str = "") -> Lifeline:
@@ -129,11 +131,11 @@ class Participants:
         hops = self._hop(seen)
         is_own = bool(packet.flags & RequestFlag.D) or care_of == packet.home_address
         if is_own:
-            node.addresses[care_of] = None
+            self._own(node, care_of)
         if source == care_of and not is_own:
             self._agent(source, FA)
         elif len(hops) == 1:
-            node.addresses[source] = None
+            self._own(node, source)
         elif source not in node.addresses:
             self._agent(source, FA)
         is_first = source in node.addresses
@@ -158,7 +160,7 @@ class Participants:
         elif source == seen.packet.home_agent or self._is_foreign_agent(target):
             self._agent(source, HA)
         if target not in self._agents and self._is_foreign_agent(source):
-            node.addresses[target] = None
+            self._own(node, target)
         self._join_relay(hops, node)
 
     def _is_foreign_agent(self, address: str) -> bool:
@@ -190,7 +192,3 @@ class Participants:
             return
         if HA not in (self._agent(came).role, self._agent(went).role):
             self._join(came, went)
-
-
-def _is_registration(seen: Observation) -> bool:
-    return seen.packet is not None
