@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OPTIONS ?=
+PCAPS ?=
 SOAK_SEED ?=
 TEST_OPTIONS ?=
 FUZZ_OPTIONS ?=
@@ -12,8 +13,8 @@ NOTEBOOK_OPTIONS ?=
 
 BPF := agents/mip_agents/dataplane/bpf
 
-.PHONY: help demo test test-kernel test-pythons soak fuzz lint format tables notebooks \
-    bench bpf clean
+.PHONY: help demo test test-kernel test-pythons soak fuzz lint format tables pcaps \
+    notebooks bench bpf clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -52,6 +53,9 @@ tables: $(VENV)/dev.stamp  ## write the generated tables of the README
 
 notebooks: $(VENV)/notebooks.stamp  ## run the lab sheets; NOTEBOOK_OPTIONS=--write keeps outputs
 	@$(BIN)/python tools/notebooks.py $(NOTEBOOK_OPTIONS)
+
+pcaps: $(VENV)/dev.stamp  ## record the captures of our own agents anew
+	@PYTHONPATH=tests $(BIN)/python -m support.recordings $(PCAPS)
 
 bench: $(VENV)/dev.stamp  ## measure against the rivals, side by side
 	@$(BIN)/mip bench

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every recorded capture decodes to what the manifest says of it."""
+"""Every capture of others decodes to what the manifest says of it."""
 
 import json
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -13,15 +12,9 @@ from scapy.layers.inet import IP, UDP
 from scapy.packet import Raw
 from scapy.utils import wrpcap
 
-PCAPS = Path(__file__).parents[2] / "pcaps"
-MANIFEST = tomllib.loads((PCAPS / "manifest.toml").read_text())["capture"]
-SHORT = {
-    "registration_request": "RRQ",
-    "registration_reply": "RRP",
-    "agent_advertisement": "AA",
-    "agent_solicitation": "AS",
-    "ip_in_ip": "IPIP",
-}
+from support.manifest import KINDS, PCAPS, entries, is_own
+
+RECORDED = [entry for entry in entries() if not is_own(entry)]
 
 
 def mip_decode(*arguments):
@@ -47,7 +40,7 @@ def write_keys(folder, keys):
     return path
 
 
-@pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: Path(entry["file"]).stem)
+@pytest.mark.parametrize("entry", RECORDED, ids=lambda entry: Path(entry["file"]).stem)
 def test_decode_gives_what_the_manifest_states(entry, tmp_path):
     arguments = ["--json", PCAPS / entry["file"]]
     if "keys" in entry:
@@ -58,7 +51,7 @@ def test_decode_gives_what_the_manifest_states(entry, tmp_path):
     registrations = [r for r in records if r["message"].startswith("registration")]
     extensions = [e for r in registrations for e in r["extensions"]]
     verdicts = Counter(e["verdict"] for e in extensions if "verdict" in e)
-    assert Counter(SHORT[r["message"]] for r in records) == entry["counts"]
+    assert Counter(KINDS[r["message"]] for r in records) == entry["counts"]
     assert Counter(
         str(r["fields"]["code"]) for r in registrations if "code" in r["fields"]
     ) == entry.get("codes", {})
@@ -70,7 +63,7 @@ def test_decode_gives_what_the_manifest_states(entry, tmp_path):
 
 
 def test_every_capture_is_in_the_manifest_and_the_reverse():
-    listed = {entry["file"] for entry in MANIFEST}
+    listed = {entry["file"] for entry in entries()}
     present = {str(path.relative_to(PCAPS)) for path in PCAPS.rglob("*.pcap*")}
     assert listed == present
 
