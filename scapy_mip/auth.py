@@ -210,13 +210,13 @@ def authenticator_at(message: bytes, offset: int) -> slice | None:
     size = len(message)
     if not 0 <= offset < size - 1:
         return None
-    header = header_size(message[offset])
-    if header == 2:
-        length = message[offset + 1]
+    if message[offset] in LONG_FORM_EXTENSIONS:
+        content = offset + 4
+        end = content + int.from_bytes(message[offset + 2 : content], "big")
     else:
-        length = int.from_bytes(message[offset + 2 : offset + 4], "big")
-    start = offset + header + SPI_BYTES
-    end = offset + header + length
+        content = offset + 2
+        end = content + message[offset + 1]
+    start = content + SPI_BYTES
     return slice(start, end) if start < end <= size else None
 
 

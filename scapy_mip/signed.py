@@ -55,12 +55,18 @@ def with_parts(data: bytes, parts: Iterable[Part]) -> bytes:
     """Return a message in bytes with these extensions behind it, in this order."""
     for part in parts:
         if isinstance(part, tuple):
-            kind, association = part
-            data += _header(kind, association.spi, association.size)
-            data += association.authenticator_of(data)
+            data = signed(data, *part)
         else:
             data += part.build_after(data)
     return data
+
+
+def signed(
+    data: bytes, kind: type[MIPAuthentication], association: SecurityAssociation
+) -> bytes:
+    """Return a message in bytes with an authentication extension behind it."""
+    data += _header(kind, association.spi, association.size)
+    return data + association.authenticator_of(data)
 
 
 def _built(

@@ -24,7 +24,6 @@ from mip_agents.protocol.request_checks import (
     is_broadcast,
     is_unicast,
 )
-from mip_agents.protocol.security import has_quirk
 from mip_agents.protocol.view import Request, build_reply
 from scapy_mip.const import TTL_DIRECT, ReplyCode, flag_letters
 
@@ -50,7 +49,8 @@ class Answers:
 
     def accepting_code(self, asked: Asked) -> ReplyCode:
         """Code 0, or 1 without simultaneous bindings (HA-18, C-5)."""
-        if has_quirk(asked.credentials.mobile_home, NodeQuirk.CODE_0_ONLY):
+        special = asked.unusual
+        if special is not None and NodeQuirk.CODE_0_ONLY in special.quirks:
             return ReplyCode.ACCEPTED
         return self._usual_code
 
@@ -89,7 +89,7 @@ class Answers:
         # An answer to a foreign agent that proved itself is a duty (HA-07), and it
         # cannot be provoked by strangers either.
         forged = code is ReplyCode.HA_MN_FAILED_AUTHENTICATION
-        forged = forged and not asked.credentials.foreign_valid
+        forged = forged and not asked.foreign_valid
         limiter = self._failures if forged else self._denials
         if not limiter.allow(_key(asked), now.mono):
             return [noted, _held_back(asked, denied.rule)]
@@ -107,15 +107,14 @@ class Answers:
     ) -> Send:
         """Make a reply and address it (HA-25 to HA-27, NAI-03)."""
         received, request = asked.received, asked.request
-        credentials = asked.credentials
         data = build_reply(
             code,
             lifetime,
             request.home_address,
             self._policy.address,
             identification,
-            credentials.mobile_home,
-            credentials.foreign_home,
+            asked.mobile_home,
+            asked.foreign_home,
             request.nai,
             gre_key,
         )

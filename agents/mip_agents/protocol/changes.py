@@ -15,6 +15,7 @@ from mip_agents.protocol import effects
 from mip_agents.protocol.bindings import (
     Bindings,
     BindingTable,
+    flags_of_tunnels,
     has_care_of_address,
     record,
     same_tunnel,
@@ -109,10 +110,11 @@ class Ledger:
 
     def __init__(self, policy: HomeAgentPolicy, guard: ReplayGuard) -> None:
         self._policy = policy
+        self._counting = flags_of_tunnels(policy.broadcasts)
         self._guard = guard
         self.table = BindingTable()
         self._changes: dict[str, BindingChange] = {}
-        self._tokens: dict[int, str] = {}
+        self._tokens: dict[int, BindingChange] = {}
         self._last_token = 0
         # What journal and data plane hold where, after a failure, it is not what the
         # table says, and when to try again.
@@ -144,8 +146,9 @@ class Ledger:
         self._leftovers, self._leftovers_due = dropped, None
         if not dropped:
             return []
-        self._leftovers_token = token = self._token()
-        return [Journal(token, dropped)]
+        self._last_token += 1
+        self._leftovers_token = self._last_token
+        return [Journal(self._last_token, dropped)]
 
     def forget_again(self, now: Instant) -> list[Effect]:
         """Try once more where `forget` failed a while ago.
@@ -170,18 +173,19 @@ class Ledger:
     def begin(
         self,
         home_address: str,
+        before: Bindings,
         after: Bindings,
         now: Instant,
-        *,
         proof: Proof | None = None,
         lease: LeaseRecord | None = None,
     ) -> list[Effect]:
         """Start a change; no effects mean that there was nothing to change.
 
+        :param before: what the table holds.
+
         A change with a proof stems from a request and can be taken back. One without
         counts at once: the time of a binding is over, whatever the disk says.
         """
-        before = self.table.get(home_address)
         change = BindingChange(
             home_address,
             before,
@@ -189,8 +193,8 @@ class Ledger:
             proof,
             lease,
             proof is not None,
-            self._recorded.get(home_address, before),
-            self._carried.get(home_address, before),
+            self._recorded.get(home_address, before) if self._recorded else before,
+            self._carried.get(home_address, before) if self._carried else before,
         )
         if not change.reversible:
             self.table.replace(home_address, after)
@@ -208,15 +212,14 @@ class Ledger:
 
         Answers to unknown tokens are ignored: nothing waits for them.
         """
-        home_address = self._tokens.pop(token, None)
-        if home_address is None:
+        change = self._tokens.pop(token, None)
+        if change is None:
             if token == self._leftovers_token:
                 if error is None:
                     self._leftovers = ()
                 else:
                     self._leftovers_due = now.mono + RETRY_S
             return None, []
-        change = self._changes[home_address]
         change.outstanding -= 1
         taking_back = change.phase is Phase.TAKING_BACK
         if error is not None:
@@ -253,6 +256,11 @@ class Ledger:
             self.table.replace(home_address, bindings)
         else:
             bindings = self.table.get(home_address)
+        if change.recorded is bindings is change.carried:  # as nearly always
+            for held in (self._recorded, self._carried, self._retries):
+                if held:
+                    held.pop(home_address, None)
+            return
         as_recorded = change.recorded == bindings
         as_carried = self._same(change.carried, bindings)
         _hold(self._recorded, home_address, None if as_recorded else change.recorded)
@@ -281,13 +289,9 @@ class Ledger:
             found[home_address] = None
         return list(found)
 
-    def _token(self) -> int:
-        self._last_token += 1
-        return self._last_token
-
     def _ask(self, change: BindingChange) -> int:
-        token = self._token()
-        self._tokens[token] = change.home_address
+        self._last_token = token = self._last_token + 1
+        self._tokens[token] = change
         change.outstanding += 1
         return token
 
@@ -316,7 +320,7 @@ class Ledger:
 
     def _tunnel(self, change: BindingChange, wanted: Bindings) -> list[Effect]:
         # A refresh ends here: same addresses, same form, no call of the kernel.
-        if self._same(change.carried, wanted):
+        if same_tunnel(change.carried, wanted, self._counting):
             change.carried = wanted
             return []
         token = self._ask(change)
@@ -333,7 +337,7 @@ class Ledger:
         return [InstallTunnel(token, tunnel)]
 
     def _same(self, one: Bindings, other: Bindings) -> bool:
-        return same_tunnel(one, other, broadcasts=self._policy.broadcasts)
+        return same_tunnel(one, other, self._counting)
 
 
 def _hold(held: dict[str, _T], home_address: str, content: _T | None) -> None:

@@ -16,7 +16,7 @@ from mip_agents.protocol.nonces import Nonces
 from mip_agents.protocol.quirks import NodeQuirk
 from mip_agents.protocol.replay import Freshness, judge, resynchronisation
 from mip_agents.protocol.request_checks import Asked
-from mip_agents.protocol.security import NodeAssociation, ReplayStyle, has_quirk
+from mip_agents.protocol.security import ReplayStyle
 from scapy_mip.const import ReplyCode
 from scapy_mip.ident import difference, join, split
 
@@ -40,10 +40,13 @@ class ReplayGuard:
     def judge(self, asked: Asked, now: Instant) -> Freshness:
         """Judge the Identification of a request (HA-09)."""
         node, identification = asked.node, asked.request.identification
-        if _uses_nonces(asked):
-            return self._nonces.judge(node, identification)
-        any_clock = has_quirk(asked.credentials.mobile_home, NodeQuirk.ANY_CLOCK)
-        tolerance = None if any_clock else self._tolerance
+        tolerance: int | None = self._tolerance
+        special = asked.unusual
+        if special is not None:
+            if special.replay is _NONCE:
+                return self._nonces.judge(node, identification)
+            if NodeQuirk.ANY_CLOCK in special.quirks:
+                tolerance = None
         accepted = self._identifications.get(node)
         return judge(identification, accepted, now.ntp, tolerance)
 
@@ -57,16 +60,16 @@ class ReplayGuard:
     def proof(self, asked: Asked) -> Proof:
         """Return what is to be journaled with the acceptance of a request."""
         node, identification = asked.node, asked.request.identification
-        if _uses_nonces(asked):
+        if asked.unusual and _uses_nonces(asked):
             return self._nonces.draw(node, identification)
         return IdentificationRecord(node, identification)
 
     def accept(self, proof: Proof) -> None:
         """Count a request as accepted: it is durable."""
-        if isinstance(proof, NonceRecord):
-            self._nonces.accept(proof)
-        else:
+        if isinstance(proof, IdentificationRecord):
             self._identifications[proof.node] = proof.identification
+        else:
+            self._nonces.accept(proof)
 
     def remember(self, *proofs: Proof) -> None:
         """Take note of what a former process accepted.
@@ -84,7 +87,7 @@ class ReplayGuard:
     def granting(self, asked: Asked) -> int:
         """Return the Identification of a reply that grants (HA-29, HA-31)."""
         identification = asked.request.identification
-        if _uses_nonces(asked):
+        if asked.unusual and _uses_nonces(asked):
             nonce = self._nonces.current(asked.node, identification)
             return join(nonce, split(identification)[1])
         return identification
@@ -107,5 +110,5 @@ class ReplayGuard:
 
 
 def _uses_nonces(asked: Asked) -> bool:
-    association = asked.credentials.mobile_home
-    return isinstance(association, NodeAssociation) and association.replay is _NONCE
+    special = asked.unusual
+    return special is not None and special.replay is _NONCE

@@ -37,7 +37,7 @@ class Transitions(Generic[S]):
         :raises MipError: the table does not declare the transition. That is a fault of
             the program, never of a peer.
         """
-        if not self.allows(old, new):
+        if new not in self.table[old]:
             raise MipError(f"undeclared transition {old.name} -> {new.name}")
         return new
 

@@ -33,7 +33,9 @@ def granted_bindings(
         if binding.care_of_address == care_of_address:
             place, old = i, binding
             break
-    send_key, receive_key = assign_keys(request, old, random_bytes)
+    send_key = receive_key = None
+    if request.gre_key is not None:
+        send_key, receive_key = assign_keys(request, old, random_bytes)
     lifetime = min(request.lifetime, policy.max_lifetime)
     source = asked.received.source
     new = Binding(
@@ -44,7 +46,7 @@ def granted_bindings(
         lifetime,
         expiry(lifetime, now),
         request.identification,
-        asked.credentials.mobile_home.spi,
+        asked.mobile_home.spi,
         send_key,
         receive_key,
     )

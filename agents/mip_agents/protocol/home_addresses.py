@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from mip_agents.protocol.bindings import Bindings
 from mip_agents.protocol.effects import LeaseRecord
 from mip_agents.protocol.leases import Leases
 from mip_agents.protocol.names import canonical
@@ -30,6 +31,7 @@ class HomeAddresses:
     def __init__(self, policy: HomeAgentPolicy, is_busy: Callable[[str], bool]) -> None:
         self._policy = policy
         self._leases = Leases(self._may_be_leased, is_busy)
+        self._lease_of = self._leases.lease_of
 
     @property
     def leased(self) -> int:
@@ -42,13 +44,15 @@ class HomeAddresses:
 
     def node_of(self, home_address: str) -> str:
         """Return whom an address belongs to: an NAI, or itself."""
-        return self._leases.name_of(home_address) or home_address
+        lease = self._lease_of(home_address)
+        return home_address if lease is None else lease.nai
 
     def identify(self, request: Request) -> str:
         """Return whom a request claims to be from: an NAI, or a home address."""
-        name = None if request.nai is None else canonical(request.nai)
-        if name is not None and self._policy.any_association(name) is not None:
-            return name
+        if request.nai is not None:
+            name = canonical(request.nai)
+            if name is not None and self._policy.any_association(name) is not None:
+                return name
         return self.node_of(request.home_address)
 
     def known_address(self, node: str, request: Request) -> str:
@@ -60,26 +64,31 @@ class HomeAddresses:
 
     def recall(self, asked: Asked) -> Asked:
         """Fill in the address of a node that has one already and left it out."""
+        if asked.request.home_address != NO_ADDRESS:
+            return asked
         known = self.known_address(asked.node, asked.request)
-        if known == asked.request.home_address:
+        if known == NO_ADDRESS:
             return asked
         return _with_address(asked, known)
 
-    def settle(self, asked: Asked) -> Asked | Denied:
-        """Return the request with the home address that it gets, or a denial."""
+    def settle(self, asked: Asked, before: Bindings) -> Asked | Denied:
+        """Return the request with the home address that it gets, or a denial.
+
+        :param before: the bindings that the address has.
+        """
         home_address = asked.request.home_address
-        prohibited = ReplyCode.HA_ADMINISTRATIVELY_PROHIBITED
         if not asked.is_named:
-            if serves(self._policy, home_address):
+            # What has a binding was found to be served, at the start as well.
+            if before or serves(self._policy, home_address):
                 return asked
+            prohibited = ReplyCode.HA_ADMINISTRATIVELY_PROHIBITED
             return Denied(prohibited, "HA-16", "not a host of the home network")
-        named = self._policy.named_nodes.find(
-            asked.node, asked.credentials.mobile_home.spi
-        )
+        named = self._policy.named_nodes.find(asked.node, asked.mobile_home.spi)
         assert named is not None  # its association is what vouches for the request
         if home_address != NO_ADDRESS:
             if self._leases.may_have(asked.node, named.pool, home_address):
                 return asked
+            prohibited = ReplyCode.HA_ADMINISTRATIVELY_PROHIBITED
             return Denied(prohibited, "HA-16", "not an address for this name")
         chosen = self._leases.choose(asked.node, named.pool)
         if chosen is None:

@@ -73,8 +73,10 @@ from mip_agents.protocol.request_checks import (
     serves,
 )
 from mip_agents.protocol.security import ReplayStyle, replay_style
-from mip_agents.protocol.view import Malformed, Reply, Request, parse
+from mip_agents.protocol.view import Malformed, Request, parse
 from scapy_mip.const import LIFETIME_DEREGISTER, ReplyCode, flag_letters
+
+_FRESH, _DEBUG = Freshness.FRESH, Severity.DEBUG
 
 MAX_WAITING = 4
 """Requests of one node that wait while an earlier one is in work."""
@@ -224,35 +226,33 @@ class HomeAgentEngine:
 
     def _receive(self, received: Received, now: Instant) -> list[Effect]:
         message = parse(received.data)
-        if isinstance(message, Malformed):
-            return [dropped(received, message.rule, message.reason)]
-        if isinstance(message, Reply):
+        if not isinstance(message, Request):
+            if isinstance(message, Malformed):
+                return [dropped(received, message.rule, message.reason)]
             return [dropped(received, "HA-03", "a reply, but home agents ask nothing")]
-        if not is_unicast(received.source) or not received.source_port:
+        source = received.source
+        if not is_unicast(source) or not received.source_port:
             return [dropped(received, "HA-25", "no address to answer to", message)]
         node = self._addresses.identify(message)
-        if self._fails_too_often(node, received, message, now):
+        if not self._strangers.would_allow(source, now.mono) and not self._has_bound(
+            node, message, source
+        ):
             reason = "too many failed authentications from there"
             return [dropped(received, "HA-07", reason, message)]
         judged = authenticate(self.policy, received, message, node)
         if isinstance(judged, Dropped):
             return [dropped(received, judged.rule, judged.reason, message)]
-        credentials, denied = judged
-        asked = Asked(received, message, credentials)
+        asked, denied = judged
         if denied is not None:
-            self._strangers.allow(received.source, now.mono)
+            self._strangers.allow(source, now.mono)
             return self._answers.deny(asked, denied, now)
         return self._submit(node, asked, now)
 
-    def _fails_too_often(
-        self, node: str, received: Received, request: Request, now: Instant
-    ) -> bool:
-        """Return whether a request deserves no look at its authenticator."""
-        if self._strangers.would_allow(received.source, now.mono):
-            return False
+    def _has_bound(self, node: str, request: Request, source: str) -> bool:
+        """Return whether the node has a binding that was registered from there."""
         home_address = self._addresses.known_address(node, request)
         known = self._ledger.table.get(home_address)
-        return all(binding.source != received.source for binding in known)
+        return any(binding.source == source for binding in known)
 
     def _is_busy(self, home_address: str) -> bool:
         """Return whether an address has a binding now, or is about to."""
@@ -282,20 +282,21 @@ class HomeAgentEngine:
         return []
 
     def _run(self, node: str, job: Job, now: Instant) -> list[Effect]:
-        under_way = self._ledger.under_way
+        if isinstance(job, Asked):
+            return self._decide(job, now)
+        ledger = self._ledger
+        under_way = ledger.under_way
         match job:
-            case Asked():
-                effects = self._decide(job, now)
             case Cleared(token, home_address):
-                if not self._ledger.table.get(home_address):
+                before = ledger.table.get(home_address)
+                if not before:
                     error = f"{home_address} has no binding"
                     return [Finished(token=token, error=error)]
-                effects = self._ledger.begin(home_address, (), now)
+                effects = ledger.begin(home_address, before, (), now)
             case Reconciled(home_address):
                 effects = self._reconcile(home_address, now)
-        if self._ledger.under_way > under_way:
-            # A request stands there already, with the home address that it got.
-            self._in_work.setdefault(node, job)
+        if ledger.under_way > under_way:
+            self._in_work[node] = job
         return effects
 
     def _settle(self, token: int, error: str | None, now: Instant) -> list[Effect]:
@@ -320,35 +321,38 @@ class HomeAgentEngine:
                 if change.error is not None:
                     effects.append(_failure(home_address, change.error))
         queue = self._waiting.get(node)
+        if queue is None:
+            return effects
         while queue and node not in self._in_work:
             effects += self._run(node, queue.popleft(), now)
         if not queue:
-            self._waiting.pop(node, None)
+            del self._waiting[node]
         return effects
 
     def _decide(self, asked: Asked, now: Instant) -> list[Effect]:
         """Deny, repeat an answer, or begin the change that the request asks for."""
-        policy, received = self.policy, asked.received
+        policy = self.policy
         asked = self._addresses.recall(asked)
         before = self._ledger.table.get(asked.request.home_address)
         freshness = self._guard.judge(asked, now)
-        if freshness not in (Freshness.FRESH, Freshness.TOO_FAR):
-            granted = granted_before(asked, before, self._guard)
-            if granted is not None:
-                return self._answers.repeat(asked, granted, before, now)
-        if freshness is not Freshness.FRESH:
+        if freshness is not _FRESH:
+            if freshness is not Freshness.TOO_FAR:
+                granted = granted_before(asked, before, self._guard)
+                if granted is not None:
+                    return self._answers.repeat(asked, granted, before, now)
             code = ReplyCode.HA_IDENTIFICATION_MISMATCH
             return self._answers.deny(
                 asked, Denied(code, "HA-09", freshness.value), now
             )
-        judged = check_foreign_agent(
-            policy, received, asked.request, asked.credentials
-        ) or check_destination(policy, received, asked.request)
-        if isinstance(judged, Dropped):
-            return [dropped(received, judged.rule, judged.reason, asked.request)]
+        judged = check_foreign_agent(policy, asked) or check_destination(
+            policy, asked.received, asked.request
+        )
         if judged is not None:
-            return self._answers.deny(asked, judged, now)
-        placed = self._addresses.settle(asked)
+            if isinstance(judged, Denied):
+                return self._answers.deny(asked, judged, now)
+            rule, reason = judged.rule, judged.reason
+            return [dropped(asked.received, rule, reason, asked.request)]
+        placed = self._addresses.settle(asked, before)
         if isinstance(placed, Denied):
             return self._answers.deny(asked, placed, now)
         judged = check_service(policy, placed.request, before)
@@ -361,14 +365,10 @@ class HomeAgentEngine:
         after = granted_bindings(self.policy, asked, before, now, self._random_bytes)
         first = bool(after) and not before
         lease = self._addresses.grant(asked, now.ntp, again=first)
+        proof = self._guard.proof(asked)
         self._in_work[asked.node] = asked
-        return self._ledger.begin(
-            asked.request.home_address,
-            after,
-            now,
-            proof=self._guard.proof(asked),
-            lease=lease,
-        )
+        home_address = asked.request.home_address
+        return self._ledger.begin(home_address, before, after, now, proof, lease)
 
     def _answer(
         self, asked: Asked, change: BindingChange, now: Instant
@@ -397,7 +397,7 @@ class HomeAgentEngine:
         elif has_care_of_address(change.before, request.care_of_address):
             event, rule = "registration_refreshed", "HA-21"
             # Nothing changes, and most registrations are of this kind.
-            severity = Severity.DEBUG
+            severity = _DEBUG
         else:
             event, rule = "registration_accepted", "HA-18"
         fields = describe(asked.received, request)
@@ -422,7 +422,7 @@ class HomeAgentEngine:
         lapsed = self._ledger.table.lapsed(home_address, now.mono)
         bindings = self._ledger.table.get(home_address)
         left = tuple(binding for binding in bindings if binding not in lapsed)
-        effects = self._ledger.begin(home_address, left, now)
+        effects = self._ledger.begin(home_address, bindings, left, now)
         for binding in lapsed:
             fields: dict[str, str | int | None] = {
                 "home_address": home_address,

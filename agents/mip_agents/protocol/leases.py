@@ -29,6 +29,8 @@ class Leases:
         self._by_name: dict[str, LeaseRecord] = {}
         # In the order in which they were granted.
         self._by_address: dict[str, LeaseRecord] = {}
+        self.lease_of: Callable[[str], LeaseRecord | None] = self._by_address.get
+        """The lease of an address."""
         self._unseen: dict[AddressPool, tuple[str | None, Iterator[str]]] = {}
         """Of each pool the first address that may never have been leased, None where
         there is none, and those behind it."""
@@ -38,7 +40,7 @@ class Leases:
 
     def name_of(self, home_address: str) -> str | None:
         """Return who has leased an address."""
-        lease = self._by_address.get(home_address)
+        lease = self.lease_of(home_address)
         return None if lease is None else lease.nai
 
     def address_of(self, name: str) -> str | None:

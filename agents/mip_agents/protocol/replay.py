@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
-from scapy_mip.ident import difference, join, seconds, split
+from scapy_mip.ident import difference, join, split
 
 RANDOM_BITS = 16
 """Lowest bits of a timestamp that are random: what is left resolves 15 microseconds."""
@@ -30,6 +30,9 @@ class Freshness(enum.Enum):
     USED_NONCE = "the request that was accepted last"
 
 
+_FRESH = Freshness.FRESH
+
+
 def judge(
     identification: int, last_accepted: int | None, clock: int, tolerance: int | None
 ) -> Freshness:
@@ -40,12 +43,12 @@ def judge(
     :param tolerance: seconds that the two clocks may be apart; None: any number.
     """
     if tolerance is not None:
-        limit = seconds(tolerance)
+        limit = tolerance << 32
         if not -limit <= difference(identification, clock) <= limit:
             return Freshness.TOO_FAR
     if last_accepted is not None and difference(identification, last_accepted) <= 0:
         return Freshness.NOT_INCREASING
-    return Freshness.FRESH
+    return _FRESH
 
 
 def resynchronisation(identification: int, clock: int) -> int:

@@ -8,7 +8,6 @@ agent's authentication, and then whether the request can be granted.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 from scapy.utils import inet_aton
@@ -16,6 +15,7 @@ from scapy.utils import inet_aton
 from mip_agents.protocol.bindings import Bindings, choose_encapsulation
 from mip_agents.protocol.events import Received
 from mip_agents.protocol.policy import HomeAgentPolicy, ReverseTunnel
+from mip_agents.protocol.security import NodeAssociation, unusual
 from mip_agents.protocol.values import value
 from mip_agents.protocol.view import AUTHORIZING, Request
 from scapy_mip.auth import SecurityAssociation, verify
@@ -50,95 +50,88 @@ class Denied:
 
 
 @value
-class Credentials:
-    """Who vouches for a request, and the associations for its reply."""
-
-    node: str
-    """Whom we know the sender as: the NAI, or else the home address."""
-    mobile_home: SecurityAssociation
-    foreign_home: SecurityAssociation | None
-    """Signs the reply for the foreign agent (HA-27)."""
-    foreign_valid: bool
-    """Exactly one foreign-home authentication extension is there, and it is valid."""
-    foreign_present: bool
-
-
-@value
 class Asked:
     """A request whose sender is known, with what it takes to answer it."""
 
     received: Received
     request: Request
-    credentials: Credentials
-
-    @property
-    def node(self) -> str:
-        """Whom we know the sender as."""
-        return self.credentials.node
+    node: str
+    """Whom we know the sender as: the NAI, or else the home address."""
+    mobile_home: SecurityAssociation
+    """Vouches for the request, and signs the reply."""
+    unusual: NodeAssociation | None
+    """The same, where its node is not treated as most are."""
+    foreign_home: SecurityAssociation | None = None
+    """Signs the reply for the foreign agent (HA-27)."""
+    foreign_valid: bool = False
+    """Exactly one foreign-home authentication extension is there, and it is valid."""
+    foreign_present: bool = False
 
     @property
     def is_named(self) -> bool:
-        """Whether that is an NAI."""
+        """Whether the sender is known by an NAI."""
         return "@" in self.node
 
 
-@functools.lru_cache(4096)
+_UNICAST = frozenset(str(octet) for octet in range(1, 224) if octet != 127)
+"""What the address of one host on a network begins with."""
+
+
 def is_unicast(address: str) -> bool:
     """Return whether a dotted string can be one host's address on a network.
 
     >>> is_unicast("10.1.2.50"), is_unicast("224.0.0.11"), is_unicast("0.0.0.0")
     (True, False, False)
     """
-    first = int(address.partition(".")[0])
-    return 0 < first < 224 and first != 127
+    return address.partition(".")[0] in _UNICAST
 
 
 def authenticate(
     policy: HomeAgentPolicy, received: Received, request: Request, node: str
-) -> tuple[Credentials, Denied | None] | Dropped:
+) -> tuple[Asked, Denied | None] | Dropped:
     """Judge who sent the request (HA-06 to HA-08, COM-15).
 
-    With an invalid authenticator the credentials are those for the denial: an
-    association that the node is likely to have.
+    With an invalid authenticator the association is one for the denial, which the node
+    is likely to have.
 
     :param node: whose associations to try, an NAI or a home address.
     """
-    authorizing = [
-        (policy.association(node, extension.spi), extension)
-        for extension in request.authentications
-        if extension.type in AUTHORIZING
-    ]
+    authorizing = [a for a in request.authentications if a.type in AUTHORIZING]
     if not authorizing:
         return Dropped("HA-06", "no authorization-enabling extension")
-    mobile_home = authorizing[0][0] or policy.any_association(node)
+    association = policy.association(node, authorizing[0].spi)
+    mobile_home = association or policy.any_association(node)
     if mobile_home is None:
         return Dropped("HA-06", "no security association with the mobile node")
-    if request.authentications[0].type not in AUTHORIZING:
+    if request.authentications[0] is not authorizing[0]:
         return Dropped("COM-15", "another authentication extension comes first")
-    credentials = _credentials(policy, received, request, node, mobile_home)
-    for association, extension in authorizing:
+    asked = _asked(policy, received, request, node, mobile_home)
+    for extension in authorizing:
+        if extension is not authorizing[0]:
+            association = policy.association(node, extension.spi)
         if association and verify(association, request.data, extension.offset):
             continue
         reason = "invalid authenticator" if association else "unknown SPI"
         shared = policy.foreign_agents.serves(received.source)
-        if shared and not credentials.foreign_valid:
+        if shared and not asked.foreign_valid:
             # HA-07 allows an answer with a valid extension of the foreign agent or
             # where no association with it exists; this is neither.
             return Dropped("HA-07", f"{reason}, foreign agent not authenticated")
         code = ReplyCode.HA_MN_FAILED_AUTHENTICATION
-        return credentials, Denied(code, "HA-07", reason)
-    return credentials, None
+        return asked, Denied(code, "HA-07", reason)
+    return asked, None
 
 
-def _credentials(
+def _asked(
     policy: HomeAgentPolicy,
     received: Received,
     request: Request,
     node: str,
     mobile_home: SecurityAssociation,
-) -> Credentials:
+) -> Asked:
+    special = unusual(mobile_home)
     if policy.foreign_agents.is_empty and len(request.authentications) == 1:
-        return Credentials(node, mobile_home, None, False, False)
+        return Asked(received, request, node, mobile_home, special)
     foreign = [a for a in request.authentications if a.type == _FOREIGN_HOME]
     found = None
     if len(foreign) == 1:
@@ -148,21 +141,23 @@ def _credentials(
     if request.lifetime != LIFETIME_DEREGISTER:
         # Not on deregistrations (HA-27, C-3).
         signing = found if valid else policy.foreign_agents.any_of(received.source)
-    return Credentials(node, mobile_home, signing, valid, bool(foreign))
+    present = bool(foreign)
+    return Asked(received, request, node, mobile_home, special, signing, valid, present)
 
 
 def check_foreign_agent(
-    policy: HomeAgentPolicy,
-    received: Received,
-    request: Request,
-    credentials: Credentials,
+    policy: HomeAgentPolicy, asked: Asked
 ) -> Denied | Dropped | None:
     """Judge the foreign agent's authentication (HA-10 to HA-12)."""
-    if not policy.foreign_agents.serves(received.source):
-        if credentials.foreign_present:
+    known = policy.foreign_agents
+    if not asked.foreign_present and known.is_empty:  # nothing to judge
+        return None
+    received, request = asked.received, asked.request
+    if not known.serves(received.source):
+        if asked.foreign_present:
             return Dropped("HA-11", "no security association with the foreign agent")
         return None
-    if request.lifetime == LIFETIME_DEREGISTER or credentials.foreign_valid:
+    if request.lifetime == LIFETIME_DEREGISTER or asked.foreign_valid:
         return None
     co_located = request.flags & _D
     if co_located and request.care_of_address != received.source:
@@ -181,7 +176,7 @@ def check_destination(
     The reserved bits r and x are ignored, as section 3.3 has it, or denied, as section
     3.8.2.3 has it, where the policy is strict (C-1).
     """
-    if is_broadcast(policy, received.destination):
+    if received.destination in policy.broadcast_addresses:
         code = ReplyCode.HA_UNKNOWN_HOME_AGENT
         return Denied(code, "HA-13", "sent to a broadcast address")
     if request.home_agent != policy.address:
@@ -219,19 +214,20 @@ def check_service(
         # No code names this. The request contradicts itself: 134.
         return Denied(ReplyCode.HA_POORLY_FORMED_REQUEST, "HA-17", reason)
     keyed = request.gre_key is not None
-    form = choose_encapsulation(request.flags, policy.encapsulations, with_key=keyed)
-    if form is None:
+    flags = request.flags
+    if choose_encapsulation(flags, policy.encapsulations, with_key=keyed) is None:
         code = ReplyCode.HA_ENCAPSULATION_UNAVAILABLE
         rule = "TUN-08" if keyed else "HA-43"
         return Denied(code, rule, "encapsulation not allowed")
-    reverse = request.flags & _T
-    if not reverse and policy.reverse_tunnel is ReverseTunnel.REQUIRED:
-        code = ReplyCode.HA_REVERSE_TUNNEL_MANDATORY
-        return Denied(code, "RT-05", "reverse tunnel is required")
-    if reverse and policy.reverse_tunnel is ReverseTunnel.OFF:
+    if not flags & _T:
+        if policy.reverse_tunnel is ReverseTunnel.REQUIRED:
+            code = ReplyCode.HA_REVERSE_TUNNEL_MANDATORY
+            return Denied(code, "RT-05", "reverse tunnel is required")
+    elif policy.reverse_tunnel is ReverseTunnel.OFF:
         code = ReplyCode.HA_REVERSE_TUNNEL_UNAVAILABLE
         return Denied(code, "RT-05", "reverse tunnel is switched off")
-    if len(kept_bindings(policy, request, bindings)) >= policy.max_bindings_per_node:
+    limit = policy.max_bindings_per_node
+    if len(bindings) >= limit <= len(kept_bindings(policy, request, bindings)):
         code = ReplyCode.HA_TOO_MANY_BINDINGS
         return Denied(code, "HA-17", "too many simultaneous bindings")
     return None
@@ -253,6 +249,8 @@ def _unfit_care_of_address(policy: HomeAgentPolicy, request: Request) -> str | N
         return "care-of address is the home address"
     if care_of_address == policy.address:
         return "care-of address is the home agent's"
-    if not is_unicast(care_of_address) or is_broadcast(policy, care_of_address):
+    if not is_unicast(care_of_address) or (
+        care_of_address in policy.broadcast_addresses
+    ):
         return "care-of address is not a unicast address"
     return None

@@ -47,6 +47,11 @@ class NodeAssociation(SecurityAssociation):
         self.replay = replay
         self.quirks = frozenset(quirks)
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether it asks for nothing that a plain association does not ask for."""
+        return self.replay is ReplayStyle.TIMESTAMP and not self.quirks
+
     def __eq__(self, other: object) -> bool:
         if super().__eq__(other) is not True:
             return False
@@ -65,9 +70,10 @@ def replay_style(association: SecurityAssociation) -> ReplayStyle:
     return ReplayStyle.TIMESTAMP
 
 
-def has_quirk(association: SecurityAssociation, quirk: NodeQuirk) -> bool:
-    """Return whether the node behind an association is known for a fault."""
-    return isinstance(association, NodeAssociation) and quirk in association.quirks
+def unusual(association: SecurityAssociation) -> NodeAssociation | None:
+    """Return the association if its node is not treated as most are."""
+    special = isinstance(association, NodeAssociation) and not association.is_usual
+    return association if special else None  # type: ignore[return-value]
 
 
 class _Prefix(NamedTuple):

@@ -8,6 +8,7 @@ the engines: a view says what a message is, not whether it is welcome.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ from scapy_mip.extensions.identity import MIPMobileNodeNAI
 from scapy_mip.extensions.tunnels import MIPEncapsulatingDeliveryStyle, MIPGREKey
 from scapy_mip.messages import message_name
 from scapy_mip.registration import MIPRegistrationReply, MIPRegistrationRequest
-from scapy_mip.signed import Part, with_parts
+from scapy_mip.signed import Part, signed, with_parts
 from scapy_mip.values import Place, Reader, field_reader, field_writer
 
 _read_request = field_reader(
@@ -105,6 +106,8 @@ _GRE_KEY_SIZE = 8
 
 _LEAST_FIXED = 20
 """Bytes in front of the extensions of a reply; a request has four more."""
+_LEAST_WITH_TOO_MANY = _LEAST_FIXED + MAX_EXTENSIONS
+"""Bytes that a message with too many extensions has more than."""
 
 
 class _SpiReaders(dict[type, Reader | None]):
@@ -180,10 +183,8 @@ class Reply:
 
 
 def _has_too_many_extensions(data: bytes) -> bool:
-    """Count by headers alone, and only in what is long enough for too many."""
+    """Count by headers alone."""
     start, stop = _LEAST_FIXED, len(data)
-    if stop - start <= MAX_EXTENSIONS:
-        return False
     if data[0] == MessageType.REGISTRATION_REQUEST:
         start += 4
     count = 0
@@ -203,7 +204,7 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     kind = data[0] if data else None
     if kind != _REQUEST and kind != _REPLY:
         return _not_for_us(data)
-    if _has_too_many_extensions(data):
+    if len(data) > _LEAST_WITH_TOO_MANY and _has_too_many_extensions(data):
         return Malformed("COM-03", f"more than {MAX_EXTENSIONS} extensions")
     try:
         *fixed, places = (_read_request if kind == _REQUEST else _read_reply)(data)
@@ -212,35 +213,8 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     known = _judge(data, places)
     if isinstance(known, Malformed):
         return known
-    types, authentications, nai, gre_key = known
-    if kind == _REPLY:
-        code, lifetime, home, agent, identification = fixed
-        return Reply(
-            data,
-            code,
-            lifetime,
-            home,
-            agent,
-            identification,
-            types,
-            authentications,
-            nai,
-            gre_key,
-        )
-    flags, lifetime, home, agent, care_of, identification = fixed
-    return Request(
-        data,
-        flags,
-        lifetime,
-        home,
-        agent,
-        care_of,
-        identification,
-        types,
-        authentications,
-        nai,
-        gre_key,
-    )
+    make: Callable[..., Request | Reply] = Request if kind == _REQUEST else Reply
+    return make(data, *fixed, *known)
 
 
 _Known = tuple[tuple[int, ...], tuple[Authentication, ...], str | None, int | None]
@@ -354,17 +328,16 @@ def build_reply(
     Each part is left out where it is None (HA-27 gives the order). The NAI is the
     node's, the GRE key the foreign agent's.
     """
-    parts: list[Part] = []
+    data = _write_reply(code, lifetime, home_address, home_agent, identification)
     if nai is not None:
-        parts.append(MIPMobileNodeNAI(nai=nai))
+        data += MIPMobileNodeNAI(nai=nai).build_after(data)
     if mobile_home is not None:
-        parts.append((MIPMobileHomeAuthentication, mobile_home))
+        data = signed(data, MIPMobileHomeAuthentication, mobile_home)
     if gre_key is not None:
-        parts.append(MIPGREKey(key_identifier=gre_key))
+        data += MIPGREKey(key_identifier=gre_key).build_after(data)
     if foreign_home is not None:
-        parts.append((MIPForeignHomeAuthentication, foreign_home))
-    fixed = _write_reply(code, lifetime, home_address, home_agent, identification)
-    return with_parts(fixed, parts)
+        data = signed(data, MIPForeignHomeAuthentication, foreign_home)
+    return data
 
 
 def append(
