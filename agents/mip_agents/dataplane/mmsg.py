@@ -16,6 +16,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scapy_mip.values import DOTTED, OCTETS
+
 # struct mmsghdr: name and its size, iovec and how many, control and its size, flags;
 # then, behind the padding of struct msghdr, the bytes of the datagram.
 _HEADER = struct.Struct("@PIPNPNi0PI0P")
@@ -24,7 +26,7 @@ _IOVEC = struct.Struct("@PN")
 _NAME = struct.Struct("2s2s4s8x")
 # Of what was received: flags and size, port and address.
 _RECEIVED = struct.Struct(f"@{struct.calcsize('@PIPNPN')}xi0PI0P")
-_SENDER = struct.Struct("!2xH4s8x")
+_SENDER = struct.Struct("!2xH4B8x")
 _FAMILY = struct.pack("=H", socket.AF_INET)
 _CMSG = struct.Struct("@Nii0N")
 
@@ -32,7 +34,7 @@ Control = Sequence[tuple[int, int, bytes]]
 """Ancillary data as `socket.sendmsg` takes it: level, type, content."""
 
 
-Datagram = tuple[bytes, bytes, int, int, bytes]
+Datagram = tuple[bytes, str, int, int, bytes]
 """What was received: data, IPv4 address and port of the source, the flags of
 recvmsg(2), and the content of the control message, empty where there came none."""
 
@@ -130,7 +132,7 @@ class DatagramReader:
         buffers, view, size = self._buffers, self._view, self._size
         wanted = self._begin
         start = 0
-        for _number, (flags, length), (port, source), (begin, content) in zip(
+        for _number, (flags, length), (port, a, b, c, d), (begin, content) in zip(
             range(found),
             _RECEIVED.iter_unpack(buffers.headers),
             _SENDER.iter_unpack(buffers.names),
@@ -138,6 +140,7 @@ class DatagramReader:
             strict=False,
         ):
             data = view[start : start + length].tobytes()
+            source = f"{DOTTED[a]}{DOTTED[b]}{DOTTED[c]}{OCTETS[d]}"
             yield data, source, port, flags, content if begin == wanted else b""
             start += size
 
@@ -156,7 +159,8 @@ class DatagramWriter:
         self._buffers = _Buffers(count, control)
         self._data = bytearray(size)
         self._start = _address(self._data)
-        self._control_sizes = [control] * count
+        self._controls: list[bytes | None] = [None] * count
+        """What stands in the buffers; it is mostly right for the next one, too."""
 
     def write(
         self, descriptor: int, datagrams: Sequence[tuple[bytes, bytes, bytes]]
@@ -168,7 +172,7 @@ class DatagramWriter:
         :raises BlockingIOError: there is no room for the first.
         :raises OSError: as sendmmsg(2) says of the first.
         """
-        buffers, space = self._buffers, self._space
+        buffers, space, controls = self._buffers, self._space, self._controls
         place = self._start
         iovecs: list[int] = []
         end = place + self._size
@@ -179,11 +183,11 @@ class DatagramWriter:
                 break
             iovecs += place, length
             place += length
-            if self._control_sizes[number] != len(control):
+            if controls[number] != control:
                 buffers.set_control_size(number, len(control))
-                self._control_sizes[number] = len(control)
-            start = number * space
-            buffers.control[start : start + len(control)] = control
+                start = number * space
+                buffers.control[start : start + len(control)] = control
+                controls[number] = control
             number += 1
         if not number:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))

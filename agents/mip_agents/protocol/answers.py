@@ -142,7 +142,7 @@ def describe(received: Received, request: Request) -> dict[str, str | int | None
         "home_agent": request.home_agent,
         "lifetime": request.lifetime,
         "flags": flag_letters(request.flags),
-        "identification": f"{request.identification:016x}",
+        "identification": request.identification.to_bytes(8, "big").hex(),
         "source": received.source,
     }
     name = None if request.nai is None else canonical(request.nai)

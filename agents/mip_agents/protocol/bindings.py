@@ -20,6 +20,7 @@ from mip_agents.protocol.effects import BindingRecord
 from mip_agents.protocol.tunnel import BROADCASTS, Category, Delivery, Form, Tunnel
 from scapy_mip.const import LIFETIME_INFINITE, Encapsulation, RequestFlag
 from scapy_mip.ident import difference
+from scapy_mip.values import DOTTED, OCTETS
 
 NEVER = float("inf")
 """End of a binding with infinite lifetime (COM-16)."""
@@ -250,6 +251,8 @@ def _deliveries(
 
 _PACKED = struct.Struct("!4s4sBHdQIBII")
 """A `Binding`, its fields in their order; before the keys, which of them there are."""
+_OCTETS = struct.Struct("!4B4BBHdQIBII")
+"""The same, with the octets of the addresses."""
 _SIZE = _PACKED.size
 _END = struct.calcsize("!4s4sBH")
 _DOUBLE = struct.Struct("!d")
@@ -395,13 +398,19 @@ def _pack(
 
 def _unpack(packed: bytes) -> Bindings:
     if len(packed) == _SIZE:  # as nearly always
-        return (_binding(*_PACKED.unpack(packed)),)
-    return tuple([_binding(*fields) for fields in _PACKED.iter_unpack(packed)])
+        return (_binding(*_OCTETS.unpack(packed)),)
+    return tuple([_binding(*fields) for fields in _OCTETS.iter_unpack(packed)])
 
 
 def _binding(
-    care_of_address: bytes,
-    source: bytes,
+    a: int,
+    b: int,
+    c: int,
+    d: int,
+    e: int,
+    f: int,
+    g: int,
+    h: int,
     flags: int,
     lifetime: int,
     expires: float,
@@ -411,11 +420,10 @@ def _binding(
     send_key: int,
     receive_key: int,
 ) -> Binding:
-    there = inet_ntoa(care_of_address)
     return new_binding(
         (
-            there,
-            there if source == care_of_address else inet_ntoa(source),
+            f"{DOTTED[a]}{DOTTED[b]}{DOTTED[c]}{OCTETS[d]}",
+            f"{DOTTED[e]}{DOTTED[f]}{DOTTED[g]}{OCTETS[h]}",
             flags,
             lifetime,
             expires,

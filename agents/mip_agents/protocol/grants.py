@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mip_agents.protocol.bindings import Binding, Bindings, expiry
+from mip_agents.protocol.bindings import Bindings, expiry, new_binding
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.gre_keys import assign_keys
@@ -36,19 +36,23 @@ def granted_bindings(
     send_key = receive_key = None
     if request.gre_key is not None:
         send_key, receive_key = assign_keys(request, old, random_bytes)
-    lifetime = min(request.lifetime, policy.max_lifetime)
+    lifetime = request.lifetime
+    if lifetime > policy.max_lifetime:
+        lifetime = policy.max_lifetime
     source = asked.received.source
-    new = Binding(
-        care_of_address,
-        # Mostly the same text: one copy of it for each of many bindings.
-        care_of_address if source == care_of_address else source,
-        request.flags,
-        lifetime,
-        expiry(lifetime, now),
-        request.identification,
-        asked.mobile_home.spi,
-        send_key,
-        receive_key,
+    new = new_binding(
+        (
+            care_of_address,
+            # Mostly the same text: one copy of it for each of many bindings.
+            care_of_address if source == care_of_address else source,
+            request.flags,
+            lifetime,
+            expiry(lifetime, now),
+            request.identification,
+            asked.mobile_home.spi,
+            send_key,
+            receive_key,
+        )
     )
     kept = kept_bindings(policy, request, before)
     # A refreshed binding keeps its place, so that the tunnel does not change.

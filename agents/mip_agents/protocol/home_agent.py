@@ -381,7 +381,9 @@ class HomeAgentEngine:
                 _failure(home_address, change.error),
                 *self._answers.deny(asked, Denied(code, "HA-17", change.error), now),
             ]
-        lifetime = min(request.lifetime, self.policy.max_lifetime)
+        lifetime, longest = request.lifetime, self.policy.max_lifetime
+        if lifetime > longest:
+            lifetime = longest
         bindings = change.after or change.before
         granting = self._answers.accepting_code(asked)
         reply = self._answers.accept(asked, granting, lifetime, bindings)

@@ -84,40 +84,45 @@ class Dispatcher:
         queue = deque(events)
         sends: list[Send | SendDiscovery] = []
         journals: list[Journal] = []
+        handle = self._engine.handle
         while True:
             while queue:
-                for effect in self._handle(queue.popleft(), now):
-                    if isinstance(effect, (Send, SendDiscovery)):
-                        sends.append(effect)
-                    elif isinstance(effect, Journal):
+                event = queue.popleft()
+                try:
+                    effects = handle(event, now)
+                except Exception as error:  # noqa: BLE001 - the daemon lives
+                    effects = self._crash(event, error)
+                for effect in effects:
+                    if isinstance(effect, Journal):
                         journals.append(effect)
+                    elif isinstance(effect, (Send, SendDiscovery)):
+                        sends.append(effect)
                     else:
                         self._carry_out(effect, queue)
             if not journals:
                 break
             queue.extend(self._commit(journals))
             journals.clear()
+        net = self._ports.net
         for send in sends:
             try:
                 if isinstance(send, Send):
-                    self._ports.net.send(send)
+                    net.send(send)
                 else:
-                    self._ports.net.send_discovery(send)
+                    net.send_discovery(send)
             except Exception as error:  # noqa: BLE001 - the daemon lives
                 self._ports.notes.crash("send", error)
         return not self._crashed
 
-    def _handle(self, event: Event, now: Instant) -> list[Effect]:
-        try:
-            return self._engine.handle(event, now)
-        except Exception as error:  # noqa: BLE001 - the daemon lives
-            self._ports.notes.crash(f"engine: {type(event).__name__}", error)
-            self._crashed = True
-            # The answer to any of them may have been among the lost effects.
-            self._ports.answers.abandon(_internal(error))
-            if isinstance(event, _REQUESTS):
-                return [Finished(token=event.token, error=_internal(error))]
-            return []
+    def _crash(self, event: Event, error: Exception) -> list[Effect]:
+        """Take in that the engine failed; return what is to be done in its stead."""
+        self._ports.notes.crash(f"engine: {type(event).__name__}", error)
+        self._crashed = True
+        # The answer to any of them may have been among the lost effects.
+        self._ports.answers.abandon(_internal(error))
+        if isinstance(event, _REQUESTS):
+            return [Finished(token=event.token, error=_internal(error))]
+        return []
 
     def _carry_out(self, effect: Order | Noted | Finished, queue: deque[Event]) -> None:
         try:

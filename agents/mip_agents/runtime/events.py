@@ -72,8 +72,8 @@ class Notes:
         self._hand_on(noted, error)
 
     def _hand_on(self, noted: Noted, error: BaseException | None) -> None:
-        self._number += 1
-        stamped = Stamped(self._number, time.time(), noted, error)
+        self._number = number = self._number + 1
+        stamped = Stamped(number, time.time(), noted, error)
         for sink in self.sinks:
             # A log that cannot be written, say a closed pipe, must not stop an agent,
             # and there is nowhere left to report it.
@@ -94,6 +94,8 @@ class Broadcast:
     def __call__(self, stamped: Stamped) -> None:
         """Take one event in."""
         self._ring.append(stamped)
+        if not self._watchers:
+            return
         for queue in self._watchers:
             if queue.full():
                 queue.get_nowait()

@@ -32,6 +32,7 @@ class FloodGuard:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._least: int = getattr(sink, "least", Severity.DEBUG)
         self._began = 0.0
         self._seen: dict[Kind, int] = {}
         self._last: Stamped | None = None
@@ -40,6 +41,8 @@ class FloodGuard:
     def __call__(self, stamped: Stamped) -> None:
         """Hand on what is not too much."""
         noted = stamped.noted
+        if noted.severity < self._least:
+            return
         if not 0 <= stamped.time - self._began < WINDOW_S or noted.event in _LAST_WORDS:
             self.flush()
             self._began = stamped.time

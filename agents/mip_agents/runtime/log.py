@@ -26,7 +26,8 @@ class LogSink:
         stream: TextIO | None = None,
     ) -> None:
         stream = stream or sys.stderr
-        self._least = Severity[level.name]
+        self.least = Severity[level.name]
+        """How loud what it writes is at least."""
         processors: list[structlog.typing.Processor]
         if form is LogFormat.JSON:
             # The keys are those of the control interface's events.
@@ -54,7 +55,7 @@ class LogSink:
 
     def __call__(self, stamped: Stamped) -> None:
         """Write one line, or none if it is not loud enough."""
-        if stamped.noted.severity < self._least:
+        if stamped.noted.severity < self.least:
             return
         fields = {
             name: value

@@ -6,6 +6,7 @@ Version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from mip_agents.dataplane.api import Counters
@@ -31,16 +32,16 @@ class EventCounters:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, int | str | None], int] = {}
+        self._counts = defaultdict[tuple[str, int | str | None], int](int)
         self._refusals: dict[tuple[str, str, str], int] = {}
 
     def __call__(self, stamped: Stamped) -> None:
         """Count one event."""
         noted = stamped.noted
-        key = (noted.event, noted.fields.get("code"))
-        self._counts[key] = self._counts.get(key, 0) + 1
-        reason = noted.fields.get("reason")
-        if noted.rule is not None and reason is not None:
+        fields = noted.fields
+        self._counts[noted.event, fields.get("code")] += 1
+        if noted.rule is not None and fields.get("reason") is not None:
+            reason = fields["reason"]
             refusal = (noted.event, noted.rule, str(reason))
             if refusal not in self._refusals and len(self._refusals) >= _REASONS:
                 refusal = (noted.event, noted.rule, "other")

@@ -177,6 +177,7 @@ def _columns(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
 def binding_row(record: BindingRecord, *, newest: bool) -> Row:
     """Return the row of a binding.
 
+    :raises OverflowError: a 64-bit value is none.
     :param newest: whether it stands for the newest Identification of the node, too.
     """
     return (
@@ -185,13 +186,13 @@ def binding_row(record: BindingRecord, *, newest: bool) -> Row:
         record.home_agent,
         record.flags,
         record.lifetime,
-        f"{record.expires:016x}",
-        f"{record.identification:016x}",
+        record.expires.to_bytes(8, "big").hex(),
+        record.identification.to_bytes(8, "big").hex(),
         record.spi,
         record.source,
         record.send_key,
         record.receive_key,
-        int(newest),
+        1 if newest else 0,
         record.ends,
     )
 

@@ -35,6 +35,9 @@ _LARGEST = 2048
 """Bytes of a datagram that is read: a control message is far smaller, and work on what
 cannot be one would be a gift to whoever floods the port."""
 _RECEIVE_BUFFER = 1 << 20
+_ARRIVALS = 256
+"""Destinations and interfaces that are remembered."""
+_TRUNCATED: int = socket.MSG_TRUNC
 
 # struct in_pktinfo of ip(7): interface index, local address, header destination.
 _PKTINFO = struct.Struct("=i4s4s")
@@ -74,7 +77,6 @@ def _packed_control(index: int, source: str, ttl: int | None) -> bytes:
 
 
 _packed_name = functools.lru_cache(4096)(mmsg.pack_name)
-_dotted = functools.lru_cache(256)(socket.inet_ntoa)
 
 
 class UdpServer:
@@ -100,7 +102,8 @@ class UdpServer:
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Callable[[Sequence[Event]], None] | None = None
-        self._names: dict[int, str] = {}
+        self._arrivals: dict[bytes, tuple[str, str]] = {}
+        """Destination and interface by the kernel's note, nearly always one of few."""
         self._backlog: deque[Send] = deque()
         self._reader: mmsg.DatagramReader | None = None
         self._writer: mmsg.DatagramWriter | None = None
@@ -174,7 +177,7 @@ class UdpServer:
 
     def forget_interfaces(self) -> None:
         """Look interface names up again: one was renamed or an index was reused."""
-        self._names.clear()
+        self._arrivals.clear()
 
     def _readable(self) -> None:
         batch = self._drain()
@@ -211,14 +214,14 @@ class UdpServer:
             return self._drain_singly(sock)
         port = self._port
         batch: list[Event] = []
+        arrivals = self._arrivals
         for data, source, source_port, flags, control in datagrams:
-            dotted = socket.inet_ntoa(source)
-            if flags & socket.MSG_TRUNC:
-                self._refuse(dotted)
+            if flags & _TRUNCATED:
+                self._refuse(source)
                 continue
-            destination, interface = self._arrival(control)
+            destination, interface = arrivals.get(control) or self._arrival(control)
             batch.append(
-                Received(data, dotted, source_port, destination, port, interface)
+                Received(data, source, source_port, destination, port, interface)
             )
         return batch
 
@@ -237,10 +240,13 @@ class UdpServer:
                 if not self._errors:
                     self._trouble("receive_failed", error)
                 continue
-            if flags & socket.MSG_TRUNC:
+            if flags & _TRUNCATED:
                 self._refuse(source)
                 continue
-            destination, interface = self._arrival(_pktinfo(ancillary))
+            pktinfo = _pktinfo(ancillary)
+            destination, interface = self._arrivals.get(pktinfo) or self._arrival(
+                pktinfo
+            )
             batch.append(
                 Received(
                     data=data,
@@ -265,17 +271,19 @@ class UdpServer:
         )
 
     def _arrival(self, pktinfo: bytes) -> tuple[str, str | None]:
+        """Return the destination and the interface, and remember what was found."""
         if not pktinfo:
             return self._address, None
         index, _, destination = _PKTINFO.unpack(pktinfo)
-        return _dotted(destination), self._names.get(index) or self._name(index)
-
-    def _name(self, index: int) -> str | None:
+        dotted = socket.inet_ntoa(destination)
         try:
-            name = self._names[index] = socket.if_indextoname(index)
+            arrival = dotted, socket.if_indextoname(index)
         except OSError:
-            return None
-        return name
+            return dotted, None
+        if len(self._arrivals) >= _ARRIVALS:
+            self._arrivals.clear()
+        self._arrivals[pktinfo] = arrival
+        return arrival
 
     def send(self, send: Send) -> None:
         """Send from our port; waits in a bounded queue while the buffer is full.
