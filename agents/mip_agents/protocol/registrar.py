@@ -56,6 +56,12 @@ QUICK_RESYNCHRONISATIONS = 2
 """Denials with 133 that are answered at once; after them the back-off decides, since
 some home agents only repeat what was sent."""
 
+_LATER = {
+    ReplyCode.HA_INSUFFICIENT_RESOURCES,
+    ReplyCode.HA_IDENTIFICATION_MISMATCH,
+}
+"""Denials of a home agent that may hold a binding, and let go of it another time."""
+
 _SENDING = {Goal.RETURN: State.RETURNING, Goal.DEREGISTER: State.DEREGISTERING}
 
 
@@ -385,10 +391,11 @@ class Registrar:
         """Return whether an attempt ends without success.
 
         At home it also ends where no registration is known: nothing says that there
-        is a binding to be deregistered, unless the home agent could not do it now.
+        is a binding to be deregistered, unless the home agent could not do it now. One
+        whose clock was set back refuses until that has come to where it was.
         """
         unneeded = attempt.goal is Goal.RETURN and self.registration is None
-        later = attempt.last_code == ReplyCode.HA_INSUFFICIENT_RESOURCES
+        later = attempt.last_code in _LATER
         return (unneeded and not later) or not attempt.persistent
 
     def _unanswered(self, attempt: Attempt, now: Instant) -> None:
