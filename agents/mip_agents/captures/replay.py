@@ -244,8 +244,12 @@ class _Line:
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
         try:
             self._socket.sendto(data, self._to)
-        except OSError as error:
-            raise MipError(f"to {self._to[0]}: {error.strerror}") from None
+        except OSError:  # perhaps that of a request before
+            self._forget_errors()
+            try:
+                self._socket.sendto(data, self._to)
+            except OSError as error:
+                raise MipError(f"to {self._to[0]}: {error.strerror}") from None
         own = self._socket.getsockname()
         return Datagram(time.time(), own, self._to, data)
 
