@@ -10,7 +10,6 @@ import pytest
 
 import mip_agents.protocol
 from mip_agents.captures.check import check_files
-from mip_agents.captures.decode import decode_file
 from mip_agents.captures.reader import read_frames
 from mip_agents.protocol import discovery, view
 from scapy_mip.const import (
@@ -19,7 +18,15 @@ from scapy_mip.const import (
     ExtensionType,
     ReplyCode,
 )
-from support.manifest import MANIFEST, PCAPS, describe, entries, is_own, ring_of
+from support.manifest import (
+    MANIFEST,
+    PCAPS,
+    decoded,
+    describe,
+    entries,
+    is_own,
+    ring_of,
+)
 from support.recordings.own_entries import generated_part
 from support.recordings.scenes import SCENES
 
@@ -66,8 +73,7 @@ def test_a_capture_holds_what_the_manifest_states(entry):
 def test_nothing_is_found_but_in_what_was_crafted(entry):
     path = PCAPS / entry["file"]
     sources = {
-        record["frame"]: record["src"]
-        for record, _ in decode_file(path, ring_of(entry))
+        record["frame"]: record["src"] for record in decoded(path, ring_of(entry))
     }
     wrong = {frame for frames in entry.get("found_in", {}).values() for frame in frames}
     assert {sources[frame] for frame in wrong} <= set(entry.get("by_hand", ()))
@@ -100,9 +106,7 @@ def test_every_message_that_agents_make_is_captured():
         if name.startswith("build_")
     }
     messages = {
-        record["message"]
-        for entry in OWN
-        for record, _ in decode_file(PCAPS / entry["file"])
+        record["message"] for entry in OWN for record in decoded(PCAPS / entry["file"])
     }
     missing = {kind for kind in made if not any(one.endswith(kind) for one in messages)}
     assert made
@@ -130,7 +134,7 @@ def test_every_encapsulation_is_captured():
     protocols = {
         record["type"]
         for entry in OWN
-        for record, _ in decode_file(PCAPS / entry["file"])
+        for record in decoded(PCAPS / entry["file"])
         if "inner_src" in record["fields"]
     }
     assert set(Encapsulation) - protocols == set()
@@ -140,7 +144,7 @@ def test_keys_of_gre_packets_are_those_that_were_agreed_on():
     """TUN-08, TUN-09"""
     path = PCAPS / "own/gre-keys-core.pcap"
     agreed, used = {}, {}
-    for record, _ in decode_file(path):
+    for record in decoded(path):
         for extension in record["extensions"]:
             if extension["type"] == ExtensionType.GRE_KEY:
                 key = int(extension["fields"]["key_identifier"])

@@ -8,13 +8,12 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from mip_agents.captures.decode import decode_file
 from mip_agents.captures.replay import ReplayOptions, replay_file
 from mip_agents.lab.topology import HOME_AGENT
 from mip_agents.node.background import BackgroundAgent
 from mip_agents.runtime.agent import Agent
 from mip_agents.runtime.config import load_config
-from support.manifest import PCAPS, entries, is_own, ring_of
+from support.manifest import PCAPS, decoded, entries, is_own, ring_of
 from support.netns import isolated, sh
 from support.recordings.scene import Scene, toml
 from support.recordings.scenes import SCENES
@@ -24,7 +23,7 @@ def askers(path: Path) -> list[str]:
     """Return where the requests come from that go to the home agent."""
     return [
         record["src"]
-        for record, _ in decode_file(path)
+        for record in decoded(path)
         if (record["message"], record["dst"]) == ("registration_request", HOME_AGENT)
     ]
 

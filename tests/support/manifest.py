@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mip_agents.captures.check import check_files
-from mip_agents.captures.decode import decode_file
+from mip_agents.captures.decode import decode_frame
+from mip_agents.captures.reader import read_frames
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.keyring import KeyRing, make_ring
 
@@ -52,13 +53,19 @@ def ring_of(entry: Entry) -> KeyRing | None:
     return make_ring(shared) if shared else None
 
 
+def decoded(path: Path, keys: KeyRing | None = None) -> list[dict[str, Any]]:
+    """Return the objects that `mip decode --json` gives for a capture."""
+    found = (decode_frame(frame, keys) for frame in read_frames(path))
+    return [one[0] for one in found if one is not None]
+
+
 def describe(entry: Entry) -> Entry:
     """Return what is in a capture, as the manifest says it.
 
     :param entry: of it, the file and the keys are looked at.
     """
     path, ring = PCAPS / entry["file"], ring_of(entry)
-    records = [record for record, _ in decode_file(path, ring)]
+    records = decoded(path, ring)
     registrations = [r for r in records if r["message"].startswith("registration")]
     extensions = [e for r in registrations for e in r["extensions"]]
     verdicts = Counter(e["verdict"] for e in extensions if "verdict" in e)
