@@ -17,7 +17,7 @@ from mip_agents.captures.diagram import diagram
 from mip_agents.captures.observation import observe
 from mip_agents.captures.reader import read_frames
 from mip_agents.captures.sequence import MOST_STEPS, follow
-from scapy_mip.all import MIPNAI, MIPRRP, MIPRRQ
+from scapy_mip.all import MIPNAI, MIPRRP, MIPRRQ, KeyRing, SecurityAssociation
 
 RECORDED = Path(__file__).parents[2] / "pcaps/recorded"
 CLICK = [RECORDED / f"click-jv-{link}.pcap" for link in ("foreign", "public", "home")]
@@ -113,6 +113,13 @@ def test_a_denial_names_its_code_and_a_verdict_its_key(tmp_path):
     assert run.returncode == 1
     assert "code 131, HA: mobile node failed authentication" in shown
     assert {"MHAE 256 invalid", "MHAE 256 valid", "COM-13", "frame 2"} <= set(shown)
+
+
+def test_the_picture_that_is_kept_is_what_is_drawn_today():
+    keys = KeyRing()
+    keys.add(SecurityAssociation(256, "1234567812345678"))
+    kept = (RECORDED.parent / "denied.svg").read_text()
+    assert diagram([RECORDED / "mkiol-denied-badauth.pcap"], keys) == kept
 
 
 def test_names_that_would_break_the_picture_are_escaped(tmp_path):

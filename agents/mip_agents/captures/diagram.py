@@ -42,7 +42,7 @@ _LINE = 15
 _EDGE = 16
 _CLOCK_WIDTH = 74
 _LEAST_SPAN = 190
-_LEAST_FINDING = 440
+_LEAST_FINDING = 500
 _LOOP = 34
 _PAUSE_S = 1.0
 _TALL = 900
@@ -58,18 +58,14 @@ class _Grid:
     has_one_capture: bool
 
 
-def diagram(
-    paths: Row[str | Path], keys: KeyRing | None = None, findings: bool = True
-) -> str:
-    """Return a picture of captures as SVG text.
+def diagram(paths: Row[str | Path], keys: KeyRing | None = None) -> str:
+    """Return a picture of captures as SVG text, with what `mip check` finds in them.
 
     :param paths: one capture, or several of one run, whose clocks are taken for one
     :param keys: to judge authenticators with
-    :param findings: whether to mark what `mip check` finds
     :raises mip_agents.captures.reader.CaptureError: a file is no capture.
     """
-    judged = judge_files(paths, keys)
-    return draw(follow((seen, said if findings else []) for seen, said in judged))
+    return draw(follow(judge_files(paths, keys)))
 
 
 def draw(sequence: Sequence) -> str:
