@@ -6,6 +6,7 @@ import hmac
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,13 +20,14 @@ from scapy.utils import RawPcapReader
 
 from mip_agents.captures.check import check_files
 from mip_agents.dataplane import probe
-from mip_agents.lab import plot
+from mip_agents.lab import plot, scenario
 from mip_agents.lab.agents import KEY, SPI
 from mip_agents.lab.capture import LINKS
 from mip_agents.lab.demo import DemoOptions, run_demo
 from mip_agents.lab.topology import CORRESPONDENT, HOME_ADDRESS, HOME_AGENT
 from mip_agents.protocol.tunnel import Role
 
+BUILT_IN = Path(scenario.__file__).with_name("scenarios") / "roam.toml"
 COMMAND = [sys.executable, "-m", "mip_agents.cli", "demo"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 CARE_OF = ("10.1.2.5", "10.1.3.5")
@@ -103,11 +105,17 @@ def test_traffic_survives_the_journey(tmp_path, encapsulation):
 @pytest.mark.timeout(300)
 @needs_sandbox
 def test_traffic_survives_the_journey_by_devices_of_the_kernel(tmp_path):
-    """A lab kernel has the time that the host has for it: pauses say little there."""
+    """A lab kernel has the time that the host has for it: pauses say little there.
+
+    The journey is that of `mip demo` with shorter stays.
+    """
     reason = probe.kernel_driver_problem(Role.HOME_AGENT)
     if reason is not None:
         pytest.skip(f"{reason}: run make test-kernel")
+    journey = tmp_path / "journey.toml"
+    journey.write_text(re.sub("wait = [36] ", "wait = 1 ", BUILT_IN.read_text()))
     options = ("--dataplane", "kernel", "--encapsulation", "gre")
+    options += ("--scenario", str(journey))
     _, captures = travel(tmp_path / "demo", *options, timeout=280, in_time=False)
     # Code 1: no simultaneous bindings, for which the node asks as it changes over.
     check_captures(captures, "gre", accepted=(0, 1))
