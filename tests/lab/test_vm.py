@@ -93,9 +93,12 @@ def alive(pid: int) -> bool:
 # A shell stands in for a machine: it gets the folder that both share.
 
 
-def carry_out(script: str, timeout: float = 20) -> int:
+def carry_out(
+    script: str, timeout: float = 20, processors: frozenset[int] | None = None
+) -> int:
     def launch(shared: Path) -> Launch:
-        return Launch(["sh", "-c", script, "sh", str(shared)], os.environ)
+        command = ["sh", "-c", script, "sh", str(shared)]
+        return Launch(command, os.environ, processors)
 
     order = Order(["true"], Path.cwd(), os.environ, timeout)
     return machine.carry_out(order, Path("/nowhere"), launch)
@@ -106,6 +109,15 @@ def test_exit_status_and_output_of_a_machine(capfd):
     assert carry_out(said.format(7)) == 7
     assert capfd.readouterr() == ("hello\n", "oh\n")
     assert carry_out(said.format(-9)) == 137
+
+
+def test_a_machine_runs_where_it_may(capfd):
+    asked = (
+        'grep Cpus_allowed_list /proc/self/status > "$1/stdout"; echo 0 > "$1/status"'
+    )
+    last = max(os.sched_getaffinity(0))
+    assert carry_out(asked, processors=frozenset({last})) == 0
+    assert capfd.readouterr().out.split() == ["Cpus_allowed_list:", str(last)]
 
 
 def test_a_machine_that_fails_is_quoted():
