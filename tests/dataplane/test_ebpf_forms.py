@@ -2,6 +2,7 @@
 """Keys, tunnel data and offloads: what the `ebpf` driver does in its own way."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from dataplane.world import (
     remove,
 )
 from mip_agents.dataplane.api import DataplaneError
-from mip_agents.dataplane.port import ethtool, get_gro, set_gro
+from mip_agents.dataplane.port import PORT_NAMES, ethtool, get_gro, set_gro
 from mip_agents.protocol.tunnel import BROADCASTS, Delivery, Form, Role
 from scapy_mip.const import MIP_PORT, Encapsulation
 from support.netns import Node, isolated
@@ -82,6 +83,41 @@ def test_all_sizes_both_ways(name: str) -> None:
     assert udp_both_ways(w.mn, w.cn, CORRESPONDENT, SIZES) == HOME
     assert tcp_both_ways(w.mn, w.cn, CORRESPONDENT, 1 << 20) == 1500 - room - 40 - 12
     tcp_both_ways(w.cn, w.mn, HOME, 1 << 20)
+    assert not w.ha_agent.call(drops)
+    assert not w.mn_agent.call(drops)
+
+
+def octets_and_packets(interface: str) -> tuple[int, int]:
+    """Return what an interface has sent."""
+    (line,) = (
+        line
+        for line in Path("/proc/net/dev").read_text().splitlines()
+        if line.split(":")[0].strip() == interface
+    )
+    columns = line.split(":")[1].split()
+    return int(columns[8]), int(columns[9])
+
+
+@isolated
+def test_segments_stay_together_whatever_the_size_of_the_outer_header() -> None:
+    """GSO: TCP joins up to 65,427 octets, and 40 are added at most."""
+    w = world()
+    w.start_ha()
+    w.start_mn()
+    port = PORT_NAMES[Role.HOME_AGENT]
+    for encapsulation in (Encapsulation.IPIP, Encapsulation.GRE):
+        for key in (None, 7) if encapsulation is Encapsulation.GRE else (None,):
+            for ports in (None, (MIP_PORT, MIP_PORT)):
+                form = Form(encapsulation, key, key, ports)
+                w.install(form)
+                before = w.ha.call(octets_and_packets, port)
+                tcp_both_ways(w.cn, w.mn, HOME, 1 << 23)
+                after = w.ha.call(octets_and_packets, port)
+                octets, packets = (
+                    new - old for new, old in zip(after, before, strict=True)
+                )
+                assert octets > 1 << 23, form
+                assert octets / packets > 10_000, form
     assert not w.ha_agent.call(drops)
     assert not w.mn_agent.call(drops)
 

@@ -34,6 +34,7 @@ from mip_agents.dataplane.link_filters import (
     LinkFilters,
     links,
 )
+from mip_agents.dataplane.outer import room_for
 from mip_agents.dataplane.pathmtu import (
     ETHERNET_MTU,
     no_local_end,
@@ -52,11 +53,17 @@ from mip_agents.dataplane.routes import Entry, forget_own
 from mip_agents.dataplane.settings import no_reverse_path_filter, sysctl
 from mip_agents.dataplane.sink import open_sinks
 from mip_agents.dataplane.tunnel_maps import TunnelMaps
-from mip_agents.protocol.tunnel import Role, Tunnel
+from mip_agents.protocol.tunnel import Form, Role, Tunnel
 from scapy_mip.const import Encapsulation
 
-_LARGEST_SEGMENTS = 65000
-"""Octets that the kernel may hand over as one packet: an outer header must fit."""
+_MOST_ROOM = room_for(Form(Encapsulation.GRE, send_key=0, ports=(0, 0)))
+_ETHERNET = 14
+_LARGEST_SEGMENTS = 0xFFFF - _MOST_ROOM + _ETHERNET + 1
+"""Octets of a frame from which on segments do not come as one packet (GSO).
+
+The outer header must fit, but not much more: of some sizes TCP joins 46 segments to
+65,400 octets, all of which would be taken apart.
+"""
 
 _ADDRESS = "169.254.43.4"
 """Of the port: the reverse path filter, also a loose one, drops all that arrives on an
