@@ -179,6 +179,18 @@ def test_the_last_number_comes_before_the_end_of_the_agent():
     assert [noted.event for noted in seen[-2:]] == ["log_held_back", "agent_stopping"]
 
 
+def test_what_a_log_does_not_write_is_no_flood():
+    """A guard that hears of it would only cost time, for every refresh."""
+    stream = io.StringIO()
+    guard = FloodGuard(LogSink(LogFormat.JSON, LogLevel.ERROR, stream))
+    for number in range(2 * PASSED):
+        noted = Noted(event="bad", severity=Severity.WARNING)
+        guard(Stamped(number, 1000.0, noted))
+    guard(Stamped(99, 1000.0, Noted(event="agent_stopping", severity=Severity.ERROR)))
+    lines = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert lines == ["agent_stopping"]
+
+
 def test_a_number_comes_by_itself_when_the_flood_is_over(monkeypatch):
     monkeypatch.setattr(floods, "WINDOW_S", 0.05)
 

@@ -18,12 +18,7 @@ from mip_agents.protocol.limits import RateLimiter
 from mip_agents.protocol.names import canonical
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.quirks import NodeQuirk
-from mip_agents.protocol.request_checks import (
-    Asked,
-    Denied,
-    is_broadcast,
-    is_unicast,
-)
+from mip_agents.protocol.request_checks import Asked, Denied, is_unicast
 from mip_agents.protocol.view import Request, build_reply
 from scapy_mip.const import TTL_DIRECT, ReplyCode, flag_letters
 
@@ -118,13 +113,13 @@ class Answers:
             request.nai,
             gre_key,
         )
-        own = is_unicast(received.destination) and not is_broadcast(
-            self._policy, received.destination
-        )
+        own = received.destination
+        if not is_unicast(own) or own in self._policy.broadcast_addresses:
+            own = self._policy.address
         at_home = received.source == request.home_address
         return Send(
             data,
-            received.destination if own else self._policy.address,
+            own,
             received.destination_port,
             received.source,
             received.source_port,

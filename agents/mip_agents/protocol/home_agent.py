@@ -390,7 +390,7 @@ class HomeAgentEngine:
         effects: list[Effect] = [reply]
         if change.is_first:
             effects.append(AnnounceAddress(home_address))
-        if change.is_last and asked.received.source == home_address:
+        elif change.is_last and asked.received.source == home_address:
             # Proxy ARP ended with the tunnel, and the node is on this link (ARP-05).
             effects.append(GiveBackAddress(home_address, asked.received.interface))
         severity = Severity.INFO

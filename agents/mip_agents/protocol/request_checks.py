@@ -188,11 +188,6 @@ def check_destination(
     return None
 
 
-def is_broadcast(policy: HomeAgentPolicy, address: str) -> bool:
-    """Return whether a datagram to `address` reached all hosts of the home network."""
-    return address in policy.broadcast_addresses
-
-
 def serves(policy: HomeAgentPolicy, home_address: str) -> bool:
     """Return whether an address can be the home address of a node (HA-16)."""
     if home_address == policy.address:

@@ -72,8 +72,9 @@ def replay_style(association: SecurityAssociation) -> ReplayStyle:
 
 def unusual(association: SecurityAssociation) -> NodeAssociation | None:
     """Return the association if its node is not treated as most are."""
-    special = isinstance(association, NodeAssociation) and not association.is_usual
-    return association if special else None  # type: ignore[return-value]
+    if isinstance(association, NodeAssociation) and not association.is_usual:
+        return association
+    return None
 
 
 class _Prefix(NamedTuple):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import time
@@ -49,7 +48,7 @@ from mip_agents.runtime.assembly import (
     open_store,
     watch_links,
 )
-from mip_agents.runtime.collector import resting_collector
+from mip_agents.runtime.collector import patient_collector, resting_collector
 from mip_agents.runtime.control import make_app
 from mip_agents.runtime.driver import Driver
 from mip_agents.runtime.events import Broadcast, Notes, Sink
@@ -127,16 +126,14 @@ class Agent:
         manager = ServiceManager()
         with self._signals() if signals else contextlib.nullcontext():
             async with self.running():
-                gc.collect()
-                # What exists now lives as long as the agent: spare the collector it.
-                gc.freeze()
-                keeper = asyncio.create_task(manager.keep_alive())
-                try:
-                    manager.ready()
-                    await self._stop.wait()
-                    manager.stopping()
-                finally:
-                    keeper.cancel()
+                with patient_collector():
+                    keeper = asyncio.create_task(manager.keep_alive())
+                    try:
+                        manager.ready()
+                        await self._stop.wait()
+                        manager.stopping()
+                    finally:
+                        keeper.cancel()
 
     def stop(self) -> None:
         """End `run`. From another thread, by `loop.call_soon_threadsafe`."""
