@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Run the wire and engine tests on every other CPython from 3.11 on that this machine
-# has, and with the oldest Scapy that the project supports.
+# Run the wire and engine tests and the fuzz corpus on every other CPython from 3.11 on
+# that this machine has, and with the oldest Scapy that the project supports.
 set -eu
 
-tests="tests/wire tests/protocol"
+tests="tests/wire tests/protocol tests/fuzz"
 tested=$(.venv/bin/python -c 'import sys; print(*sys.version_info[:2], sep=".")')
 
 find_python() {  # the first that works: from PATH, or one that pyenv keeps

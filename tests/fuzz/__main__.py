@@ -109,7 +109,12 @@ def keep(name: str) -> None:
         return
     before = len(list((CORPUS / name).iterdir()))
     process = _start(
-        name, *_SETTINGS, "-set_cover_merge=1", str(CORPUS / name), str(learnt)
+        name,
+        *_SETTINGS,
+        "-use_counters=0",
+        "-set_cover_merge=1",
+        str(CORPUS / name),
+        str(learnt),
     )
     said, _ = process.communicate()
     if process.returncode:

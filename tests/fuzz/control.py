@@ -112,16 +112,19 @@ _ROLES = (
     lambda: _Agent("home_agent", home_agent()),
     lambda: _Agent("foreign_agent", foreign_agent()),
 )
-_LOOP = asyncio.new_event_loop()
 
 
 def control(data: bytes) -> None:
     """Ask an agent up to four times, with any method, path, query and body."""
     choices = Choices(data)
     app: Any = make_app(choices.pick(_ROLES)())
+    asyncio.run(_ask_some(app, choices))
+
+
+async def _ask_some(app: Any, choices: Choices) -> None:
     for _request in range(4):
         if choices:
-            _LOOP.run_until_complete(_ask(app, choices))
+            await _ask(app, choices)
 
 
 async def _ask(app: Any, choices: Choices) -> None:
