@@ -7,7 +7,7 @@ import pytest
 
 from dataplane.foreign import ForeignWorld, wait_for
 from dataplane.world import HOME, close, differences, install, state
-from support.netns import connect, isolated
+from support.netns import Node, connect, isolated
 
 
 def reached() -> bool:
@@ -58,6 +58,33 @@ def test_an_interface_made_anew_has_the_visitors_of_the_old_one() -> None:
     w.agents["mn"].call(install, w.through())
     wait_for(w.cn, reached, True)
     assert w.fa.sh("ip rule show") == before
+
+
+def kept(node: Node) -> dict[str, str]:
+    """Return what does not tell one interface of a name from the next."""
+    dump = state(node)
+    return {what: dump[what] for what in dump if what.startswith(("ip -4", "cd "))}
+
+
+def mac(node: Node, name: str) -> str:
+    """Return the link-layer address of an interface."""
+    return node.sh(f"ip -br link show {name}").split()[2]
+
+
+@isolated
+def test_interfaces_made_anew_at_once_lead_to_each_other_as_before() -> None:
+    """No registration tells of it where addresses are the same again."""
+    w = set_up()
+    ends = [(w.fa, "eth1", mac(w.fa, "eth1")), (w.mn, "eth0", mac(w.mn, "eth0"))]
+    before = kept(w.mn)
+    w.fa.sh("ip link del eth1")
+    connect(w.mn, "eth0", w.fa, "eth1")
+    for node, name, address in ends:
+        node.sh(f"ip link set {name} down address {address}")
+        node.sh(f"ip link set {name} up")
+    w.fa.sh("ip addr add 10.1.5.1/24 dev eth1")
+    wait_for(w.cn, reached, True)
+    assert not differences(before, kept(w.mn))
 
 
 @isolated

@@ -21,7 +21,7 @@ from support.daemons import COMMAND, KEY_HEX, Daemon, environment
 from support.netns import Node, connect, sh
 from support.requests import request
 
-HOME_AGENT, NEIGHBOUR = "10.1.1.20", "10.1.1.30"
+HOME_AGENT = "10.1.1.20"
 CARE_OFS = ("10.1.2.5", "10.1.2.6")
 _PATIENCE_S = 10
 _MOMENT_S = 0.2
@@ -58,16 +58,20 @@ class World(SimpleNamespace):
     def __init__(self, folder: Path, dataplane: str = "none") -> None:
         super().__init__(folder=folder, state=folder / "state")
         self.away = Node("away")
-        here = Node("here", inside=SimpleNamespace(pid=os.getpid()))
-        connect(here, "eth9", self.away, "eth0")
-        sh("ip address add 10.1.2.1/24 dev eth9")
+        self.here = Node("here", inside=SimpleNamespace(pid=os.getpid()))
+        self.connect()
         self.make_home_link()
-        for address in CARE_OFS:
-            self.away.sh(f"ip address add {address}/24 dev eth0")
-        self.away.sh("ip route add default via 10.1.2.1")
         self.config = folder / "ha.toml"
         self.config.write_text(HA.replace("DATAPLANE", dataplane))
         self.config.chmod(0o600)
+
+    def connect(self) -> None:
+        """Join the two hosts, whose interfaces are new."""
+        connect(self.here, "eth9", self.away, "eth0")
+        sh("ip address add 10.1.2.1/24 dev eth9")
+        for address in CARE_OFS:
+            self.away.sh(f"ip address add {address}/24 dev eth0")
+        self.away.sh("ip route add default via 10.1.2.1")
 
     def make_home_link(self) -> None:
         sh("ip link add home0 type veth peer name home1")
@@ -204,7 +208,7 @@ def listen() -> None:
     _listeners.append(sock)
 
 
-async def tunnelled(count: int) -> set[tuple[str, str]]:
+async def tunnelled(count: int, patience: float = _PATIENCE_S) -> set[tuple[str, str]]:
     """Return outer and inner destination of what came in tunnels since `listen`.
 
     It waits for so many of them, and a moment longer for any that are too many.
@@ -212,7 +216,7 @@ async def tunnelled(count: int) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     loop = asyncio.get_running_loop()
     with _listeners.pop() as sock:
-        patience = _PATIENCE_S if count else _MOMENT_S
+        patience = patience if count else _MOMENT_S
         with contextlib.suppress(TimeoutError):
             while True:
                 async with asyncio.timeout(patience):

@@ -354,9 +354,9 @@ class EbpfDataplane(RoutedDataplane):
             self._maps.count_drops(counted)
         return counted
 
-    async def close(self) -> None:
-        """See `Dataplane.close`."""
-        await super().close()
+    async def _take_down(self) -> None:
+        """See `RoutedDataplane`."""
+        await super()._take_down()
         self._maps = self._reassembled = self._filters = None
         self._link_mtus.clear()
         self._whole.clear()

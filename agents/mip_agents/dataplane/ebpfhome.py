@@ -63,7 +63,10 @@ class EbpfHomeAgent(EbpfDataplane):
 
     async def install(self, tunnel: Tunnel) -> None:
         """See `Dataplane.install`."""
-        self._opened()
+        self._serving()
+        await self._install_one(tunnel)
+
+    async def _install_one(self, tunnel: Tunnel) -> None:
         home = tunnel.home_address
         old = self._tunnels.get(home)
         # What differs in most moves is compared first, as all of it takes its time.
@@ -82,7 +85,19 @@ class EbpfHomeAgent(EbpfDataplane):
 
         Each step for each of them counts here: the kernel takes one in a microsecond.
         """
-        self._opened()
+        self._serving()
+        refusals = await self._install_all(tunnels)
+        if not refusals:
+            return [None] * len(tunnels)
+        return [refusals.get(tunnel.home_address) for tunnel in tunnels]
+
+    async def _put_back(self, tunnels: Sequence[Tunnel]) -> None:
+        """See `RoutedDataplane`."""
+        await self._install_all(tunnels)
+
+    async def _install_all(
+        self, tunnels: Sequence[Tunnel]
+    ) -> dict[str, DataplaneError]:
         maps, recent = self._running()[1], self._recent.known()
         get_old, get_template = self._tunnels.get, recent.get
         refusals: dict[str, DataplaneError] = {}
@@ -98,7 +113,7 @@ class EbpfHomeAgent(EbpfDataplane):
             kind = kind_of(tunnel)
             try:
                 if kind is None or (old and not self._is_but_an_entry(old, tunnel)):
-                    await self.install(tunnel)
+                    await self._install_one(tunnel)
                     continue
                 template = get_template(kind)
                 if template is None:
@@ -121,9 +136,7 @@ class EbpfHomeAgent(EbpfDataplane):
             guessed = list(taken)
         self._unmeasured.update(dict.fromkeys(guessed))
         self._measure_soon()
-        if not refusals:
-            return [None] * len(tunnels)
-        return [refusals.get(tunnel.home_address) for tunnel in tunnels]
+        return refusals
 
     def _is_but_an_entry(self, old: Tunnel, new: Tunnel) -> bool:
         """Tell whether nothing is left of `old` with an entry of `new` in its place."""
@@ -220,7 +233,7 @@ class EbpfHomeAgent(EbpfDataplane):
 
     async def remove(self, home_address: str) -> None:
         """See `Dataplane.remove`."""
-        ledger = self._opened()
+        ledger = self._serving()
         self._announcer.cancel(home_address)
         old = self._tunnels.pop(home_address, None)
         if old is None:
@@ -238,7 +251,7 @@ class EbpfHomeAgent(EbpfDataplane):
         if len(home_addresses) < _MANY:
             await super().remove_many(home_addresses)
             return
-        ledger = self._opened()
+        ledger = self._serving()
         maps = self._running()[1]
         some = [home for home in home_addresses if home in self._tunnels]
         every = maps.drop_many(some)
@@ -264,8 +277,8 @@ class EbpfHomeAgent(EbpfDataplane):
         with contextlib.suppress(NetlinkError):
             await ledger.call("neigh", "del", dst=home_address, ifindex=ifindex)
 
-    async def close(self) -> None:
-        """See `Dataplane.close`."""
-        await super().close()
+    async def _take_down(self) -> None:
+        """See `RoutedDataplane`."""
+        await super()._take_down()
         self._unmeasured.clear()
         self._recent.forget()

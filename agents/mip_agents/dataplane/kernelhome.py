@@ -117,9 +117,9 @@ class KernelHomeAgent(RoutedDataplane):
         counted.reasons.update(self._drops.reasons)
         return counted
 
-    async def close(self) -> None:
-        """See `Dataplane.close`."""
-        await super().close()
+    async def _take_down(self) -> None:
+        """See `RoutedDataplane`."""
+        await super()._take_down()
         self._gate = None
 
 

@@ -181,7 +181,7 @@ class KernelMobileNode(RoutedDataplane):
             total += _traffic_of(device.name)
         return total
 
-    async def close(self) -> None:
-        """See `Dataplane.close`."""
-        await super().close()
+    async def _take_down(self) -> None:
+        """See `RoutedDataplane`."""
+        await super()._take_down()
         self._ipr = None

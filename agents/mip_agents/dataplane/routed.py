@@ -30,6 +30,7 @@ from mip_agents.dataplane.ledger import Ledger
 from mip_agents.dataplane.leftovers import lock, remove_leftovers
 from mip_agents.dataplane.linkwatch import ADDRESSES, LINKS_ONLY, notifications
 from mip_agents.dataplane.pathmtu import PathProbe
+from mip_agents.dataplane.port import INTERFACE_PREFIXES
 from mip_agents.dataplane.routes import (
     Entry,
     forget_unresolved,
@@ -43,6 +44,9 @@ from scapy_mip.const import Encapsulation
 
 MTU_LIFETIME: Final = 600.0
 """Seconds after which a path MTU is looked up again, as the kernel forgets it then."""
+
+_AGAIN_S: Final = 1.0
+"""Seconds until what could not be made anew is tried again."""
 
 _BASE = "port"
 _HELD = "home link"
@@ -94,6 +98,13 @@ class RoutedDataplane(ABC):
         self._recheck: asyncio.TimerHandle | None = None
         self._recheck_task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._rebuilding: asyncio.Task[None] | None = None
+        self._anew = False
+        """Whether all is being made anew, and nobody else may change anything."""
+        self._ports: frozenset[int] = frozenset()
+        """Our own interfaces that there are from `open` to `close`, by index."""
+        self._links_used: dict[str, int] = {}
+        """Index of the interface that the changes of a mobile node's tunnel are for."""
         self._ledger: Ledger | None = None
         self._undo_failures: list[str] = []
 
@@ -127,8 +138,25 @@ class RoutedDataplane(ABC):
     async def _look_at_links(self) -> None:
         """Make good for links that have come, gone or changed."""
         if self._role is Role.MOBILE_NODE:
-            for key in self._tunnels:
-                await self._opened().renew(key)
+            for key, tunnel in self._tunnels.items():
+                if _index_of(tunnel.interface) in (0, self._links_used.get(key)):
+                    await self._opened().renew(key)
+                else:
+                    await self._move_to_new_link(tunnel)
+
+    async def _move_to_new_link(self, tunnel: Tunnel) -> None:
+        """Make for an interface what one of the same name had, which is gone."""
+        ledger, key = self._opened(), tunnel.key
+        # Settings have the name only, so that they would count as made already; and
+        # sockets stay with the interface that is gone.
+        await ledger.settle(key, ())
+        await self._drop(key)
+        await self._settled()
+        if not goes_direct(tunnel):
+            await self._carry(tunnel)
+        await ledger.settle(key, self._wanted(tunnel, self._mtus[key]))
+        self._links_used[key] = _index_of(tunnel.interface)
+        self._answer_agent(tunnel)
 
     async def _settled(self) -> None:  # noqa: B027  # not every driver has to
         """A change is complete: what only an earlier tunnel needed can go."""
@@ -192,19 +220,65 @@ class RoutedDataplane(ABC):
             self._stack.callback(self._broadcasts.close)
         await self._ledger.settle(_BASE, settings)
         await self._start()
+        self._ports = _indexes(INTERFACE_PREFIXES[self._role])
         self._watch = asyncio.get_running_loop().create_task(self._follow_links())
         self._stack.push_async_callback(self._stop_watch)
 
     async def _follow_links(self) -> None:
-        # With the last address of an interface, the kernel forgets the routes there.
-        watched = LINKS_ONLY
-        if self._role is not Role.HOME_AGENT:
-            watched |= ADDRESSES
-        async for _ in notifications(watched):
+        # With the last address of an interface, the kernel forgets the routes there;
+        # and a home link is none before it has ours.
+        async for _ in notifications(LINKS_ONLY | ADDRESSES):
+            if self._role is Role.HOME_AGENT and await self._is_incomplete():
+                loop = asyncio.get_running_loop()
+                self._rebuilding = loop.create_task(self._rebuild())
+                return
             # The next notification, or the next start, tries again.
-            with contextlib.suppress(NetlinkError, DataplaneError):
+            with contextlib.suppress(NetlinkError, DataplaneError, OSError):
                 async with self._changing:
                     await self._look_at_links()
+
+    async def _is_incomplete(self) -> bool:
+        """Return whether a port is gone, or the home link is another interface now."""
+        if not self._ports <= _indexes(INTERFACE_PREFIXES[self._role]):
+            return True
+        index = _index_of(self._home_interface)
+        if index in (0, self._home_index):
+            return False
+        return self._address is None or await self._is_there(index, self._address)
+
+    async def _is_there(self, index: int, address: str) -> bool:
+        """Return whether an interface has an address already."""
+        with contextlib.suppress(NetlinkError):
+            entries = await self._opened().ipr.addr("dump", family=socket.AF_INET)
+            async for entry in entries:
+                if entry["index"] == index and entry.get_attr("IFA_LOCAL") == address:
+                    return True
+        return False
+
+    async def _rebuild(self) -> None:
+        """Make everything anew, with the tunnels that there were."""
+        await self._stop_rechecks()
+        tunnels: list[Tunnel] = []
+        self._anew = True
+        try:
+            while True:
+                async with self._changing:
+                    tunnels = tunnels or list(self._tunnels.values())
+                    await self._take_down()
+                    try:
+                        await self._open()
+                        break
+                    except (NetlinkError, OSError, DataplaneError):
+                        await self._take_down()
+                await asyncio.sleep(_AGAIN_S)
+            await self._put_back(tunnels)
+        finally:
+            self._anew = False
+
+    async def _put_back(self, tunnels: Sequence[Tunnel]) -> None:
+        """Install tunnels while nobody else can."""
+        async with self._changing:
+            await self._install_many(tunnels)
 
     async def _stop_watch(self) -> None:
         assert self._watch is not None
@@ -233,6 +307,7 @@ class RoutedDataplane(ABC):
     async def install(self, tunnel: Tunnel) -> None:
         """See `Dataplane.install`."""
         async with self._changing:
+            self._serving()
             await self._install(tunnel)
 
     async def _install(self, tunnel: Tunnel) -> None:
@@ -265,6 +340,7 @@ class RoutedDataplane(ABC):
         finally:
             await self._settled()
         self._mtus[home] = mtu
+        self._links_used[home] = _index_of(tunnel.interface)
         if old != tunnel and goes_direct(tunnel):
             # Nothing enters the last tunnel any more; what has is sent by it.
             await self._carry(tunnel)
@@ -328,11 +404,12 @@ class RoutedDataplane(ABC):
     async def remove(self, key: str, /) -> None:
         """See `Dataplane.remove`."""
         async with self._changing:
-            ledger = self._opened()
+            ledger = self._serving()
             self._announcer.cancel(key)
             old = self._tunnels.pop(key, None)
             await ledger.settle(key, ())
             self._mtus.pop(key, None)
+            self._links_used.pop(key, None)
             self._spread_no_more(key)
             if old is not None:
                 self._answer_agent(None)
@@ -347,6 +424,7 @@ class RoutedDataplane(ABC):
         if self._role is not Role.HOME_AGENT:
             return [await self._refusal(tunnel) for tunnel in tunnels]
         async with self._changing:
+            self._serving()
             refusals = await self._install_many(tunnels)
         return [refusals.get(tunnel.home_address) for tunnel in tunnels]
 
@@ -439,19 +517,40 @@ class RoutedDataplane(ABC):
 
     async def close(self) -> None:
         """See `Dataplane.close`."""
+        if self._rebuilding is not None:
+            self._rebuilding.cancel()
+            await asyncio.gather(self._rebuilding, return_exceptions=True)
+            self._rebuilding = None
+        await self._stop_rechecks()
+        async with self._changing:
+            await self._take_down()
+
+    async def _stop_rechecks(self) -> None:
         if self._recheck is not None:
             self._recheck.cancel()
         if self._recheck_task is not None:  # soon done, and better not half
             await asyncio.gather(self._recheck_task, return_exceptions=True)
             self._recheck_task = None
+
+    async def _take_down(self) -> None:
+        """Undo everything; what a driver has besides is no more than state."""
         self._announcer.close()
         self._answer_agent(None)
-        async with self._changing:
-            await self._stack.aclose()
-            self._paths.close()
-            self._tunnels.clear()
-            self._mtus.clear()
-            self._ledger = self._broadcasts = None
+        await self._stack.aclose()
+        self._paths.close()
+        self._tunnels.clear()
+        self._mtus.clear()
+        self._links_used.clear()
+        self._ledger = self._broadcasts = None
+
+    def _serving(self) -> Ledger:
+        """Return the ledger, for what others ask.
+
+        :raises DataplaneError: not now.
+        """
+        if self._anew:
+            raise DataplaneError("an interface was lost, and all is being made anew")
+        return self._opened()
 
     def _opened(self) -> Ledger:
         if self._ledger is None:
@@ -498,3 +597,17 @@ class RoutedDataplane(ABC):
                 if tunnel is not None:
                     with contextlib.suppress(DataplaneError):  # the next packet tries
                         await self._install(tunnel)
+
+
+def _index_of(interface: str | None) -> int:
+    """Return the index of an interface; 0 if it is not there."""
+    try:
+        return socket.if_nametoindex(interface or "")
+    except OSError:
+        return 0
+
+
+def _indexes(prefix: str) -> frozenset[int]:
+    """Return the indexes of all interfaces whose names begin so."""
+    found = socket.if_nameindex()
+    return frozenset(index for index, name in found if name.startswith(prefix))

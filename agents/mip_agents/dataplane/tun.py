@@ -140,7 +140,7 @@ class TunDataplane(RoutedDataplane):
         """See `Dataplane.drops`."""
         return self._drops
 
-    async def close(self) -> None:
-        """See `Dataplane.close`."""
-        await super().close()
+    async def _take_down(self) -> None:
+        """See `RoutedDataplane`."""
+        await super()._take_down()
         self._path = self._port = None

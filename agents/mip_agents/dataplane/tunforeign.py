@@ -323,11 +323,11 @@ class TunForeignAgent(RoutedDataplane):
         """See `Dataplane.drops`."""
         return self._drops
 
-    async def close(self) -> None:
-        """See `Dataplane.close`."""
+    async def _take_down(self) -> None:
+        """See `RoutedDataplane`."""
         if self._path is not None:  # as in `remove`
             self._path.close()
-        await super().close()
+        await super()._take_down()
         self._path = None
 
 

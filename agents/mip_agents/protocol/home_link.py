@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mip_agents.protocol.advertise import Advertiser, Offer
-from mip_agents.protocol.effects import Effect
+from mip_agents.protocol.effects import Effect, Noted, Severity
 from mip_agents.protocol.events import DiscoveryReceived
 from mip_agents.protocol.links import InterfaceState
 from mip_agents.protocol.policy import HomeAgentPolicy, ReverseTunnel
@@ -46,13 +46,16 @@ class HomeLink:
         self._random_bytes = random_bytes
         self._advertiser: Advertiser | None = None
         self._stopped = False
+        self._interface: str | None = None
+        """The one with our address, while it is up."""
+        self._lost = False
 
     def follow(
         self, interfaces: Mapping[str, InterfaceState], now: float
     ) -> list[Effect]:
         """Advertise where our address is, as long as that link is up."""
         policy = self._policy
-        if policy.advertisement is None or self._stopped:
+        if self._stopped:
             return []  # nothing comes behind the last word
         for link in interfaces.values():
             entry = policy.home_entry(link)
@@ -61,6 +64,25 @@ class HomeLink:
         else:
             if self._advertiser is not None:
                 self._advertiser.suspend()
+            return self._note(None)
+        return [*self._note(link.name), *self._advertise(link, entry, now)]
+
+    def _note(self, interface: str | None) -> list[Effect]:
+        """Say that the home link is lost or found, where that is news."""
+        before, self._interface = self._interface, interface
+        fields: dict[str, str | int | None] = {"address": self._policy.address}
+        if interface is None and before is not None:
+            self._lost = True
+            fields |= {"interface": before, "reason": "no interface with it is up"}
+            return [Noted("home_link_lost", Severity.WARNING, fields=fields)]
+        if interface is not None and before is None and self._lost:
+            fields["interface"] = interface
+            return [Noted("home_link_found", fields=fields)]
+        return []
+
+    def _advertise(self, link: InterfaceState, entry: str, now: float) -> list[Effect]:
+        policy = self._policy
+        if policy.advertisement is None:
             return []
         if self._advertiser is None or self._advertiser.interface != link.name:
             self._advertiser = Advertiser(
