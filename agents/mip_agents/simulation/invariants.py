@@ -34,6 +34,7 @@ from scapy_mip.ident import difference, seconds
 
 _SETTLED = {"registered", "at-home"}
 _RESTING = {"at-home", "detached"}
+_LOW = 0xFFFFFFFF
 _LEFT_OVER_S = 45.0
 """Seconds after which what nobody needs any more must be gone from a kernel that obeys:
 agents try again after up to 30."""
@@ -50,10 +51,15 @@ class Invariants:
         """The latest second of the world that was ever made durable as an end."""
         self._asked: set[tuple[str, str]] = set()
         """Home and care-of addresses that a node itself has asked for."""
+        self._awaited: set[tuple[str, int]] = set()
+        """Home addresses, and what nodes know answers by: low halves of
+        Identifications."""
+        self._misled: set[str] = set()
+        """Home addresses of nodes that got an honest answer to a damaged request."""
         self._met: set[tuple[str, str]] = set()
         """Who has advertised itself to a node."""
         self._said: set[bytes] = set()
-        """Every datagram that an agent has sent."""
+        """Every datagram that an agent has made."""
         self._done: dict[str, tuple[int, int]] = {}
         """Commits and orders of an agent, before the event that is looked at."""
         self._idle_since: dict[tuple[str, str], float] = {}
@@ -69,11 +75,16 @@ class Invariants:
     # Accounts
 
     def _sent(self, shell: Shell, send: Send) -> None:
+        view = parse(send.data)
+        if isinstance(shell.engine, ForeignAgentEngine):
+            # It relays what it gets, damaged or not; only its denials are its own.
+            if isinstance(view, Reply) and _is_of_foreign_agent(view):
+                self._said.add(send.data)
+            return
         self._said.add(send.data)
-        if shell in self._world.nodes:
-            view = parse(send.data)
-            if isinstance(view, Request):
-                self._asked.add((view.home_address, view.care_of_address))
+        if shell in self._world.nodes and isinstance(view, Request):
+            self._asked.add((view.home_address, view.care_of_address))
+            self._awaited.add((view.home_address, view.identification & _LOW))
 
     def _committed(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -134,17 +145,23 @@ class Invariants:
 
     def _check_stranger(self, shell: Shell, data: bytes) -> None:
         """Check that what no agent has said changes nothing."""
+        if data in self._said:
+            return
+        view = parse(data)
+        if isinstance(view, Request) and (
+            (view.home_address, view.identification & _LOW) in self._awaited
+        ):
+            self._misled.add(view.home_address)
         done = shell.disk.commits, shell.ordered
-        if data in self._said or done == self._done.get(shell.name, (0, 0)):
+        if done == self._done.get(shell.name, (0, 0)):
             return
         if isinstance(shell.engine, HomeAgentEngine):
             self._fail(f"{shell.name}: what nobody with a key has sent changes state")
-        view = parse(data)
         if not isinstance(shell.engine, MobileNodeEngine) or not isinstance(
             view, Reply
         ):
             return
-        if REPLY_CODES[view.code].issuer is not Issuer.FA:
+        if not _is_of_foreign_agent(view):
             # A foreign agent has no key here: it may deny, and it believes its links.
             self._fail(f"{shell.name}: a reply that no agent has sent changes state")
 
@@ -278,7 +295,9 @@ class Invariants:
         there = any(port.link is not None for port in shell.ports.values())
         if there and state not in _SETTLED:
             self._fail(f"{shell.name} is {state}, long after the last fault")
-        if state == "at-home" and (home in bound or shell.tunnels):
+        # A node that was told 131 has no reason to go on: its binding ends in time.
+        forgotten = home in bound and home not in self._misled
+        if state == "at-home" and (forgotten or shell.tunnels):
             self._fail(f"{shell.name} is at home, bound {bound.get(home)}")
         if state == "registered":
             care_of = status["registered_care_of_address"]
@@ -292,3 +311,8 @@ class Invariants:
 
     def _fail(self, text: str) -> NoReturn:
         raise SimulationError(f"at {self._world.agenda.now:.3f} s: {text}")
+
+
+def _is_of_foreign_agent(reply: Reply) -> bool:
+    known = REPLY_CODES.get(reply.code)
+    return known is not None and known.issuer is Issuer.FA
