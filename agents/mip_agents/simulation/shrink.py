@@ -53,6 +53,7 @@ class _Search:
         while before != self._best and self._left > 0:
             before = self._best
             self._leave_out()
+            self._join_waits()
             self._simplify()
         return self._best
 
@@ -80,6 +81,18 @@ class _Search:
                 if not self._try(replace(self._best, acts=rest)):
                     start += size
             size //= 2
+
+    def _join_waits(self) -> None:
+        number = 0
+        while number + 1 < len(self._best.acts):
+            acts = self._best.acts
+            one, other = acts[number : number + 2]
+            if isinstance(one, Wait) and isinstance(other, Wait):
+                joined = Wait(round(one.seconds + other.seconds, 3))
+                rest = (*acts[:number], joined, *acts[number + 2 :])
+                if self._try(replace(self._best, acts=rest)):
+                    continue
+            number += 1
 
     def _simplify(self) -> None:
         for simpler in _SIMPLER:
