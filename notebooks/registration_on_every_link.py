@@ -24,7 +24,8 @@ from pathlib import Path
 from IPython.display import SVG, display
 
 from mip_agents.captures.check import check_files
-from mip_agents.captures.decode import decode_file, summary
+from mip_agents.captures.decode import decode_file
+from mip_agents.captures.lines import summary
 from mip_agents.captures.diagram import diagram
 from scapy_mip.all import KeyRing, SecurityAssociation
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from fuzz.choices import Choices, damaged
 from fuzz.refusals import refused
 from mip_agents.captures.check import check_files
-from mip_agents.captures.decode import decode_file, summary
+from mip_agents.captures.decode import decode_frame
+from mip_agents.captures.lines import summary, usual
+from mip_agents.captures.reader import read_frames
 from mip_agents.protocol.discovery import build_advertisement
 from scapy_mip.const import AgentFlag
 from scapy_mip.keyring import KeyRing
@@ -126,9 +128,15 @@ def _folder() -> str | None:
 
 
 def _decode(path: str) -> None:
-    for record, packet in decode_file(path, _RING):
+    for frame in read_frames(path):
+        found, short = decode_frame(frame, _RING), usual(frame.packet)
+        if found is None:
+            assert short is None
+            continue
+        record, packet = found
         json.dumps(record)
         assert "\n" not in summary(record)
+        assert short is None or short.message == record["message"]
         if packet is not None:
             packet.show(dump=True)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,12 +33,27 @@ _USUAL: dict[str, Sequence[Any]] = {
     "send_key": (None, 7),
     "receive_key": (None, 8),
     "newest": (1, 0),
+    "ends": (None, 600.0, 0.0, 1e6),
     "node": (HOME, *_NAMES),
     "nonce": (7, 0),
     "nai": _NAMES,
     "granted": _TIMES,
 }
-_ODD = (None, -1, 1 << 62, 0.5, "", "x", b"\xff", "10.1.1", "F" * 16, "\ud800", True)
+_ODD = (
+    None,
+    -1,
+    1 << 62,
+    0.5,
+    math.inf,
+    -math.inf,
+    "",
+    "x",
+    b"\xff",
+    "10.1.1",
+    "F" * 16,
+    "\ud800",
+    True,
+)
 
 
 def journal_rows(data: bytes) -> None:

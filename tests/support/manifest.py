@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mip_agents.captures.check import check_files
-from mip_agents.captures.decode import decode_frame
-from mip_agents.captures.reader import read_frames
+from mip_agents.captures.decode import decode_file
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.keyring import KeyRing, make_ring
 
@@ -55,8 +54,7 @@ def ring_of(entry: Entry) -> KeyRing | None:
 
 def decoded(path: Path, keys: KeyRing | None = None) -> list[dict[str, Any]]:
     """Return the objects that `mip decode --json` gives for a capture."""
-    found = (decode_frame(frame, keys) for frame in read_frames(path))
-    return [one[0] for one in found if one is not None]
+    return [record for record, _packet in decode_file(path, keys)]
 
 
 def describe(entry: Entry) -> Entry:

@@ -7,13 +7,15 @@ offsets, since dissecting every frame with Scapy costs twenty times as much.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from socket import inet_ntoa
 from typing import Any
 
 from scapy.fields import FlagValue
 from scapy.packet import Packet
 
-from mip_agents.captures.reader import Frame
+from mip_agents.captures.reader import Frame, read_frames
 from scapy_mip.const import (
     MIP_PORT,
     Encapsulation,
@@ -50,6 +52,20 @@ _WIDE_BYTES = 8
 """Numbers of this size are shown in hex, as `identification`."""
 
 _KNOWN_EXTENSIONS = frozenset(int(known) for known in ExtensionType)
+
+
+def decode_file(
+    path: str | Path, keys: KeyRing | None = None
+) -> Iterator[tuple[dict[str, Any], Packet | None]]:
+    """Give what `decode_frame` says of each packet that is about Mobile IP.
+
+    :param path: `-` is standard input.
+    :raises CaptureError: it cannot be read, or not to its end.
+    """
+    for frame in read_frames(path):
+        found = decode_frame(frame, keys)
+        if found is not None:
+            yield found
 
 
 def decode_frame(

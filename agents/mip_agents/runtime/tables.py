@@ -8,6 +8,7 @@ that logs and JSON show.
 
 from __future__ import annotations
 
+import math
 import socket
 import sqlite3
 from collections.abc import Sequence
@@ -305,7 +306,7 @@ def _number(row: dict[str, Any], column: str, least: int, most: int) -> int:
 
 def _second(row: dict[str, Any], column: str) -> float | None:
     value = row[column]
-    if value is not None and not isinstance(value, float):
+    if value is not None and not (isinstance(value, float) and math.isfinite(value)):
         raise ValueError(f"{column} is no number of seconds")
     return value
 
