@@ -25,8 +25,8 @@ from IPython.display import SVG, display
 
 from mip_agents.captures.check import check_files
 from mip_agents.captures.decode import decode_file
-from mip_agents.captures.lines import summary
 from mip_agents.captures.diagram import diagram
+from mip_agents.captures.lines import summary
 from scapy_mip.all import KeyRing, SecurityAssociation
 
 # %% [markdown]
