@@ -73,9 +73,7 @@ def test_binding_does_not_outlive_its_lifetime_over_a_crash(monkeypatch):
     restore = home_agent.restore
 
     def generous(kept, now):
-        return restore(
-            dataclasses.replace(kept, expires=kept.expires + (60 << 32)), now
-        )
+        return restore(dataclasses.replace(kept, ends=kept.ends + 60), now)
 
     monkeypatch.setattr(home_agent, "restore", generous)
     acts = (*AWAY, Move(0, 1, None), Crash("ha", 5.0), Wait(10.0))

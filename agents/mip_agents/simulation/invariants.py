@@ -21,7 +21,7 @@ from mip_agents.protocol.effects import (
     Send,
 )
 from mip_agents.protocol.engine import Engine
-from mip_agents.protocol.events import DiscoveryReceived, Event, Received, Restored
+from mip_agents.protocol.events import DiscoveryReceived, Event, Received
 from mip_agents.protocol.foreign_agent import ForeignAgentEngine
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.mobile_node import MobileNodeEngine
@@ -30,7 +30,7 @@ from mip_agents.protocol.view import Reply, Request, parse
 from mip_agents.simulation.shell import Shell, SimulationError
 from mip_agents.simulation.world import World
 from scapy_mip.const import LIFETIME_INFINITE, REPLY_CODES, Issuer
-from scapy_mip.ident import difference, seconds
+from scapy_mip.ident import difference
 
 _SETTLED = {"registered", "at-home"}
 _RESTING = {"at-home", "detached"}
@@ -195,13 +195,6 @@ class Invariants:
                 self._fail(f"{key}: a binding that was never durable")
             remaining = entry["remaining"]
             end = math.inf if remaining is None else now.mono + remaining
-            if isinstance(event, Restored):
-                # A journal has the time of day, which may have been set back.
-                kept = shell.disk.bindings[key]
-                left = min(
-                    difference(kept.expires, now.ntp) / seconds(1), kept.lifetime
-                )
-                self._ends[key] = max(self._ends[key], now.mono + left)
             if end > self._ends[key] + 1:
                 self._fail(f"{key}: a binding outlives its lifetime")
         if not engine.home_addresses() or engine.next_timer() is not None:
