@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -34,10 +33,9 @@ from scapy_mip.all import (
 )
 from scapy_mip.ident import from_unix_ns
 from scapy_mip.keyring import make_ring
+from support.manifest import PCAPS, entries, ring_of
 
 ROOT = Path(__file__).parents[2]
-PCAPS = ROOT / "pcaps"
-MANIFEST = tomllib.loads((PCAPS / "manifest.toml").read_text())["capture"]
 CHECKLIST = (ROOT / "tests/data/behaviour.md").read_text()
 
 START = 1_700_000_000
@@ -123,13 +121,9 @@ def judge(tmp_path):
 # Captures of others and of our own agents
 
 
-@pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: Path(entry["file"]).stem)
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: Path(entry["file"]).stem)
 def test_findings_are_those_of_the_manifest(entry):
-    shared = [
-        SecurityAssociation(key["spi"], key["key"], key["algorithm"])
-        for key in entry.get("keys", [])
-    ]
-    found = check_files([PCAPS / entry["file"]], make_ring(shared) if shared else None)
+    found = check_files([PCAPS / entry["file"]], ring_of(entry))
     assert Counter(finding.rule.id for finding in found) == entry["findings"]
 
 

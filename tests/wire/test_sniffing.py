@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`MIPSession` in `sniff()`: verdicts, pairs, and what it leaves alone."""
 
-import tomllib
-from pathlib import Path
-
 import pytest
 from scapy.config import conf
 from scapy.layers.inet import IP, UDP, fragment
@@ -30,9 +27,8 @@ from scapy_mip.all import (
 )
 from scapy_mip.extensions.auth import MIPAuthentication
 from scapy_mip.keyring import make_ring
+from support.manifest import PCAPS, entries, ring_of
 
-PCAPS = Path(__file__).parents[2] / "pcaps"
-MANIFEST = tomllib.loads((PCAPS / "manifest.toml").read_text())["capture"]
 SHARED = SecurityAssociation(256, "1234567812345678")
 NODE, AGENT, RELAY = "10.1.2.50", "10.1.1.20", "10.1.2.1"
 
@@ -70,11 +66,9 @@ def verdicts(packet):
 # Captures of other implementations
 
 
-@pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry["file"])
 def test_every_authenticator_of_a_capture_is_judged(entry):
-    ring = KeyRing()
-    for key in entry.get("keys", []):
-        ring.add(SecurityAssociation(key["spi"], key["key"], key["algorithm"]))
+    ring = ring_of(entry) or KeyRing()
     seen = sniffed(str(PCAPS / entry["file"]), MIPSession(ring))
     found = [one for packet in seen if MIPMessage in packet for one in verdicts(packet)]
     if entry.get("keys"):
@@ -86,7 +80,7 @@ def test_every_authenticator_of_a_capture_is_judged(entry):
         assert set(found) <= {"no-key", "invalid"}
 
 
-@pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry["file"])
 def test_every_reply_of_a_capture_finds_its_request(entry):
     path = str(PCAPS / entry["file"])
     seen = sniffed(path, MIPSession)
