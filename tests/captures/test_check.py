@@ -16,6 +16,8 @@ from scapy.packet import Raw
 from scapy.utils import wrpcap
 
 from mip_agents.captures.check import RULES, check_files
+from mip_agents.captures.findings import Finding
+from mip_agents.captures.junit import write_report
 from scapy_mip.all import (
     MIPFHAE,
     MIPMFAE,
@@ -538,6 +540,29 @@ def test_findings_exit_with_1_and_are_lines_json_and_junit(tmp_path):
     failed = {case.get("name"): case.find("failure") for case in suite}
     failures = {name for name, failure in failed.items() if failure is not None}
     assert failures == {"AG-02 (RFC 5944 2.1)"}
+
+
+def test_junit_report_is_xml_and_tells_captures_apart_whatever_their_names(tmp_path):
+    names = [
+        "a/same.pcap",
+        "b/same.pcap",
+        "<&\"'>]]>.pcap",
+        "bell\a.pcap",
+        "bell\\x07.pcap",
+        "two\nlines.pcap",
+        "no utf-8 \udcff.pcap",
+        "\ufffe.pcap",
+    ]
+    report, rule = tmp_path / "j.xml", RULES["AG-02"]
+    found = [Finding(name, 1, rule, name) for name in names]
+    write_report(report, [*names, names[0]], found)
+    suites = ElementTree.parse(report).getroot()
+    shown = [suite.get("name") for suite in suites]
+    assert shown[:3] == names[:3]
+    assert len(set(shown)) == len(shown) == len(names)
+    for suite in suites:
+        assert suite.get("failures") == "1"
+        assert {case.get("classname") for case in suite} == {suite.get("name")}
 
 
 @pytest.mark.parametrize("arguments", [["/gone.pcap"], ["--junit", "/gone/j.xml"]])

@@ -22,28 +22,44 @@ def write_report(
     for finding in findings:
         found.setdefault((finding.file, finding.rule.id), []).append(finding)
     root = ElementTree.Element("testsuites", name="mip check")
-    for capture in captures:
+    for capture in dict.fromkeys(captures):
+        shown = _printable(capture)
         failed = sum(file == capture for file, _ in found)
         suite = ElementTree.SubElement(
             root,
             "testsuite",
-            name=capture,
+            name=shown,
             tests=str(len(RULES)),
             failures=str(failed),
         )
         for rule in RULES.values():
             name = f"{rule.id} ({rule.source})"
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=capture, name=name
-            )
+            case = ElementTree.SubElement(suite, "testcase", classname=shown, name=name)
             of_rule = found.get((capture, rule.id), [])
             if of_rule:
                 failure = ElementTree.SubElement(
-                    case, "failure", type=rule.severity, message=of_rule[0].text
+                    case,
+                    "failure",
+                    type=rule.severity,
+                    message=_printable(of_rule[0].text),
                 )
                 failure.text = "\n".join(
-                    f"frame {finding.frame}: {finding.text}" for finding in of_rule
+                    f"frame {finding.frame}: {_printable(finding.text)}"
+                    for finding in of_rule
                 )
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
     target.write_text(text + "\n", encoding="utf-8")
+
+
+def _printable(name: str) -> str:
+    """Escape what XML cannot hold, or a reader not see, so that names stay distinct.
+
+    File names may have control characters, and bytes that are no UTF-8.
+    """
+    return "".join(
+        one
+        if one.isprintable() and one != "\\"
+        else one.encode("unicode_escape").decode()
+        for one in name
+    )
