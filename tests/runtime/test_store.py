@@ -4,6 +4,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -413,6 +414,21 @@ def test_with_a_damaged_file_there_is_no_start_and_the_file_stays(
     assert notes.names == ["journal_created"]
     store.commit([binding()])
     assert reopen().load().bindings == (binding(),)
+
+
+def test_the_log_of_a_journal_that_is_gone_never_gets_into_a_new_one(
+    reopen, tmp_path, notes
+):
+    reopen().commit([binding()])
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "state", killed)
+    (killed / "home-agent.sqlite").unlink()
+    with pytest.raises(DamagedJournalError, match="-wal is still there"):
+        SqliteStore(killed, "home-agent", notes)
+    (killed / "home-agent.sqlite-wal").unlink()
+    store = SqliteStore(killed, "home-agent", notes)
+    assert store.load() == Restored((), ())
+    store.close()
 
 
 def test_a_file_that_was_not_complete_when_its_agent_was_killed_is_made_anew(

@@ -141,6 +141,7 @@ class SqliteStore:
         path = self._path
         try:
             if not path.exists():
+                _refuse_log_without_journal(path)
                 _create(path)
                 if self._used_before:
                     text = "there was none, though an agent has run here: no bindings"
@@ -273,6 +274,20 @@ class SqliteStore:
 
 def _text(content: bytes) -> str:
     return content.decode(errors="backslashreplace")
+
+
+def _refuse_log_without_journal(path: Path) -> None:
+    """Refuse what would put parts of a deleted journal into a new one.
+
+    SQLite takes any log that has the name for that of the file.
+    """
+    log = _log_of(path)
+    if log.exists() and log.stat().st_size:
+        raise DamagedJournalError(
+            f"{path} is gone, but {log.name} is still there: put the file back, or "
+            "move that away, too, to begin without bindings (nodes register again by "
+            "themselves within one lifetime)"
+        )
 
 
 def _create(path: Path) -> None:
