@@ -443,3 +443,13 @@ def test_an_unsigned_request_needs_no_keys():
     assert len(outcomes) == 1
     with pytest.raises(InputError):
         replay_file(RECORDED / "mkiol-reg-dereg.pcap", options)
+
+
+def test_a_full_disk_is_one_line_that_names_the_file():
+    capture = RECORDED / "mkiol-reg-dereg.pcap"
+    done = mip(
+        *("replay", capture, "--to", "127.0.0.1", "--port", "9"),
+        *("--timeout", "0.1", "--write", "/dev/full"),
+    )
+    assert done.returncode == 2
+    assert done.stderr == "mip: /dev/full: No space left on device\n"

@@ -173,6 +173,30 @@ def test_a_reader_that_goes_away_is_no_traceback():
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("decode - <&-", 2, "mip: standard input: no data"),
+        ("check - <&- >&-", 2, "mip: standard input: no data"),
+        ("decode - <&- 2>&-", 2, ""),
+        (
+            "--version >/dev/full",
+            2,
+            "mip: cannot write output: No space left on device",
+        ),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_no_traceback(arguments, code, said):
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@" {arguments}', "sh", *COMMAND],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stderr.strip(), done.returncode) == (said, code)
+
+
 def test_the_shell_has_every_layer(tmp_path):
     done = subprocess.run(
         [*COMMAND, "shell"],

@@ -138,12 +138,14 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code. Never shows a traceback."""
+    _open_standard_streams()
     try:
         result = typer.main.get_command(app).main(
             args=list(arguments) if arguments is not None else None,
             prog_name="mip",
             standalone_mode=False,
         )
+        sys.stdout.flush()
     except UsageError as error:
         return _fail(_usage(error), EXIT_USAGE)
     except ClickException as error:
@@ -155,11 +157,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MipError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        # The reader, such as `head`, has enough. Keep the interpreter from
-        # complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, such as `head`, has enough.
+        _discard_output()
         return EXIT_FAILURE
+    except OSError as error:
+        # Whoever opens a file says what is wrong with it; this one was open already.
+        _discard_output()
+        return _fail(f"cannot write output: {error.strerror}", EXIT_USAGE)
     return result if isinstance(result, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Put nothing in the place of streams that the caller has closed.
+
+    The next file to be opened would get the number of one of them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from complaining when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: UsageError) -> str:

@@ -117,9 +117,8 @@ def replay(
             counts["same" if outcome.is_same else "different"] += 1
             counts["stale"] += not fresh and _is_stale(outcome)
             counts["unanswered"] += outcome.replied is None and not outcome.is_same
-            if writer is not None:
-                for datagram in outcome.datagrams:
-                    writer.write(_packet(datagram))
+            if write is not None:
+                _keep(write, writer, outcome)
             shown = [json.dumps(_as_json(outcome))] if as_json else _lines(outcome)
             print("\n".join(shown), flush=True)
     if not as_json:
@@ -127,9 +126,17 @@ def replay(
     raise typer.Exit(bool(counts["different"]))
 
 
-def _writer(path: Path) -> PcapWriter:
+def _writer(path: Path) -> Any:
     try:
         return PcapWriter(str(path), linktype=_RAW_IP, sync=True)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
+def _keep(path: Path, writer: Any, outcome: Outcome) -> None:
+    try:
+        for datagram in outcome.datagrams:
+            writer.write(_packet(datagram))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
 
