@@ -153,6 +153,9 @@ def test_damage_is_a_line_and_no_memory():
         pcap.block(6, b"short"),
         pcap.packet(b"x", number=3),
         pcap.block(6, struct.pack("<IIIII", 0, 0, 0, 900, 900)),
+        pcap.block(3, struct.pack("<I", 900)),
+        pcap.packet(b"x", (1 << 64) - 1),
+        pcap.interface(101, offset=struct.pack("<q", -1)) + pcap.packet(b"x", 1, 1),
         pcap.block(1, b""),
         struct.pack("<III", 0x0A0D0D0A, 28, 0),
     ):

@@ -16,6 +16,9 @@ Record = tuple[int, float, bytes]
 
 _LARGEST = 1 << 24
 """Bytes of a frame or block; a length above it is damage."""
+_LATEST = 1 << 33
+"""Seconds since 1970, in the year 2242; a time beyond it is damage, and would be too
+much for calendars and timers."""
 _LINK_TYPE_BITS = 0xFFFF
 """The bits above say what is at the end of frames."""
 _PCAP_MAGIC = {
@@ -153,6 +156,8 @@ class _PcapNg:
             raise FormatError("longer than its block: the file is damaged")
         interface = self._interface(number)
         moment = (high << 32 | low) / interface.ticks + interface.offset
+        if not 0 <= moment < _LATEST:
+            raise FormatError(f"at second {moment:g}: the file is damaged")
         return interface.link_type, moment, data
 
     def _simple_packet(self, body: bytes) -> Record:
@@ -160,6 +165,8 @@ class _PcapNg:
         interface = self._interface(0)
         (size,) = self._unpack("I", body)
         size = min(size, interface.snap_length or size)
+        if len(body) - 4 < size:
+            raise FormatError("longer than its block: the file is damaged")
         return interface.link_type, 0.0, body[4 : 4 + size]
 
 
