@@ -139,7 +139,9 @@ def test_every_finding_of_a_recorded_capture_is_marked(path):
 
 def test_a_capture_without_mobile_ip_says_so(tmp_path):
     path = capture(tmp_path / "a.pcap", IP(src="10.1.1.1", dst="10.1.1.2") / ICMP())
-    assert texts(diagram([path])) == ["no Mobile IP packet"]
+    picture = diagram([path])
+    assert texts(picture) == ["no Mobile IP packet"]
+    assert "<title>Mobile IP</title>" in picture
 
 
 def test_what_is_not_drawn_is_counted(tmp_path):

@@ -71,7 +71,7 @@ def diagram(paths: Row[str | Path], keys: KeyRing | None = None) -> str:
 def draw(sequence: Sequence) -> str:
     """Return a sequence as SVG text."""
     drawing = Drawing()
-    title = f"Mobile IP in {', '.join(sequence.captures)}"
+    title = _title(sequence)
     if not sequence.steps:
         text = "no Mobile IP packet"
         drawing.text((_EDGE, 28), text, _TEXT, _PALE)
@@ -108,6 +108,12 @@ def draw(sequence: Sequence) -> str:
     return drawing.as_svg(grid.width, end + _EDGE, title, _PAPER)
 
 
+def _title(sequence: Sequence) -> str:
+    if not sequence.captures:  # there was no packet to name one
+        return "Mobile IP"
+    return f"Mobile IP in {', '.join(sequence.captures)}"
+
+
 def _lay_out(sequence: Sequence) -> _Grid:
     """Give each lifeline a place: as near to the next as the texts between allow."""
     lifelines = sequence.lifelines
@@ -135,7 +141,7 @@ def _lay_out(sequence: Sequence) -> _Grid:
         for step in sequence.steps
         for line in _frames(step, alone)
     )
-    heading = text_width(f"Mobile IP in {', '.join(sequence.captures)}", _TITLE)
+    heading = text_width(_title(sequence), _TITLE)
     frames = right + 20
     if any(step.marks for step in sequence.steps):
         frames = max(frames, x_first + _LEAST_FINDING)
