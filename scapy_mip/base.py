@@ -133,10 +133,3 @@ class MIPMessage(MIP, Associated):
             )
         else:
             super().add_payload(payload)
-
-    def has_extension(self, extension_type: int) -> bool:
-        """Return whether an extension of this type is there."""
-        return any(
-            getattr(extension, "type", None) == extension_type
-            for extension in self.extensions
-        )

@@ -306,9 +306,6 @@ def test_every_pair_of_events_is_handled_in_every_state(state):
 # Anything from the network
 
 
-_GOOD = asks()
-
-
 @given(st.binary(max_size=300))
 def test_noise_gets_no_answer(data):
     for engine in (home_agent(), mobile_node()):
