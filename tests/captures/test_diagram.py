@@ -162,14 +162,22 @@ def test_a_picture_that_cannot_be_written_is_one_line(tmp_path, name, says):
     assert len(run.stderr.splitlines()) == 1
 
 
-def mip_check(*arguments):
+def mip_check(*arguments, **more):
     return subprocess.run(
         [sys.executable, "-m", "mip_agents.cli", "check", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+        **more,
     )
+
+
+def test_the_title_says_standard_input(tmp_path):
+    picture = tmp_path / "run.svg"
+    with (RECORDED / "mkiol-reg-dereg.pcap").open("rb") as capture:
+        mip_check("--diagram", picture, "-", stdin=capture)
+    assert "Mobile IP in standard input" in texts(picture.read_text())
 
 
 def test_damaged_packets_give_a_picture_all_the_same(tmp_path):

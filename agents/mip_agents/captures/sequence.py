@@ -16,6 +16,7 @@ from pathlib import Path
 from mip_agents.captures.findings import Finding, Rule
 from mip_agents.captures.observation import Kind, Observation
 from mip_agents.captures.participants import Lifeline, Participants
+from mip_agents.captures.reader import STANDARD_INPUT
 from mip_agents.captures.rules.registration import ACCEPTING
 from mip_agents.captures.wording import Verdict, describe, name_step
 
@@ -112,11 +113,13 @@ def follow(judged: Iterable[tuple[Observation, list[Finding]]]) -> Sequence:
 
 def _short_names(files: Iterable[str]) -> dict[str, str]:
     """Name files as short as they stay apart."""
-    files = list(files)
-    stems = Counter(Path(file).stem for file in files)
-    return {
-        file: Path(file).stem if stems[Path(file).stem] == 1 else file for file in files
-    }
+    stems = {file: _stem(file) for file in files}
+    counts = Counter(stems.values())
+    return {file: stem if counts[stem] == 1 else file for file, stem in stems.items()}
+
+
+def _stem(file: str) -> str:
+    return "standard input" if file == STANDARD_INPUT else Path(file).stem
 
 
 def _join(sightings: list[tuple[Observation, list[Finding]]]) -> list[_Packet]:
