@@ -7,6 +7,7 @@ subcommand is used: `mip --help` and `mip status` load neither Scapy nor pyroute
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import os
@@ -27,6 +28,8 @@ except ImportError:
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": (
@@ -161,7 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         return EXIT_FAILURE
     except OSError as error:
-        # Whoever opens a file says what is wrong with it; this one was open already.
+        if error.errno not in _UNWRITABLE:
+            raise
+        # Whoever writes to a file says what is wrong with it; this is none of these.
         _discard_output()
         return _fail(f"cannot write output: {error.strerror}", EXIT_USAGE)
     return result if isinstance(result, int) else 0
