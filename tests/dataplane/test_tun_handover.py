@@ -2,11 +2,14 @@
 """What a replaced tunnel keeps, what a refresh costs, what a failure leaves."""
 
 import asyncio
+import socket
 
 import pytest
 
 from dataplane.world import (
+    CORRESPONDENT,
     ETH0,
+    FORMS,
     HOME,
     WLAN0,
     World,
@@ -19,7 +22,7 @@ from dataplane.world import (
 )
 from mip_agents.protocol.tunnel import Tunnel
 from scapy_mip.const import Encapsulation
-from support.netns import isolated
+from support.netns import isolated, sh
 
 
 @isolated
@@ -127,3 +130,44 @@ def test_failed_install_changes_nothing() -> None:
     )
     assert not differences(before, state(w.mn))
     w.cn.sh(f"ping -c1 -W3 {HOME}")
+
+
+NEW_ETH0 = f"""\
+ip link set eth0 down
+ip link set eth0 name old0
+ip address flush dev old0
+ip link add eth0 type veth peer name eth1
+ip address add {ETH0}/24 dev eth0
+ip link set eth0 up
+ip link set eth1 up
+ip route add default via 10.1.2.1 dev eth0
+ip neigh replace 10.1.2.1 lladdr 02:00:00:00:00:01 dev eth0"""
+
+
+async def install_on_new_link(tunnel: Tunnel) -> tuple[int, dict[str, int]]:
+    """Install a tunnel before anybody has looked at its interface, which is new.
+
+    Send a packet into it; return how many were sent and what was dropped.
+    """
+    plane = driver()
+    async with plane._changing:
+        waiting = asyncio.create_task(plane.install(tunnel))
+        await asyncio.sleep(0)
+        sh(NEW_ETH0)
+    await waiting
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((HOME, 0))
+        sock.sendto(b"probe", (CORRESPONDENT, 9))
+    while not (sent := plane.counters(HOME).sent_packets) and not plane.drops().reasons:
+        await asyncio.sleep(0.01)
+    return sent, plane.drops().reasons
+
+
+@pytest.mark.parametrize("form", [None, FORMS["gre"]], ids=["same", "other"])
+@isolated
+def test_a_tunnel_is_not_taken_to_be_there_when_its_interface_was_made_anew(form):
+    """Neither the same one nor what another of the same interface has in common."""
+    w = World()
+    agent = w.start_mn()
+    agent.call(install, mn_tunnel())
+    assert agent.call(install_on_new_link, mn_tunnel(form=form)) == (1, {})

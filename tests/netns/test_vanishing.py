@@ -83,7 +83,7 @@ def test_a_home_agent_serves_on_when_an_interface_is_there_again(
         assert first in proxies
         assert second in proxies
     assert ha.stop() == 0
-    assert "Traceback" not in ha.log
+    assert "Traceback" not in ha.log, ha.log
     left = sh("ip -br link; ip -4 rule; ip route show table all; ip neigh show proxy")
     assert "mipha" not in left
     assert "proto 134" not in left
@@ -110,4 +110,5 @@ def test_a_mobile_node_goes_on_when_its_interface_is_there_again(tmp_path):
     wait_until(is_reached, "no packet finds it")
     assert mn.stop() == 0
     assert ha.stop() == 0
-    assert "Traceback" not in mn.log + ha.log
+    assert "Traceback" not in mn.log, mn.log
+    assert "Traceback" not in ha.log, ha.log

@@ -409,19 +409,26 @@ def test_no_key_is_in_anything_that_is_said(tmp_path):
     assert "registration_accepted" in said
 
 
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (OSError(errno.EPERM, "no netlink"), "internal_error"),
+        (DataplaneError("cannot list interfaces: no memory"), "links_unknown"),
+    ],
+)
 @isolated
 def test_a_watch_over_links_that_fails_does_not_keep_the_agent_from_running(
-    monkeypatch,
+    monkeypatch, error, event
 ):
     async def broken(changed):
-        raise OSError(errno.EPERM, "no netlink")
+        raise error
 
     monkeypatch.setattr("mip_agents.runtime.agent.watch_links", broken)
 
     async def body():
         async with running() as parts:
             assert (await parts.node.ask(register())).code == 0
-            assert parts.agent.status()["counters"]["internal_error"] == 1
+            assert parts.agent.status()["counters"][event] == 1
 
     asyncio.run(body())
 

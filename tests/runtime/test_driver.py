@@ -286,14 +286,15 @@ def test_a_bug_with_several_is_looked_for_one_by_one(kind):
     assert not notes.crashes
 
 
-def test_a_refusal_of_the_data_plane_is_told_and_the_next_order_is_carried_out():
+@pytest.mark.parametrize("kind", [DataplaneError, OSError])
+def test_a_refusal_of_the_data_plane_is_told_and_the_next_order_is_carried_out(kind):
     def answer(event):
         if event == InterfacesChanged({}):
             return [InstallTunnel(1, TUNNEL), RemoveTunnel(2, "10.1.1.10")]
         return []
 
     async def test(driver, engine, dataplane, notes):
-        dataplane.failures = {"install": DataplaneError("no such device")}
+        dataplane.failures = {"install": kind("no such device")}
         driver.post(InterfacesChanged({}))
         await driver.settle()
         assert engine.events[1:] == [

@@ -138,25 +138,41 @@ class RoutedDataplane(ABC):
     async def _look_at_links(self) -> None:
         """Make good for links that have come, gone or changed."""
         if self._role is Role.MOBILE_NODE:
-            for key, tunnel in self._tunnels.items():
-                if _index_of(tunnel.interface) in (0, self._links_used.get(key)):
-                    await self._opened().renew(key)
-                else:
+            for tunnel in self._tunnels.values():
+                if self._is_on_new_link(tunnel):
                     await self._move_to_new_link(tunnel)
+                else:
+                    await self._opened().renew(tunnel.key)
+
+    def _is_on_new_link(self, tunnel: Tunnel) -> bool:
+        """Return whether an interface has the name of the one that a tunnel was for."""
+        index = _index_of(tunnel.interface)
+        return index not in (0, self._links_used.get(tunnel.key, index))
 
     async def _move_to_new_link(self, tunnel: Tunnel) -> None:
-        """Make for an interface what one of the same name had, which is gone."""
+        """Make for an interface what one of the same name had, which is gone.
+
+        Until that is done it counts as not done: the address may not be there yet.
+        """
         ledger, key = self._opened(), tunnel.key
-        # Settings have the name only, so that they would count as made already; and
-        # sockets stay with the interface that is gone.
-        await ledger.settle(key, ())
-        await self._drop(key)
-        await self._settled()
+        await self._leave_lost_link(key)
         if not goes_direct(tunnel):
             await self._carry(tunnel)
         await ledger.settle(key, self._wanted(tunnel, self._mtus[key]))
+        if goes_direct(tunnel):
+            await self._carry(tunnel)
         self._links_used[key] = _index_of(tunnel.interface)
         self._answer_agent(tunnel)
+
+    async def _leave_lost_link(self, key: str) -> None:
+        """Give up what there was for an interface that is gone.
+
+        Settings have the name only, so that they would count as made already; and
+        sockets stay with the interface that is gone.
+        """
+        await self._opened().settle(key, ())
+        await self._drop(key)
+        await self._settled()
 
     async def _settled(self) -> None:  # noqa: B027  # not every driver has to
         """A change is complete: what only an earlier tunnel needed can go."""
@@ -228,12 +244,12 @@ class RoutedDataplane(ABC):
         # With the last address of an interface, the kernel forgets the routes there;
         # and a home link is none before it has ours.
         async for _ in notifications(LINKS_ONLY | ADDRESSES):
-            if self._role is Role.HOME_AGENT and await self._is_incomplete():
-                loop = asyncio.get_running_loop()
-                self._rebuilding = loop.create_task(self._rebuild())
-                return
             # The next notification, or the next start, tries again.
             with contextlib.suppress(NetlinkError, DataplaneError, OSError):
+                if self._role is Role.HOME_AGENT and await self._is_incomplete():
+                    loop = asyncio.get_running_loop()
+                    self._rebuilding = loop.create_task(self._rebuild())
+                    return
                 async with self._changing:
                     await self._look_at_links()
 
@@ -327,6 +343,10 @@ class RoutedDataplane(ABC):
                 f"{home}: packets to a foreign agent in a tunnel are not for the "
                 f'driver "{self.name}"; use the driver "tun", or direct delivery'
             )
+        if old is not None and self._is_on_new_link(old):
+            await self._leave_lost_link(home)
+            del self._tunnels[home], self._mtus[home], self._links_used[home]
+            old = None
         if old == tunnel and self._mtus.get(home) == mtu:
             return
         await self._carry_in_place_of(old, tunnel)

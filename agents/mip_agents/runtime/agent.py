@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mip_agents.dataplane.api import Counters, Dataplane
+from mip_agents.dataplane.api import Counters, Dataplane, DataplaneError
 from mip_agents.protocol.effects import Finished, Noted, Severity
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import (
@@ -244,6 +244,16 @@ class Agent:
             while True:
                 try:
                     await watch_links(changed)
+                except DataplaneError as error:
+                    # Such as too little memory for an answer, or an interface that
+                    # went while it was asked for.
+                    self.notes.note(
+                        Noted(
+                            event="links_unknown",
+                            severity=Severity.WARNING,
+                            fields={"reason": str(error)},
+                        )
+                    )
                 except Exception as error:  # noqa: BLE001 - the daemon lives
                     self.notes.crash("links", error)
                 looked.set()

@@ -268,7 +268,8 @@ class DataplaneWorker:
                     await self._dataplane.hold(order.address, order.interface)
                 case _:
                     assert_never(order)
-        except DataplaneError as error:
+        except (DataplaneError, OSError) as error:
+            # The latter where an interface goes between the looking and the doing.
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - the daemon lives
             self._notes.crash(f"data plane: {type(order).__name__}", error)
