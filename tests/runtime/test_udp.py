@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import itertools
 import socket
 import sys
 
@@ -14,6 +15,7 @@ from mip_agents.dataplane import mmsg
 from mip_agents.protocol.errors import MipError
 from mip_agents.runtime import udp
 from mip_agents.runtime.udp import DRAIN, UdpServer
+from support.netns import isolated, sh
 from support.shell import ListNotes, send
 
 IP_RECVTTL = 12  # of ip(7); not in the socket module
@@ -445,3 +447,62 @@ def test_after_stop_nothing_is_read_but_sending_works(peer):
         server.send(send(b"never"))  # raises nothing
 
     run(test)
+
+
+def test_what_finds_no_room_in_the_receive_queue_is_counted_and_told_once(peer):
+    async def test(server, batches, notes):
+        server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
+        server.start(batches.put_nowait)
+        sent = received = 0
+        for _ in range(2):
+            for _ in range(300):
+                peer.sendto(b"x", ("127.0.0.1", server.port))
+            sent += 300
+            while received + server.drops.reasons.get("control_queue_full", 0) < sent:
+                received += len(await batches.get())
+        assert 0 < received < sent
+        assert server.drops.reasons == {"control_queue_full": sent - received}
+        assert notes.names == ["receive_overflow"]
+
+    run(test)
+
+
+def test_tunnel_data_that_is_left_to_the_data_plane_is_no_overflow(peer):
+    async def test(server, batches, notes):
+        server.start(batches.put_nowait)
+        for _ in range(300):
+            peer.sendto(b"\x04\x04\0\0", ("127.0.0.1", server.port))
+        peer.sendto(b"x", ("127.0.0.1", server.port))
+        assert len(await batches.get()) == 1
+        assert server.drops.reasons == {}
+
+    run(test)
+
+
+@isolated
+def test_a_full_send_buffer_neither_blocks_nor_loses_in_silence(monkeypatch):
+    """As long as a neighbour is searched for, what is for it stays in the buffer."""
+    sh("ip link add one type veth peer name two; ip link set one up")
+    sh("ip address add 10.7.0.1/24 dev one; ip link set two up")
+    monkeypatch.setattr(udp, "_BACKLOG", 3)
+
+    async def test(server, batches, notes):
+        server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        server.start(batches.put_nowait)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as other:
+            other.bind(("two", 0x0800))
+            other.setblocking(False)
+            order = itertools.count()
+            while not notes.noted:
+                server.send(send(b"%d" % next(order), destination="10.7.0.2"))
+            assert notes.names == ["send_dropped"]
+            assert server.drops.reasons == {"control_send_enobufs": 1}
+            sh("ip neigh replace 10.7.0.2 lladdr 02:00:00:00:00:02 dev one")
+            loop = asyncio.get_running_loop()
+            for number in range(next(order) - 1):
+                packet = await loop.sock_recv(other, 100)
+                assert packet[28:] == b"%d" % number
+            server.send(send(b"later", destination="10.7.0.2"))
+            assert (await loop.sock_recv(other, 100))[28:] == b"later"
+
+    run(test, address="0.0.0.0")

@@ -47,9 +47,9 @@ class DropCounters:
 
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def count(self, reason: str) -> None:
-        """Count one packet."""
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+    def count(self, reason: str, packets: int = 1) -> None:
+        """Count one packet, or some."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + packets
 
 
 class Dataplane(Protocol):

@@ -389,7 +389,8 @@ class Agent:
         return {} if self._dataplane is None else self._dataplane.traffic()
 
     def _drops(self) -> dict[str, int]:
-        return {} if self._dataplane is None else dict(self._dataplane.drops().reasons)
+        control = dict(self._net.drops)
+        return control | (self._dataplane.drops().reasons if self._dataplane else {})
 
     def metrics(self) -> str:
         """Return the counters as Prometheus text."""

@@ -140,7 +140,7 @@ def exposition(
             family(
                 "mip_dropped_packets_total",
                 "counter",
-                "Packets that the data plane threw away, by reason.",
+                "Packets that the data plane or a socket threw away, by reason.",
                 (({"reason": reason}, count) for reason, count in drops.items()),
             ),
             family(

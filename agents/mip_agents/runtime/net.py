@@ -67,6 +67,11 @@ class AgentNet:
         """The UDP port that is bound."""
         return self._udp.port
 
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Control messages that were lost on our side, by reason."""
+        return self._udp.drops.reasons
+
     def open(self) -> None:
         """Bind the UDP port.
 

@@ -20,11 +20,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from mip_agents.dataplane import mmsg
+from mip_agents.dataplane.api import DropCounters
 from mip_agents.dataplane.rawsockets import refuse_tunnel_data
 from mip_agents.protocol.effects import Noted, Send, Severity
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.events import Event, Received, Undelivered
 from mip_agents.runtime.ports import Notes
+from mip_agents.runtime.receivequeue import ReceiveQueue
 from scapy_mip.const import MIP_PORT
 
 DRAIN = 64
@@ -111,6 +113,9 @@ class UdpServer:
             told = socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.size
             self._reader = mmsg.DatagramReader(DRAIN, _LARGEST, told)
             self._writer = mmsg.DatagramWriter(DRAIN, DRAIN * _LARGEST, _CONTROL_SPACE)
+        self.drops = DropCounters()
+        """Datagrams that were lost on our side, by reason."""
+        self._incoming = ReceiveQueue(notes, self.drops)
         self._answers: list[Send] | None = None
         """What a batch is answered with, while it is handled."""
 
@@ -180,6 +185,8 @@ class UdpServer:
         self._arrivals.clear()
 
     def _readable(self) -> None:
+        if self._socket is not None:
+            self._incoming.look(self._socket)
         batch = self._drain()
         if self._errors:
             batch += self._undelivered()
@@ -336,7 +343,7 @@ class UdpServer:
                 ]
             )
         else:
-            self._trouble("send_failed", error, send.destination)
+            self._not_sent("send_failed", error, send.destination)
 
     def _undelivered(self) -> list[Event]:
         """Return what the ICMP errors that wait are about."""
@@ -375,7 +382,7 @@ class UdpServer:
                 name = _packed_name(send.destination, send.destination_port)
                 control = _packed_control(index, send.source, send.ttl)
             except OSError as error:
-                self._trouble("send_failed", error, send.destination)
+                self._not_sent("send_failed", error, send.destination)
                 continue
             packed.append((send, (send.data, name, control)))
         while packed:
@@ -399,7 +406,8 @@ class UdpServer:
 
     def _queue(self, send: Send) -> None:
         if len(self._backlog) >= _BACKLOG:
-            self._trouble("send_dropped", OSError(errno.ENOBUFS, ""), send.destination)
+            full = OSError(errno.ENOBUFS, "")
+            self._not_sent("send_dropped", full, send.destination)
             return
         self._backlog.append(send)
         if self._loop is not None and self._socket is not None:
@@ -412,6 +420,11 @@ class UdpServer:
             self._backlog.popleft()
         if self._loop is not None and self._socket is not None:
             self._loop.remove_writer(self._socket)
+
+    def _not_sent(self, event: str, error: OSError, destination: str) -> None:
+        name = errno.errorcode.get(error.errno or 0, "error").lower()
+        self.drops.count(f"control_send_{name}")
+        self._trouble(event, error, destination)
 
     def _trouble(
         self, event: str, error: OSError, destination: str | None = None
