@@ -51,7 +51,7 @@ def is_reached():
     return "1 received" in sh(f"{ping} || true")
 
 
-@pytest.mark.parametrize("what", ["link", "port"])
+@pytest.mark.parametrize("what", ["link", "port", "port down"])
 @pytest.mark.parametrize("dataplane", ["ebpf", "tun"])
 @isolated
 def test_a_home_agent_serves_on_when_an_interface_is_there_again(
@@ -70,9 +70,11 @@ def test_a_home_agent_serves_on_when_an_interface_is_there_again(
         ha.wait_for('"home_link_lost"')
         place.make_home_link()
         ha.wait_for('"home_link_found"')
-    else:
+    elif what == "port":
         sh("ip link del mipha0")
         wait_until(lambda: "mipha0" in sh("ip -br link"), "no port was made")
+    else:  # and its routes are lost
+        sh("ip link set mipha0 down")
     # Meanwhile with 130: the data plane is being made anew.
     wait_until(lambda: place.ask(second, CARE_OFS[1]) == 0, "never granted")
     bindings = bound(ha)

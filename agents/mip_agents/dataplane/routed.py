@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Network
@@ -47,6 +49,9 @@ MTU_LIFETIME: Final = 600.0
 
 _AGAIN_S: Final = 1.0
 """Seconds until what could not be made anew is tried again."""
+
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 1
 
 _BASE = "port"
 _HELD = "home link"
@@ -101,8 +106,9 @@ class RoutedDataplane(ABC):
         self._rebuilding: asyncio.Task[None] | None = None
         self._anew = False
         """Whether all is being made anew, and nobody else may change anything."""
-        self._ports: frozenset[int] = frozenset()
-        """Our own interfaces that there are from `open` to `close`, by index."""
+        self._ports: frozenset[tuple[int, bool]] = frozenset()
+        """Our own interfaces that there are from `open` to `close`: index, whether it
+        is up. With one that is taken down the kernel forgets all routes into it."""
         self._links_used: dict[str, int] = {}
         """Index of the interface that the changes of a mobile node's tunnel are for."""
         self._ledger: Ledger | None = None
@@ -236,7 +242,7 @@ class RoutedDataplane(ABC):
             self._stack.callback(self._broadcasts.close)
         await self._ledger.settle(_BASE, settings)
         await self._start()
-        self._ports = _indexes(INTERFACE_PREFIXES[self._role])
+        self._ports = _ports(INTERFACE_PREFIXES[self._role])
         self._watch = asyncio.get_running_loop().create_task(self._follow_links())
         self._stack.push_async_callback(self._stop_watch)
 
@@ -254,8 +260,8 @@ class RoutedDataplane(ABC):
                     await self._look_at_links()
 
     async def _is_incomplete(self) -> bool:
-        """Return whether a port is gone, or the home link is another interface now."""
-        if not self._ports <= _indexes(INTERFACE_PREFIXES[self._role]):
+        """Return whether a port is gone or down, or the home link is a new one."""
+        if not self._ports <= _ports(INTERFACE_PREFIXES[self._role]):
             return True
         index = _index_of(self._home_interface)
         if index in (0, self._home_index):
@@ -627,7 +633,20 @@ def _index_of(interface: str | None) -> int:
         return 0
 
 
-def _indexes(prefix: str) -> frozenset[int]:
-    """Return the indexes of all interfaces whose names begin so."""
+def _ports(prefix: str) -> frozenset[tuple[int, bool]]:
+    """Return index and state of all interfaces whose names begin so."""
     found = socket.if_nameindex()
-    return frozenset(index for index, name in found if name.startswith(prefix))
+    return frozenset(
+        (index, _is_up(name)) for index, name in found if name.startswith(prefix)
+    )
+
+
+def _is_up(interface: str) -> bool:
+    """Return whether an interface is there, and up."""
+    request = struct.pack("16sh22x", interface.encode(), 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, request)
+        except OSError:
+            return False
+    return bool(struct.unpack_from("16xh", answer)[0] & _IFF_UP)
