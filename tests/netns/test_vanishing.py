@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Interfaces that vanish under running agents, and come again."""
+"""Interfaces that vanish under running agents, and come again; kernels that refuse."""
 
 import time
 
 import pytest
 
+from mip_agents.dataplane.port import NEXT_HOP
 from mip_agents.dataplane.select import DRIVERS
 from mip_agents.protocol.tunnel import Role
+from scapy_mip.const import ReplyCode
 from support import crashing
 from support.crashing import CARE_OFS, HOME_AGENT, World, bound, homes
-from support.daemons import KEY_HEX, Daemon
+from support.daemons import KEY_HEX, Daemon, kernel_state
 from support.netns import isolated, sh
 
 HOME_ADDRESS = homes(1)[0]
@@ -89,6 +91,36 @@ def test_a_home_agent_serves_on_when_an_interface_is_there_again(
     left = sh("ip -br link; ip -4 rule; ip route show table all; ip neigh show proxy")
     assert "mipha" not in left
     assert "proto 134" not in left
+
+
+@isolated
+def test_a_kernel_that_refuses_a_tunnel_denies_it_and_serves_on(tmp_path):
+    """HA-17: with 130, once in the log, and nothing is left of what was begun."""
+    problem = DRIVERS["tun"].problem(Role.HOME_AGENT)
+    if problem is not None:
+        pytest.skip(f"tun data plane: {problem}")
+    place = World(tmp_path, "tun")
+    clean = kernel_state()
+    ha = place.start()
+    first, second = homes(2)
+    assert place.ask(first) == 0
+    before, serving = bound(ha), kernel_state()
+    # A gateway cannot be one's own address.
+    sh(f"ip address add {NEXT_HOP}/32 dev lo")
+    assert place.ask(second) == ReplyCode.HA_INSUFFICIENT_RESOURCES
+    assert place.ask(first, CARE_OFS[1]) == 0  # its route is there already
+    assert bound(ha).keys() == before.keys()
+    sh(f"ip address delete {NEXT_HOP}/32 dev lo")
+    assert kernel_state() == serving
+    ha.wait_for('"registration_denied"')
+    assert ha.log.count('"binding_change_failed"') == 1
+    assert "Invalid argument; nothing was changed" in ha.log
+    assert place.ask(second) == 0
+    bindings = bound(ha)
+    wait_until(lambda: carried(place, bindings), "not carried")
+    assert ha.stop() == 0
+    assert kernel_state() == clean
+    assert "Traceback" not in ha.log, ha.log
 
 
 @isolated
