@@ -222,3 +222,29 @@ def test_a_killed_foreign_agent_leaves_nothing_to_the_next(tmp_path):
     again = visitor.hear()
     assert visitor.ask(again, visitor.request(again)).code == 0
     assert fa.stop() == 0
+
+
+@isolated
+def test_a_foreign_agent_serves_on_when_its_link_is_there_again(tmp_path):
+    """It advertises there again, and a visitor's packets find their way."""
+    place = world(tmp_path, "tun")
+    foreign = place.foreign
+    agent = place.visitor.hear()
+    assert place.visitor.ask(agent, place.visitor.request(agent)).code == 0
+    foreign.sh(f"ip link del {LINK}")
+    connect(
+        Node("here", inside=SimpleNamespace(pid=os.getpid())), "eth0", foreign, LINK
+    )
+    foreign.sh(f"ip address add {CARE_OF}/24 dev {LINK}")
+    visitor = HandVisitor("eth0", HOME_ADDRESS, HOME_AGENT, KEY)
+    agent = visitor.hear()
+    assert visitor.ask(agent, visitor.request(agent)).code == 0
+    sh(f"ip address add {HOME_ADDRESS}/32 dev eth0")
+    sh(f"ip route add default via {CARE_OF} dev eth0 onlink")
+    place.home.sh("sysctl -qw net.ipv4.ip_forward=1")
+    assert "1 received" in place.other.sh(f"ping -c 1 -W 5 {HOME_ADDRESS}")
+    assert place.fa.stop() == 0
+    assert place.ha.stop() == 0
+    assert "Traceback" not in place.fa.log, place.fa.log
+    left = foreign.sh("ip rule; ip neighbour; ip route show table all")
+    assert HOME_ADDRESS not in left
