@@ -28,6 +28,7 @@ from scapy_mip.all import (
     MIPAgentAdvertisement,
     MIPAgentSolicitation,
     MIPDiscoveryOneBytePadding,
+    MIPExtension,
     MIPMinimalEncapsulation,
     MIPMobilityAgentAdvertisement,
     MIPPrefixLengths,
@@ -44,6 +45,10 @@ START = 1_700_000_000
 MN, HA, FA = "10.1.2.5", "10.1.1.20", "10.1.2.1"
 HOME = "10.1.1.10"
 SHARED = SecurityAssociation(256, "1234567812345678")
+
+NAMED = MIPNAI(nai="mn@example.org")
+DELIVERY = MIPExtension(type=130, data=b"")
+BEHIND_FOREIGN = [MIPMFAE(spi=400, authenticator=b"a" * 16), DELIVERY]
 
 
 def stamp(at):
@@ -179,6 +184,20 @@ def test_registration_as_it_should_be_has_no_findings(judge):
         ("HA-15", request(flags="Dr")),
         ("NAI-01", request(home_address="0.0.0.0")),
         ("MN-18", request(flags="", ip={"src": "10.9.9.9"})),
+        ("NAI-01", request(extensions=[MIPMHAE(association=SHARED), NAMED])),
+        ("MN-19", request(flags="", ip={"src": HOME, "dst": "224.0.0.11", "ttl": 2})),
+        ("RT-03", request(extensions=[MIPMHAE(association=SHARED), DELIVERY])),
+        (
+            "RT-03",
+            request(flags="DT", extensions=[DELIVERY, MIPMHAE(association=SHARED)]),
+        ),
+        (
+            "RT-03",
+            request(
+                flags="DT",
+                extensions=[MIPMHAE(association=SHARED), *BEHIND_FOREIGN],
+            ),
+        ),
         ("RT-02", request(flags="T", ip={"src": HOME, "dst": FA, "ttl": 1})),
     ],
 )
@@ -213,12 +232,60 @@ def test_request_that_breaks_a_rule(judge, rule, packet):
         ("HA-25", {"ip": {"src": "10.1.1.1"}}),
         ("HA-25", {"udp": {"dport": 4340}}),
         ("HA-25", {"udp": {"sport": 4340}}),
+        ("HA-14", {"home_agent": "10.1.1.21"}),
+        ("HA-14", {"home_agent": "0.0.0.0"}),
+        ("HA-24", {"home_address": "10.1.1.11"}),
+        ("NAI-03", {"home_address": "0.0.0.0"}),
+        ("FA-27", {"code": 66, "ip": {"src": "10.1.1.1"}}),
+        ("FA-27", {"code": 66, "udp": {"dport": 4340}}),
         ("HA-29", {"identification": 5}),
         ("HA-31", {"identification": stamp(0.0) ^ (1 << 63)}),
     ],
 )
 def test_reply_that_breaks_a_rule(judge, rule, changes):
     assert (rule, 2) in judge(request(), reply(**changes))
+
+
+def test_name_is_to_be_repeated_in_replies_of_home_agents(judge):
+    asked = request(extensions=[NAMED, MIPMHAE(association=SHARED)])
+    assert judge(asked, reply()) == [("NAI-03", 2)]
+    assert judge(asked, reply(code=129)) == [("NAI-03", 2)]
+    assert judge(asked, reply(code=66)) == []
+    named = reply(extensions=[NAMED, MIPMHAE(association=SHARED)])
+    assert judge(asked, named) == []
+
+
+def test_home_agent_that_knows_the_foreign_agent_proves_itself(judge):
+    proof = MIPFHAE(association=SecurityAssociation(300, "between agents"))
+    asked = request(extensions=[MIPMHAE(association=SHARED), proof])
+    assert judge(asked, reply(), keys=None) == [("HA-27", 2)]
+    assert judge(asked, reply(lifetime=0), keys=None) == []
+
+
+def test_home_address_that_a_reply_gives_is_that_of_the_node(judge):
+    named = [NAMED, MIPMHAE(association=SHARED)]
+    registration = (
+        request(home_address="0.0.0.0", extensions=named),
+        reply(extensions=named),
+    )
+    inner = ("10.1.9.9", HOME)
+    assert judge(*registration, tunnelled(5, (HA, MN), inner)) == []
+    astray = tunnelled(5, (HA, "10.1.2.77"), inner)
+    assert judge(*registration, astray) == [("HA-33", 3)]
+    raised = reply(lifetime=200, extensions=named)
+    assert judge(registration[0], raised) == [("COM-18", 2)]
+
+
+@pytest.mark.parametrize("home_agent", ["0.0.0.0", "255.255.255.255"])
+def test_home_agent_may_be_asked_for(judge, home_agent):
+    assert judge(request(home_agent=home_agent), reply()) == []
+
+
+@pytest.mark.parametrize("network", ["10.1.1.255", "10.1.1.127"])
+def test_discovery_of_the_home_agent_is_answered_by_the_one_there_is(judge, network):
+    asked = request(home_agent=network, ip={"dst": network})
+    assert judge(asked, reply(code=136)) == []
+    assert ("HA-14", 2) in judge(asked, reply())
 
 
 def test_reply_of_a_foreign_agent_needs_no_authentication(judge):
@@ -382,11 +449,29 @@ def test_advertisements_as_they_should_be_have_no_findings(judge):
     assert found == []
 
 
+def test_address_that_ends_in_255_may_be_a_host(judge):
+    there = {"dst": "10.1.2.255"}
+    assert judge(advertisement(ip=there)) == []
+    prefixes = [MIPPrefixLengths(prefix_lengths=[16])]
+    assert judge(advertisement(ip=there, behind=prefixes)) == []
+
+
 @pytest.mark.parametrize(
     ("rule", "packet"),
     [
         ("AG-02", advertisement(ip={"ttl": 64})),
-        ("AG-02", advertisement(ip={"dst": "10.1.2.255"})),
+        (
+            "AG-02",
+            advertisement(
+                ip={"dst": "10.1.2.255"}, behind=[MIPPrefixLengths(prefix_lengths=[24])]
+            ),
+        ),
+        (
+            "AG-02",
+            advertisement(
+                ip={"dst": "10.1.2.127"}, behind=[MIPPrefixLengths(prefix_lengths=[25])]
+            ),
+        ),
         ("AG-12", advertisement(flags="R", care_of_addresses=[])),
         ("AG-12", advertisement(flags="RH", care_of_addresses=[])),
         ("AG-12", advertisement(flags="F", care_of_addresses=[])),

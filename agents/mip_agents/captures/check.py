@@ -16,6 +16,7 @@ from mip_agents.captures.observation import Kind, Observation, observe
 from mip_agents.captures.reader import read_frames
 from mip_agents.captures.rules import (
     Deviations,
+    answers,
     discovery,
     messages,
     registration,
@@ -44,7 +45,7 @@ RULES: dict[str, Rule] = {
     rule.id: rule
     for rule in chain.from_iterable(
         vars(chapter).values()
-        for chapter in (messages, registration, relays, discovery, tunnels)
+        for chapter in (messages, registration, answers, relays, discovery, tunnels)
     )
     if isinstance(rule, Rule)
 }

@@ -17,8 +17,8 @@ from mip_agents.captures.findings import Finding, Rule
 from mip_agents.captures.observation import Kind, Observation
 from mip_agents.captures.participants import Lifeline, Participants
 from mip_agents.captures.reader import STANDARD_INPUT
-from mip_agents.captures.rules.registration import ACCEPTING
 from mip_agents.captures.wording import Verdict, describe, name_step
+from mip_agents.protocol.reply_checks import ACCEPTING
 
 MOST_PACKETS = 100_000
 """Packets of one file that are looked at; the rest is left out."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 
 from mip_agents.captures.observation import Kind, Observation
-from mip_agents.captures.rules.registration import ACCEPTING
+from mip_agents.protocol.reply_checks import ACCEPTING
 from scapy_mip.base import MESSAGE_NAMES
 from scapy_mip.const import (
     LIFETIME_DEREGISTER,

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from mip_agents.captures.findings import Rule, Severity
 from mip_agents.captures.observation import Observation
 from mip_agents.captures.rules import Deviations
+from scapy_mip.discovery import MIPRouterEntry
 from scapy_mip.discovery_extensions import MIPDiscoveryOneBytePadding
 
 AG_02 = Rule("AG-02", Severity.ERROR, "RFC 5944 2.1")
@@ -22,7 +24,8 @@ MN_01 = Rule("MN-01", Severity.ERROR, "RFC 5944 2.2")
 MN_05 = Rule("MN-05", Severity.ERROR, "RFC 5944 2.4")
 
 _LINK_TTL = 1
-_SUBNET_BROADCAST_END = 255
+_POINT_TO_POINT = 31
+"""From this prefix length on a network has no broadcast address."""
 _AFTER_ROLLOVER, _LAST = 256, 0xFFFF
 _LATE = 0xFF00
 """Numbers after which the roll-over may be among frames that were missed."""
@@ -45,8 +48,7 @@ def check_advertisement(seen: Observation) -> Deviations:
         yield AG_21, "the ICMP checksum is wrong"
     if seen.ip.ttl != _LINK_TTL:
         yield AG_02, f"an advertisement with TTL {seen.ip.ttl} instead of 1"
-    last = int(seen.ip.destination.rsplit(".", 1)[1])
-    if last == _SUBNET_BROADCAST_END and not seen.is_to_many:
+    if seen.ip.destination in _broadcast_addresses(seen):
         yield AG_02, f"an advertisement to the subnet broadcast {seen.ip.destination}"
     mobility = seen.mobility
     if mobility is None:
@@ -66,6 +68,24 @@ def check_advertisement(seen: Observation) -> Deviations:
     if flags.F and not addresses:
         yield AG_12, "a foreign agent without a care-of address"
     yield from _check_the_rest(seen)
+
+
+def _broadcast_addresses(seen: Observation) -> set[str]:
+    """Return those of the networks whose prefix lengths an advertisement has.
+
+    Without, nobody can tell them from the addresses of hosts.
+    """
+    if seen.prefixes is None:
+        return set()
+    return {
+        str(
+            IPv4Network((router.router_address, length), strict=False).broadcast_address
+        )
+        for router, length in zip(
+            seen.packet.entries, seen.prefixes.prefix_lengths, strict=False
+        )
+        if isinstance(router, MIPRouterEntry) and 0 < length < _POINT_TO_POINT
+    }
 
 
 def _check_the_rest(seen: Observation) -> Deviations:

@@ -15,6 +15,7 @@ from scapy_mip.const import (
     MIP_PORT,
     REPLY_CODES,
     SPI_RESERVED_MAX,
+    TTL_REVERSE_TUNNEL,
     ExtensionType,
     Issuer,
     MessageType,
@@ -42,9 +43,13 @@ C_3 = Rule("C-3", Severity.WARNING, "RFC 5944 3.5.4")
 HA_06 = Rule("HA-06", Severity.ERROR, "RFC 5944 3.8.2.1")
 HA_15 = Rule("HA-15", Severity.WARNING, "RFC 5944 3.8.2.3")
 HA_27 = Rule("HA-27", Severity.ERROR, "RFC 5944 3.8.3.3")
+MN_19 = Rule("MN-19", Severity.ERROR, "RFC 5944 3.6.1.1")
 MN_26 = Rule("MN-26", Severity.ERROR, "RFC 5944 3.6.1.3")
 MN_31 = Rule("MN-31", Severity.ERROR, "RFC 5944 3.6.2.1")
+NAI_01 = Rule("NAI-01", Severity.ERROR, "RFC 2794 2")
+RT_03 = Rule("RT-03", Severity.ERROR, "RFC 3024 3.3")
 
+_ALL_AGENTS, _LINK_TTL = "224.0.0.11", 1
 _FIXED = (MessageType.REGISTRATION_REQUEST, MessageType.REGISTRATION_REPLY)
 _KNOWN = frozenset(int(kind) for kind in ExtensionType)
 _PLAIN = (MIPExtension, MIPLongExtension)
@@ -116,7 +121,38 @@ def check_request(seen: Observation) -> Deviations:
         yield HA_15, f"reserved bits are set: {reserved}"
     if seen.destination_port != MIP_PORT:
         yield MN_26, f"sent to UDP port {seen.destination_port}"
+    ttls = {
+        _LINK_TTL,
+        TTL_REVERSE_TUNNEL if packet.flags & RequestFlag.T else _LINK_TTL,
+    }
+    if seen.ip.destination == _ALL_AGENTS and seen.ip.ttl not in ttls:
+        yield MN_19, f"sent to all agents of the link with TTL {seen.ip.ttl}"
     yield from _check_order(seen, ExtensionType.MOBILE_FOREIGN_AUTHENTICATION, MN_26)
+    yield from _check_places(seen)
+
+
+def _check_places(seen: Observation) -> Deviations:
+    """Check what has to stand before or behind the authentications of a request."""
+    kinds = [getattr(extension, "type", None) for _, extension in seen.extensions]
+    enabling = seen.enabling[1].type if seen.enabling else None
+    foreign = ExtensionType.MOBILE_FOREIGN_AUTHENTICATION
+
+    def stands_behind(kind: ExtensionType, other: int | None) -> bool:
+        return other in kinds and kinds.index(kind) > kinds.index(other)
+
+    nai, style = (
+        ExtensionType.MOBILE_NODE_NAI,
+        ExtensionType.ENCAPSULATING_DELIVERY_STYLE,
+    )
+    if nai in kinds and (stands_behind(nai, enabling) or stands_behind(nai, foreign)):
+        yield NAI_01, "the NAI stands behind an authentication"
+    if style not in kinds:
+        return
+    if not seen.packet.flags & RequestFlag.T:
+        yield RT_03, "encapsulating delivery without reverse tunnelling (T)"
+    if not stands_behind(style, enabling) or stands_behind(style, foreign):
+        wanted = "behind the mobile-home and before the mobile-foreign authentication"
+        yield RT_03, f"encapsulating delivery does not stand {wanted}"
 
 
 def check_reply(seen: Observation) -> Deviations:

@@ -12,42 +12,37 @@ from dataclasses import dataclass, field
 from mip_agents.captures.findings import Rule, Severity
 from mip_agents.captures.observation import Kind, Observation
 from mip_agents.captures.rules import Deviations
+from mip_agents.captures.rules.answers import (
+    HA_30,
+    check_answer,
+    check_grant,
+    check_resynchronisation,
+    fits,
+)
+from mip_agents.captures.rules.messages import NAI_01
+from mip_agents.protocol.reply_checks import ACCEPTING
 from scapy_mip.const import (
     LIFETIME_DEREGISTER,
-    MIP_PORT,
-    REPLAY_TOLERANCE_DEFAULT,
-    REPLY_CODES,
+    TTL_REVERSE_TUNNEL,
     ExtensionType,
-    Issuer,
     ReplyCode,
     RequestFlag,
 )
 from scapy_mip.ident import from_unix_ns, split
 
-COM_18 = Rule("COM-18", Severity.ERROR, "RFC 5944 3.4")
 HA_18 = Rule("HA-18", Severity.WARNING, "RFC 5944 3.8.2.2")
-HA_25 = Rule("HA-25", Severity.ERROR, "RFC 5944 3.8.3.1")
 HA_29 = Rule("HA-29", Severity.ERROR, "RFC 5944 5.7")
-HA_30 = Rule("HA-30", Severity.ERROR, "RFC 5944 5.7.1")
-HA_31 = Rule("HA-31", Severity.ERROR, "RFC 5944 5.7.1")
 HA_19 = Rule("HA-19", Severity.ERROR, "RFC 5944 3.8.2.2")
 MN_18 = Rule("MN-18", Severity.ERROR, "RFC 5944 3.6.1.1")
 MN_25 = Rule("MN-25", Severity.ERROR, "RFC 5944 5.7")
 MN_38 = Rule("MN-38", Severity.ERROR, "RFC 5944 3.6.3")
-NAI_01 = Rule("NAI-01", Severity.ERROR, "RFC 2794 2")
 RT_02 = Rule("RT-02", Severity.ERROR, "RFC 3024 3.2")
-
-ACCEPTING = (
-    ReplyCode.ACCEPTED,
-    ReplyCode.ACCEPTED_NO_SIMULTANEOUS_BINDINGS,
-)
-"""The codes of a reply that grants what was asked for."""
 
 _ANY = "0.0.0.0"
 _LEAST_PAUSE_S = 0.98
 """One second, but for what clocks and queues do to it."""
-_TTL_REVERSE_TUNNEL = 255
 _FORGET_S = 600.0
+_MOST_ASKING = 10_000
 
 
 @dataclass(slots=True)
@@ -82,14 +77,40 @@ class Registrations:
 
     def __init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
+        self._asking: dict[int, _Node] = {}
+        """By the Identification of their last requests."""
 
     def see(self, seen: Observation) -> Deviations:
         """Compare a request or a reply with what came before."""
         node = self._nodes.setdefault(node_name(seen), _Node())
         if seen.kind is Kind.REQUEST:
             yield from self._request(node, seen)
+            self._remember(node, seen)
         else:
-            yield from self._reply(node, seen)
+            yield from self._reply(self._asker(node, seen), seen)
+
+    def _remember(self, node: _Node, request: Observation) -> None:
+        if len(self._asking) >= _MOST_ASKING:
+            del self._asking[next(iter(self._asking))]
+        self._asking[request.packet.identification] = node
+
+    def _asker(self, node: _Node, reply: Observation) -> _Node:
+        """Return the node that a reply answers.
+
+        A node without a home address is given one by the reply, and is known by it from
+        then on. Other replies may name a node that has not asked.
+        """
+        if _find_request(node, reply) is not None:
+            return node
+        other = self._asking.get(reply.packet.identification)
+        asked = _find_request(other, reply) if other else None
+        if other is None or asked is None or not fits(asked, reply):
+            return node
+        given = reply.packet.home_address
+        is_given = asked.packet.home_address == _ANY != given
+        if is_given and reply.packet.code in ACCEPTING:
+            self._nodes[given] = other
+        return other
 
     def bindings(self, home_address: str, now: float) -> list[Binding] | None:
         """Return what a node has; None where nothing is known of the node."""
@@ -144,7 +165,7 @@ class Registrations:
             waiting = [
                 one
                 for one in node.requests
-                if not _was_answered(one) and _fits(one, seen)
+                if not _was_answered(one) and fits(one, seen)
             ]
             if waiting:
                 yield (
@@ -155,7 +176,7 @@ class Registrations:
         if asked is None:
             return
         _answered(asked)
-        yield from _check_answer(asked, seen)
+        yield from check_answer(asked, seen)
         code = seen.packet.code
         if code in ACCEPTING:
             yield from self._accepted(node, asked, seen)
@@ -165,16 +186,13 @@ class Registrations:
             if asked.packet.lifetime == LIFETIME_DEREGISTER:
                 yield HA_19, "too many bindings, where one was to be removed"
         elif code == ReplyCode.HA_IDENTIFICATION_MISMATCH:
-            yield from _check_resynchronisation(asked, seen)
+            yield from check_resynchronisation(asked, seen)
 
     def _accepted(
         self, node: _Node, asked: Observation, seen: Observation
     ) -> Deviations:
         request, reply = asked.packet, seen.packet
-        if reply.lifetime > request.lifetime:
-            text = f"{reply.lifetime} s granted where {request.lifetime} s were asked"
-            yield COM_18, text
-        yield from _check_freshness(asked, seen)
+        yield from check_grant(asked, seen)
         if reply.identification == request.identification:  # else nonces
             if request.identification < node.accepted:
                 yield HA_30, "accepted an Identification that is older than one before"
@@ -256,17 +274,12 @@ def _answered(request: Observation) -> None:
 def _find_request(node: _Node, reply: Observation) -> Observation | None:
     low = split(reply.packet.identification)[1]
     for request in reversed(node.requests):
-        if split(request.packet.identification)[1] == low and _fits(request, reply):
+        if split(request.packet.identification)[1] == low and fits(request, reply):
             return request
     for request in reversed(node.requests):
         if split(request.packet.identification)[1] == low:
             return request
     return None
-
-
-def _fits(request: Observation, reply: Observation) -> bool:
-    """Whether a reply goes to where a request came from: relays carry both on."""
-    return request.ip.source == reply.ip.destination
 
 
 def _check_addresses(seen: Observation) -> Deviations:
@@ -279,46 +292,7 @@ def _check_addresses(seen: Observation) -> Deviations:
         return
     if source in (home, _ANY):
         wanted = packet.flags & RequestFlag.T
-        if wanted and seen.ip.ttl != _TTL_REVERSE_TUNNEL:
+        if wanted and seen.ip.ttl != TTL_REVERSE_TUNNEL:
             yield RT_02, f"a request with T and TTL {seen.ip.ttl} instead of 255"
     elif source != care_of:
         yield MN_18, f"sent from {source}, neither the home nor the care-of address"
-
-
-def _check_answer(asked: Observation, seen: Observation) -> Deviations:
-    """Check where a reply goes and comes from (HA-25)."""
-    known = REPLY_CODES.get(seen.packet.code)
-    of_home_agent = known is None or known.issuer in (Issuer.HA, Issuer.ACCEPT)
-    if not of_home_agent or not _fits(asked, seen):
-        return
-    if seen.ip.source != asked.ip.destination and not asked.is_to_many:
-        wanted = asked.ip.destination
-        if not wanted.endswith(".255"):
-            yield HA_25, f"the reply comes from {seen.ip.source}, asked was {wanted}"
-    if seen.destination_port != asked.source_port:
-        yield HA_25, f"the reply goes to port {seen.destination_port}"
-    if seen.source_port != MIP_PORT:
-        yield HA_25, f"the reply comes from port {seen.source_port}"
-
-
-def _check_freshness(asked: Observation, seen: Observation) -> Deviations:
-    """Check the Identification of a request that was accepted.
-
-    With nonces a reply has another one; then nothing is known of clocks.
-    """
-    high = split(asked.packet.identification)[0]
-    offset = abs(high - split(from_unix_ns(int(asked.time * 1e9)))[0])
-    if seen.packet.identification == asked.packet.identification:
-        if offset > REPLAY_TOLERANCE_DEFAULT:
-            yield HA_30, f"accepted an Identification that is {offset} s off the clock"
-    elif offset <= REPLAY_TOLERANCE_DEFAULT:
-        yield HA_31, "accepted with another Identification than the request has"
-
-
-def _check_resynchronisation(asked: Observation, seen: Observation) -> Deviations:
-    """Check that a 133 tells the time of the home agent (HA-31)."""
-    told = split(seen.packet.identification)[0]
-    sent = split(asked.packet.identification)[0]
-    now = split(from_unix_ns(int(seen.time * 1e9)))[0]
-    if told == sent and abs(told - now) > REPLAY_TOLERANCE_DEFAULT:
-        yield HA_31, "denied with 133 and the request's own time, not the home agent's"
