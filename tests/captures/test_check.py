@@ -449,6 +449,49 @@ def test_advertisements_as_they_should_be_have_no_findings(judge):
     assert found == []
 
 
+def test_agents_of_one_subnet_all_give_prefix_lengths_or_none(judge):
+    prefixes = [MIPPrefixLengths(prefix_lengths=[24])]
+    other = {"ip": {"src": "10.1.2.2"}, "icmp": {"entries": ["10.1.2.2"]}}
+    with_them, without = advertisement(behind=prefixes), advertisement()
+    assert judge(with_them, advertisement(at=1, **other)) == [("AG-16", 2)]
+    found = judge(without, advertisement(at=1, behind=prefixes, **other))
+    assert found == [("AG-16", 2)]
+    assert judge(with_them, advertisement(at=1, behind=prefixes, **other)) == []
+    assert judge(without, advertisement(at=1, **other)) == []
+    elsewhere = {"ip": {"src": "10.1.3.2"}, "icmp": {"entries": ["10.1.3.2"]}}
+    assert judge(with_them, advertisement(at=1, **elsewhere)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ("MN-20", {"flags": "D"}),
+        ("MN-22", {"flags": "G"}),
+        ("MN-22", {"flags": "M"}),
+        ("MN-23", {"lifetime": 101}),
+        ("MN-23", {"care_of_address": MN, "flags": "D", "lifetime": 101}),
+    ],
+)
+def test_request_for_what_the_foreign_agent_does_not_offer(judge, rule, changes):
+    offer = advertisement(registration_lifetime=100)
+    wanted = {"flags": "", "care_of_address": FA, "ip": {"src": HOME, "dst": FA}}
+    assert judge(offer, request(at=1, **wanted)) == []
+    assert judge(offer, request(at=1, **(wanted | changes))) == [(rule, 2)]
+    assert judge(request(at=1, **(wanted | changes))) == []
+
+
+def test_request_for_what_the_foreign_agent_offers(judge):
+    offer = advertisement(flags="FMG", registration_lifetime=100)
+    wanted = {"care_of_address": FA, "ip": {"src": HOME, "dst": FA}}
+    assert judge(offer, request(at=1, flags="MG", **wanted)) == []
+
+
+def test_own_address_needs_no_offer_of_encapsulations(judge):
+    offer = advertisement(registration_lifetime=100)
+    at_agent = {"dst": FA}
+    assert judge(offer, request(at=1, flags="DMG", ip=at_agent)) == []
+
+
 def test_address_that_ends_in_255_may_be_a_host(judge):
     there = {"dst": "10.1.2.255"}
     assert judge(advertisement(ip=there)) == []

@@ -22,6 +22,7 @@ from mip_agents.captures.rules import (
     registration,
     relays,
     tunnels,
+    visits,
 )
 from mip_agents.captures.rules.discovery import (
     Agents,
@@ -38,6 +39,7 @@ from mip_agents.captures.rules.messages import (
 from mip_agents.captures.rules.registration import Registrations
 from mip_agents.captures.rules.relays import Relays
 from mip_agents.captures.rules.tunnels import check_binding, check_tunnel
+from mip_agents.captures.rules.visits import check_visit
 from scapy_mip.keyring import KeyRing, named_addresses
 from scapy_mip.messages import MIPMessage
 
@@ -45,7 +47,15 @@ RULES: dict[str, Rule] = {
     rule.id: rule
     for rule in chain.from_iterable(
         vars(chapter).values()
-        for chapter in (messages, registration, answers, relays, discovery, tunnels)
+        for chapter in (
+            messages,
+            registration,
+            answers,
+            relays,
+            discovery,
+            tunnels,
+            visits,
+        )
     )
     if isinstance(rule, Rule)
 }
@@ -122,7 +132,10 @@ class _Link:
         yield from check_authentication(seen)
         if seen.kind is Kind.MESSAGE:
             return
-        is_request = seen.kind is Kind.REQUEST
-        yield from (check_request if is_request else check_reply)(seen)
+        if seen.kind is Kind.REQUEST:
+            yield from check_request(seen)
+            yield from check_visit(seen, self._agents)
+        else:
+            yield from check_reply(seen)
         yield from self._registrations.see(seen)
         yield from self._relays.see(seen)

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from mip_agents.captures.findings import Rule, Severity
 from mip_agents.captures.observation import Observation
 from mip_agents.captures.rules import Deviations
 from scapy_mip.discovery import MIPRouterEntry
-from scapy_mip.discovery_extensions import MIPDiscoveryOneBytePadding
+from scapy_mip.discovery_extensions import (
+    MIPDiscoveryOneBytePadding,
+    MIPMobilityAgentAdvertisement,
+)
 
 AG_02 = Rule("AG-02", Severity.ERROR, "RFC 5944 2.1")
 AG_04 = Rule("AG-04", Severity.WARNING, "RFC 5944 2.1")
 AG_11 = Rule("AG-11", Severity.ERROR, "RFC 5944 2.3.2")
 AG_12 = Rule("AG-12", Severity.ERROR, "RFC 5944 2.1.1")
 AG_13 = Rule("AG-13", Severity.ERROR, "RFC 5944 2.1.1")
+AG_16 = Rule("AG-16", Severity.ERROR, "RFC 5944 2.3")
 AG_17 = Rule("AG-17", Severity.ERROR, "RFC 5944 2.1.2")
 AG_18 = Rule("AG-18", Severity.WARNING, "RFC 5944 2.1.3")
 AG_21 = Rule("AG-21", Severity.ERROR, "RFC 1256 4.2")
@@ -24,7 +28,7 @@ MN_01 = Rule("MN-01", Severity.ERROR, "RFC 5944 2.2")
 MN_05 = Rule("MN-05", Severity.ERROR, "RFC 5944 2.4")
 
 _LINK_TTL = 1
-_POINT_TO_POINT = 31
+_BITS, _POINT_TO_POINT = 32, 31
 """From this prefix length on a network has no broadcast address."""
 _AFTER_ROLLOVER, _LAST = 256, 0xFFFF
 _LATE = 0xFF00
@@ -75,17 +79,23 @@ def _broadcast_addresses(seen: Observation) -> set[str]:
 
     Without, nobody can tell them from the addresses of hosts.
     """
-    if seen.prefixes is None:
-        return set()
     return {
-        str(
-            IPv4Network((router.router_address, length), strict=False).broadcast_address
-        )
+        str(network.broadcast_address)
+        for network in _networks(seen)
+        if network.prefixlen < _POINT_TO_POINT
+    }
+
+
+def _networks(seen: Observation) -> list[IPv4Network]:
+    if seen.prefixes is None:
+        return []
+    return [
+        IPv4Network((router.router_address, length), strict=False)
         for router, length in zip(
             seen.packet.entries, seen.prefixes.prefix_lengths, strict=False
         )
-        if isinstance(router, MIPRouterEntry) and 0 < length < _POINT_TO_POINT
-    }
+        if isinstance(router, MIPRouterEntry) and 0 < length <= _BITS
+    ]
 
 
 def _check_the_rest(seen: Observation) -> Deviations:
@@ -109,8 +119,10 @@ def _check_the_rest(seen: Observation) -> Deviations:
 class _Agent:
     """What was seen of an agent last."""
 
-    sequence: int
+    offer: MIPMobilityAgentAdvertisement
     time: float
+    networks: list[IPv4Network]
+    """Those that it gives the prefix lengths of."""
     late: bool = False
     """Whether it came too late; an agent whose link was down does so once."""
 
@@ -121,6 +133,11 @@ class Agents:
     def __init__(self) -> None:
         self._known: dict[str, _Agent] = {}
 
+    def offer(self, address: str) -> MIPMobilityAgentAdvertisement | None:
+        """Return what an agent has advertised last."""
+        known = self._known.get(address)
+        return known.offer if known else None
+
     def see(self, seen: Observation) -> Deviations:
         """Compare an advertisement with the one before it."""
         mobility = seen.mobility
@@ -128,18 +145,37 @@ class Agents:
             return
         known = self._known.get(seen.ip.source)
         sequence = mobility.sequence_number
-        current = self._known[seen.ip.source] = _Agent(sequence, seen.time)
+        current = _Agent(mobility, seen.time, _networks(seen))
+        self._known[seen.ip.source] = current
         if known is None:
+            yield from self._compare_prefixes(seen.ip.source, current)
             return
-        wanted = _AFTER_ROLLOVER if known.sequence == _LAST else known.sequence + 1
+        before = known.offer.sequence_number
+        wanted = _AFTER_ROLLOVER if before == _LAST else before + 1
         # Frames may have been missed, and an agent that was started again begins at 0.
-        over = known.sequence > _LATE and sequence >= _AFTER_ROLLOVER
+        over = before > _LATE and sequence >= _AFTER_ROLLOVER
         went_on = sequence >= wanted or sequence == 0 or over
         if not went_on:
-            text = f"sequence number {sequence} after {known.sequence}"
+            text = f"sequence number {sequence} after {before}"
             yield AG_11, f"{text} instead of {wanted}"
         gap, lifetime = seen.time - known.time, seen.packet.lifetime
         current.late = bool(lifetime) and gap > lifetime / 3 + _SLACK_S
         if current.late and known.late and sequence == wanted:
             text = f"{gap:.1f} s between advertisements with lifetime {lifetime} s"
             yield AG_04, f"{text}: one that is lost may end it"
+
+    def _compare_prefixes(self, address: str, current: _Agent) -> Deviations:
+        """Compare an agent that is new with others of its subnet (AG-16)."""
+        for other, known in self._known.items():
+            here, there = current.networks, known.networks
+            shares = _holds(here, other) and not there
+            if shares or (_holds(there, address) and not here):
+                one = address if here else other
+                yield (
+                    AG_16,
+                    f"of two agents of a subnet only {one} gives prefix lengths",
+                )
+
+
+def _holds(networks: list[IPv4Network], address: str) -> bool:
+    return any(IPv4Address(address) in network for network in networks)
