@@ -576,6 +576,42 @@ def test_tunnels_of_a_binding_have_no_findings(judge):
     assert found == []
 
 
+def test_tunnel_has_a_form_that_was_asked_for(judge):
+    there = (5.0, IP(src=HA, dst=MN) / GRE() / IP(src="10.9.9.9", dst=HOME) / ICMP())
+    back = (5.1, IP(src=MN, dst=HA) / GRE() / IP(src=HOME, dst="10.9.9.9") / ICMP())
+    found = judge(request(), reply(), there, back)
+    assert found == [("HA-43", 3), ("RT-07", 4)]
+    assert judge(request(flags="DG"), reply(), there, back) == []
+    key = MIPExtension(type=48, data=b"\0\0\0\0\0\1")
+    with_key = request(extensions=[MIPMHAE(association=SHARED), key])
+    found = judge(with_key, reply(), there, back)
+    assert not {"HA-43", "RT-07"} & {rule for rule, _ in found}
+
+
+def test_packets_of_before_may_have_the_form_of_before(judge):
+    renewal = request(at=9), reply(at=9.1, identification=stamp(9))
+    inner = IP(src="10.9.9.9", dst=HOME) / ICMP()
+    late, later = ((at, IP(src=HA, dst=MN) / GRE() / inner) for at in (9.5, 15.0))
+    registration = request(flags="DG"), reply()
+    assert judge(*registration, *renewal, late) == []
+    assert judge(*registration, *renewal, later) == [("HA-43", 5)]
+
+
+def test_key_that_a_foreign_agent_adds_counts_on_all_links_of_a_capture(judge):
+    key = MIPExtension(type=48, data=b"\0\0\0\0\0\1")
+    proof, relayed = MIPMHAE(association=SHARED), {"src": FA, "dst": HA}
+    at_agent = {"flags": "", "care_of_address": FA}
+    inner = IP(src="10.9.9.9", dst=HOME) / ICMP()
+    found = judge(
+        request(ip={"src": HOME, "dst": FA}, **at_agent),
+        request(at=0.0, ip=relayed, extensions=[proof, key], **at_agent),
+        reply(ip={"src": HA, "dst": FA}),
+        reply(at=0.02, ip={"src": FA, "dst": HOME}),
+        (5.0, IP(src=HA, dst=FA) / GRE() / inner),
+    )
+    assert "HA-43" not in {rule for rule, _ in found}
+
+
 def test_home_agent_may_tunnel_before_its_reply_leaves(judge):
     asked = request(at=10, care_of_address=FA, ip={"src": FA}, flags="")
     early = tunnelled(10.01, (HA, FA), ("10.9.9.9", HOME))

@@ -24,6 +24,7 @@ from mip_agents.protocol.reply_checks import ACCEPTING
 from scapy_mip.const import (
     LIFETIME_DEREGISTER,
     TTL_REVERSE_TUNNEL,
+    Encapsulation,
     ExtensionType,
     ReplyCode,
     RequestFlag,
@@ -52,10 +53,14 @@ class Binding:
     care_of_address: str
     home_agents: set[str]
     """The addresses that a home agent is known by: asked, answering, named."""
-    flags: int
+    encapsulations: frozenset[int]
+    """IP protocols that may tunnel packets: IP-in-IP, and what was asked for."""
     until: float
     """Seconds since 1970."""
     since: float
+    """From when on it is as it is."""
+    identification: int
+    """Of its request."""
 
 
 @dataclass(slots=True)
@@ -220,13 +225,28 @@ class Registrations:
             }
         known = node.bindings.get(care_of)
         infinite = granted == 0xFFFF
+        forms = _encapsulations(asked)
+        if known and known.identification == request.identification:
+            forms |= known.encapsulations  # the same, relayed: a key came on the way
         node.bindings[care_of] = Binding(
             care_of,
             {asked.ip.destination, seen.ip.source, reply.home_agent},
-            int(request.flags),
+            forms,
             float("inf") if infinite else now + granted,
-            known.since if known else now,
+            known.since if known and known.encapsulations == forms else now,
+            request.identification,
         )
+
+
+def _encapsulations(request: Observation) -> frozenset[int]:
+    """Return the forms of encapsulation that a request allows. RFC 6245 section 4."""
+    flags, forms = request.packet.flags, {Encapsulation.IPIP}
+    if flags & RequestFlag.M:
+        forms.add(Encapsulation.MINIMAL)
+    has_key = request.extension(ExtensionType.GRE_KEY) is not None
+    if flags & RequestFlag.G or has_key:
+        forms.add(Encapsulation.GRE)
+    return frozenset(int(form) for form in forms)
 
 
 def node_name(seen: Observation) -> str:

@@ -13,6 +13,7 @@ from scapy_mip.const import Encapsulation
 
 HA_33 = Rule("HA-33", Severity.ERROR, "RFC 5944 4.2.3")
 HA_35 = Rule("HA-35", Severity.ERROR, "RFC 5944 4.2.3")
+HA_43 = Rule("HA-43", Severity.ERROR, "RFC 5944 4.1")
 RT_07 = Rule("RT-07", Severity.ERROR, "RFC 3024 4.3.2")
 TUN_01 = Rule("TUN-01", Severity.ERROR, "RFC 2003 3.1")
 TUN_05 = Rule("TUN-05", Severity.ERROR, "RFC 2004 3")
@@ -86,8 +87,11 @@ def _check_forward(
         asked = registrations.is_asked_for(home, outer.destination)
         if seen.time - fresh > _GRACE_S and not asked:
             yield HA_33, f"tunnelled to {outer.destination}, where {home} is not bound"
-    elif outer.source not in found[0].home_agents:
+        return
+    if outer.source not in found[0].home_agents:
         yield HA_35, f"tunnelled from {outer.source}, which is not the home agent"
+    if not _is_asked_form(seen, found[0]):
+        yield HA_43, f"tunnelled to {home} in a form that it did not ask for"
 
 
 def _check_reverse(seen: Observation, home: str, bindings: list[Binding]) -> Deviations:
@@ -97,10 +101,20 @@ def _check_reverse(seen: Observation, home: str, bindings: list[Binding]) -> Dev
         return
     if outer.source == home:
         return  # to a foreign agent, by encapsulating delivery
-    if all(one.care_of_address != outer.source for one in bindings):
+    found = [one for one in bindings if one.care_of_address == outer.source]
+    if not found:
         fresh = max(one.since for one in bindings)
         if seen.time - fresh > _GRACE_S:
             yield (
                 RT_07,
                 f"tunnelled back from {outer.source}, where {home} is not bound",
             )
+    elif not _is_asked_form(seen, found[0]):
+        yield RT_07, f"tunnelled back from {home} in a form that it did not ask for"
+
+
+def _is_asked_form(seen: Observation, binding: Binding) -> bool:
+    """Whether the encapsulation was agreed on, or may be that of before."""
+    is_other = seen.ip.protocol in (Encapsulation.GRE, Encapsulation.MINIMAL)
+    is_agreed = seen.ip.protocol in binding.encapsulations
+    return is_agreed or not is_other or seen.time - binding.since <= _GRACE_S
