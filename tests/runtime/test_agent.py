@@ -434,6 +434,26 @@ def test_a_watch_over_links_that_fails_does_not_keep_the_agent_from_running(
 
 
 @isolated
+def test_requests_that_found_no_room_are_in_status_and_metrics_and_can_be_repeated():
+    async def body():
+        async with running() as parts:
+            sock = parts.agent._net._udp._socket
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
+            data = register()
+            for _ in range(300):
+                parts.node.send(b"noise")
+            parts.node.send(data)  # lost
+            await until(lambda: parts.agent.status()["drops"])
+            lost = parts.agent.status()["drops"]["control_queue_full"]
+            sample = f'mip_dropped_packets_total{{reason="control_queue_full"}} {lost}'
+            assert sample in parts.agent.metrics()
+            assert not parts.agent.bindings()
+            assert (await parts.node.ask(data)).code == 0
+
+    asyncio.run(body())
+
+
+@isolated
 def test_another_care_of_address_replaces_the_tunnel_in_one_step():
     async def body():
         async with running() as parts:
