@@ -94,6 +94,30 @@ def test_a_home_agent_serves_on_when_an_interface_is_there_again(
 
 
 @isolated
+def test_what_is_refused_while_all_is_made_anew_is_tried_again(tmp_path):
+    """HA-33: nodes that are registered register no tunnel again by themselves."""
+    problem = DRIVERS["tun"].problem(Role.HOME_AGENT)
+    if problem is not None:
+        pytest.skip(f"tun data plane: {problem}")
+    place = World(tmp_path, "tun")
+    ha = place.start()
+    first, second = homes(2)
+    assert place.ask(first) == place.ask(second) == 0
+    bindings = bound(ha)
+    sh(f"ip address add {NEXT_HOP}/32 dev lo")  # see below: routes are refused
+    sh("ip link del mipha0")
+    wait_until(lambda: "mipha0" in sh("ip -br link"), "no port was made")
+    assert not carried(place, bindings)
+    assert place.ask(second, lifetime=0) == 0
+    sh(f"ip address del {NEXT_HOP}/32 dev lo")
+    del bindings[second]
+    wait_until(lambda: carried(place, bindings), "not carried")
+    assert not carried(place, {second: (CARE_OFS[0], 0)})
+    assert ha.stop() == 0
+    assert "Traceback" not in ha.log, ha.log
+
+
+@isolated
 def test_a_kernel_that_refuses_a_tunnel_denies_it_and_serves_on(tmp_path):
     """HA-17: with 130, once in the log, and nothing is left of what was begun."""
     problem = DRIVERS["tun"].problem(Role.HOME_AGENT)

@@ -91,9 +91,11 @@ class EbpfHomeAgent(EbpfDataplane):
             return [None] * len(tunnels)
         return [refusals.get(tunnel.home_address) for tunnel in tunnels]
 
-    async def _put_back(self, tunnels: Sequence[Tunnel]) -> None:
+    async def _install_again(
+        self, tunnels: Sequence[Tunnel]
+    ) -> dict[str, DataplaneError]:
         """See `RoutedDataplane`."""
-        await self._install_all(tunnels)
+        return await self._install_all(tunnels)
 
     async def _install_all(
         self, tunnels: Sequence[Tunnel]
@@ -234,6 +236,7 @@ class EbpfHomeAgent(EbpfDataplane):
     async def remove(self, home_address: str) -> None:
         """See `Dataplane.remove`."""
         ledger = self._serving()
+        self._owed.pop(home_address, None)
         self._announcer.cancel(home_address)
         old = self._tunnels.pop(home_address, None)
         if old is None:
@@ -256,6 +259,7 @@ class EbpfHomeAgent(EbpfDataplane):
         some = [home for home in home_addresses if home in self._tunnels]
         every = maps.drop_many(some)
         for home in home_addresses:
+            self._owed.pop(home, None)
             self._announcer.cancel(home)
         local_ends = []
         for home in some:

@@ -106,6 +106,8 @@ class RoutedDataplane(ABC):
         self._rebuilding: asyncio.Task[None] | None = None
         self._anew = False
         """Whether all is being made anew, and nobody else may change anything."""
+        self._owed: dict[str, Tunnel] = {}
+        """What was carried before all was made anew, and is not yet again."""
         self._ports: frozenset[tuple[int, bool]] = frozenset()
         """Our own interfaces that there are from `open` to `close`: index, whether it
         is up. With one that is taken down the kernel forgets all routes into it."""
@@ -253,6 +255,7 @@ class RoutedDataplane(ABC):
             # The next notification, or the next start, tries again.
             with contextlib.suppress(NetlinkError, DataplaneError, OSError):
                 if self._role is Role.HOME_AGENT and await self._is_incomplete():
+                    await self._stop_rebuilding()
                     loop = asyncio.get_running_loop()
                     self._rebuilding = loop.create_task(self._rebuild())
                     return
@@ -280,12 +283,11 @@ class RoutedDataplane(ABC):
     async def _rebuild(self) -> None:
         """Make everything anew, with the tunnels that there were."""
         await self._stop_rechecks()
-        tunnels: list[Tunnel] = []
         self._anew = True
         try:
             while True:
                 async with self._changing:
-                    tunnels = tunnels or list(self._tunnels.values())
+                    self._owed |= self._tunnels
                     await self._take_down()
                     try:
                         await self._open()
@@ -293,14 +295,39 @@ class RoutedDataplane(ABC):
                     except (NetlinkError, OSError, DataplaneError):
                         await self._take_down()
                 await asyncio.sleep(_AGAIN_S)
-            await self._put_back(tunnels)
+            await self._put_back()
         finally:
             self._anew = False
+        while self._owed:
+            await asyncio.sleep(_AGAIN_S)
+            await self._put_back()
 
-    async def _put_back(self, tunnels: Sequence[Tunnel]) -> None:
-        """Install tunnels while nobody else can."""
+    async def _put_back(self) -> None:
+        """Install the tunnels that there were; what is refused stays owed."""
+        owed = [one for key, one in self._owed.items() if key not in self._tunnels]
+        try:
+            refusals = await self._install_again(owed)
+        except (NetlinkError, OSError, DataplaneError):
+            return
+        for tunnel in owed:
+            if tunnel.key in refusals:
+                continue
+            known = self._owed.pop(tunnel.key, None)
+            if known is None and self._tunnels.get(tunnel.key) is tunnel:
+                await self.remove(tunnel.key)  # somebody has asked for it meanwhile
+
+    async def _install_again(
+        self, tunnels: Sequence[Tunnel]
+    ) -> dict[str, DataplaneError]:
+        """Install what others may not, for now; return what is refused, by its key."""
         async with self._changing:
-            await self._install_many(tunnels)
+            return await self._install_many(tunnels)
+
+    async def _stop_rebuilding(self) -> None:
+        if self._rebuilding is not None:
+            self._rebuilding.cancel()
+            await asyncio.gather(self._rebuilding, return_exceptions=True)
+            self._rebuilding = None
 
     async def _stop_watch(self) -> None:
         assert self._watch is not None
@@ -431,6 +458,7 @@ class RoutedDataplane(ABC):
         """See `Dataplane.remove`."""
         async with self._changing:
             ledger = self._serving()
+            self._owed.pop(key, None)
             self._announcer.cancel(key)
             old = self._tunnels.pop(key, None)
             await ledger.settle(key, ())
@@ -543,10 +571,7 @@ class RoutedDataplane(ABC):
 
     async def close(self) -> None:
         """See `Dataplane.close`."""
-        if self._rebuilding is not None:
-            self._rebuilding.cancel()
-            await asyncio.gather(self._rebuilding, return_exceptions=True)
-            self._rebuilding = None
+        await self._stop_rebuilding()
         await self._stop_rechecks()
         async with self._changing:
             await self._take_down()
