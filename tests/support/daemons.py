@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,13 +127,18 @@ class Daemon:
 
 
 def kernel_state(run: Callable[[str], str] = sh) -> list[str]:
-    """Return what an agent could have changed, sorted, without what only counts."""
+    """Return what an agent could have changed, sorted.
+
+    Without the operational state of links, which the kernel finds out later.
+    """
     text = run(
         "cd /proc/sys/net/ipv4; grep . ip_forward conf/*/*forward* conf/*/*rp_filter* "
         "conf/*/*proxy* neigh/*/*proxy*; exec ip -4 -o -batch - << END\n"
         "rule\nroute show table all\naddress\nneigh show proxy\nlink\nEND"
     )
-    return sorted(line.strip() for line in text.splitlines())
+    return sorted(
+        re.sub(r" state [A-Z]+", "", line.strip()) for line in text.splitlines()
+    )
 
 
 __all__ = [
