@@ -22,10 +22,10 @@ from scapy.packet import fuzz
 from mip_agents.protocol.events import Received
 from mip_agents.simulation.world import (
     HOME_AGENT,
-    HOME_AGENT_ADDRESS,
     Plan,
     Site,
     World,
+    home_agent_address,
 )
 from scapy_mip.all import (
     MIP,
@@ -51,6 +51,7 @@ world.run(1)
 world.move(0, "eth0", "site-1")
 world.run(1)
 agent = world.shells[HOME_AGENT]
+AGENT = home_agent_address(0)
 genuine = [packet for packet in sent if packet.data[0] == 1][-1]
 print(MIP(genuine.data).summary())
 
@@ -73,7 +74,7 @@ def throw(data):
             data=data,
             source=STRANGER,
             source_port=4444,
-            destination=HOME_AGENT_ADDRESS,
+            destination=AGENT,
             destination_port=434,
             interface="lan0",
             ttl=64,
@@ -133,7 +134,7 @@ def forged():
             flags="D",
             lifetime=600,
             home_address="10.0.1.0",
-            home_agent=HOME_AGENT_ADDRESS,
+            home_agent=AGENT,
             care_of_address=STRANGER,
             identification=now,
         )
@@ -229,7 +230,7 @@ assert status["bindings"] == 1
 own = SecurityAssociation(256, "1234567812345678")
 counts = Counter()
 for _ in range(ROUNDS):
-    message = fuzz(MIPRRQ(home_address="10.0.1.0", home_agent=HOME_AGENT_ADDRESS))
+    message = fuzz(MIPRRQ(home_address="10.0.1.0", home_agent=AGENT))
     counts[judged(*throw(bytes(message / MIPMHAE(association=own))))] += 1
 for name, count in counts.most_common():
     print(f"{count:4} x {name}")

@@ -22,8 +22,9 @@ import matplotlib.pyplot as plt
 from IPython.display import SVG, display
 
 from mip_agents.captures.diagram import diagram
+from mip_agents.protocol.events import Received
 from mip_agents.simulation.capture import write_capture
-from mip_agents.simulation.world import HOME_AGENT, HOME_NETWORK, Plan, Site, World
+from mip_agents.simulation.world import HOME_AGENT, Plan, Site, World, home_network
 from scapy_mip import ident
 from scapy_mip.all import MIP, KeyRing, SecurityAssociation
 
@@ -61,8 +62,16 @@ recorded = [one for one in packets if one.data[0] == 1][-1]
 
 def replay(packet):
     """Let a recorded datagram arrive at the home agent from a stranger."""
-    port = home_agent.ports["lan0"]
-    world.internet.inject(port, packet.data, "192.0.2.66", 4444)
+    event = Received(
+        data=packet.data,
+        source="192.0.2.66",
+        source_port=4444,
+        destination=packet.destination,
+        destination_port=packet.destination_port,
+        interface="lan0",
+        ttl=64,
+    )
+    world.internet.inject(home_agent.ports["lan0"], event)
     world.run(1)
 
 
@@ -76,11 +85,11 @@ print(
 )
 
 # %% [markdown]
-# The capture has what the agents and the node *sent*, so the replayed requests are not
-# in it; the arrows to 192.0.2.66 are what Mallory got for them. The second one was
-# denied with code 133. The first got a copy of the answer that the node had, and
-# nothing else: the newest request again, byte for byte, may be a datagram that the
-# network has doubled, and to say once more what was said changes no binding.
+# 192.0.2.66 is Mallory. The picture takes him for a foreign agent, since he sends what
+# somebody else has signed. His second request was denied with code 133. The first got a
+# copy of the answer that the node had, and nothing else: the newest request again, byte
+# for byte, may be a datagram that the network has doubled, and to say once more what was
+# said changes no binding.
 #
 # **Question.** The second replay came when the home agent had no binding any more. How
 # did it know?
@@ -165,12 +174,7 @@ for packet in packets:
 # %%
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import InstallTunnel, Journal, Send
-from mip_agents.protocol.events import (
-    JournalWritten,
-    Received,
-    Restored,
-    TunnelReady,
-)
+from mip_agents.protocol.events import JournalWritten, Restored, TunnelReady
 from mip_agents.protocol.home_agent import HomeAgentEngine
 from mip_agents.protocol.policy import HomeAgentPolicy
 from mip_agents.protocol.security import (
@@ -184,8 +188,8 @@ association = NodeAssociation(256, b"1234567812345678", replay=ReplayStyle.NONCE
 engine = HomeAgentEngine(
     HomeAgentPolicy(
         address="10.0.0.1",
-        home_network=HOME_NETWORK,
-        mobile_nodes=SecurityTable.for_network(HOME_NETWORK, [association]),
+        home_network=home_network(0),
+        mobile_nodes=SecurityTable.for_network(home_network(0), [association]),
     ),
     random.Random(1).randbytes,
 )
