@@ -88,8 +88,8 @@ print(
 # 192.0.2.66 is Mallory. The picture takes him for a foreign agent, since he sends what
 # somebody else has signed. His second request was denied with code 133. The first got a
 # copy of the answer that the node had, and nothing else: the newest request again, byte
-# for byte, may be a datagram that the network has doubled, and to say once more what was
-# said changes no binding.
+# for byte, may be a datagram that the network has doubled, and to say once more what
+# was said changes no binding.
 #
 # **Question.** The second replay came when the home agent had no binding any more. How
 # did it know?
