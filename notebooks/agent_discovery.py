@@ -85,6 +85,8 @@ world.on_note = lambda shell, noted: notes.append((world.agenda.now, shell.name,
 world.start()
 world.run(4)
 left_home = world.agenda.now
+world.move(0, "eth0", None)
+world.run(0.1)
 world.move(0, "eth0", "site-1")
 world.run(10)
 died = world.agenda.now
