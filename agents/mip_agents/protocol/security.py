@@ -94,8 +94,9 @@ class SecurityTable:
     """
 
     def __init__(self) -> None:
-        self._exact: dict[tuple[str, int], SecurityAssociation] = {}
         self._peers: dict[str, SecurityAssociation] = {}
+        """The first association of each address; few have another."""
+        self._others: dict[tuple[str, int], SecurityAssociation] = {}
         self._prefixes: list[_Prefix] = []
         """The longest first."""
 
@@ -133,19 +134,22 @@ class SecurityTable:
         self._prefixes.sort(key=lambda known: -known.mask)
 
     def _add_address(self, address: str, association: SecurityAssociation) -> None:
-        known = self._exact.setdefault((address, association.spi), association)
+        known = self._peers.setdefault(address, association)
+        if known.spi != association.spi:
+            known = self._others.setdefault((address, association.spi), association)
         if known != association:
             raise ValueError(f"{address} has SPI {association.spi} twice")
-        self._peers.setdefault(address, association)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no association with anyone."""
-        return not self._exact and not self._prefixes
+        return not self._peers and not self._prefixes
 
     def find(self, peer: str, spi: int) -> SecurityAssociation | None:
         """Return the association with `peer` (a dotted string) under `spi`."""
-        found = self._exact.get((peer, spi))
+        found = self._peers.get(peer)
+        if found is not None and found.spi != spi:
+            found = self._others.get((peer, spi))
         if found is None and self._prefixes:
             number = int.from_bytes(inet_aton(peer), "big")
             for mask, start, _network, by_spi in self._prefixes:
@@ -168,7 +172,8 @@ class SecurityTable:
 
     def __iter__(self) -> Iterator[tuple[str, SecurityAssociation]]:
         """Yield each peer, an address or a prefix, with each of its associations."""
-        for (address, _), association in self._exact.items():
+        yield from self._peers.items()
+        for (address, _), association in self._others.items():
             yield address, association
         for known in self._prefixes:
             for association in known.by_spi.values():
