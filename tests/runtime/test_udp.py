@@ -21,6 +21,15 @@ from support.shell import ListNotes, send
 IP_RECVTTL = 12  # of ip(7); not in the socket module
 
 
+class Batches(asyncio.Queue):
+    """What each wake-up brought, as lists."""
+
+    def take(self, events):
+        """Use up what arrives, as an engine does; where nothing did, go on."""
+        if batch := list(events):
+            self.put_nowait(batch)
+
+
 def run(test, **options):
     """Run `test(server, batches, notes)` with an open server on a free port."""
 
@@ -28,7 +37,7 @@ def run(test, **options):
         notes = ListNotes()
         server = UdpServer(notes, **({"address": "127.0.0.1", "port": 0} | options))
         server.open()
-        batches = asyncio.Queue()
+        batches = Batches()
         try:
             async with asyncio.timeout(10):
                 await test(server, batches, notes)
@@ -56,7 +65,7 @@ def peer():
 
 def test_tells_where_a_datagram_came_from_and_went_to(peer):
     async def test(server, batches, notes):
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         peer.sendto(b"hello", ("127.0.0.9", server.port))
         (got,) = await batches.get()
         assert got.data == b"hello"
@@ -71,7 +80,7 @@ def test_tunnel_data_is_left_to_the_data_plane(peer):
     """RFC 3519 section 3.3: told by the first octet, whatever the length."""
 
     async def test(server, batches, notes):
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         for data in (b"\4\4\0\0inside", b"\4", b"", b"\1", b"\4" * 3000, b"\3end"):
             peer.sendto(data, ("127.0.0.1", server.port))
         got = []
@@ -87,16 +96,36 @@ def test_hands_over_what_waits_in_batches_of_at_most_64(peer):
     async def test(server, batches, notes):
         for number in range(DRAIN + 10):
             peer.sendto(b"%d" % number, ("127.0.0.1", server.port))
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         sizes = [len(await batches.get()), len(await batches.get())]
         assert sizes == [DRAIN, 10]
 
     run(test)
 
 
+def test_what_arrives_while_others_are_handled_belongs_to_their_batch(peer):
+    """One commit is for all of them, up to the size of a batch."""
+
+    async def test(server, batches, notes):
+        def take(events):
+            batch = []
+            for event in events:
+                batch.append(event.data)
+                peer.sendto(b"more", ("127.0.0.1", server.port))
+            if batch:
+                batches.put_nowait(batch)
+
+        peer.sendto(b"first", ("127.0.0.1", server.port))
+        server.start(take)
+        assert await batches.get() == [b"first"] + [b"more"] * (DRAIN - 1)
+        assert await batches.get() == [b"more"] * DRAIN
+
+    run(test)
+
+
 def test_an_empty_datagram_and_the_biggest_arrive_whole(peer):
     async def test(server, batches, notes):
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         for data in (b"", bytes(2048)):
             peer.sendto(data, ("127.0.0.1", server.port))
         received = []
@@ -112,7 +141,7 @@ def test_what_is_too_long_for_a_control_message_is_counted_and_never_handed_on(p
     async def test(server, batches, notes):
         for data in (bytes(2049), b"good", bytes(65507)):
             peer.sendto(data, ("127.0.0.1", server.port))
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         assert [got.data for got in await batches.get()] == [b"good"]
         assert batches.empty()
         assert notes.names == ["message_dropped"] * 2
@@ -166,7 +195,7 @@ def test_trouble_with_sending_is_noted_and_not_raised(order, reason):
 
 def test_an_icmp_error_does_not_disturb_reception(peer):
     async def test(server, batches, notes):
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
             gone.bind(("127.0.0.1", 0))
             closed = gone.getsockname()[1]
@@ -195,7 +224,7 @@ def test_a_receive_error_is_noted_and_reading_goes_on(peer, monkeypatch):
                 return real.recvmsg(*arguments)
 
         server._socket = Refusing()
-        assert [got.data for got in server._drain()] == [b"hello"]
+        assert [got.data for got in server._drain(DRAIN)] == [b"hello"]
         server._socket = real
         assert notes.names == ["receive_failed"] * 2
 
@@ -214,7 +243,7 @@ def test_a_receive_error_of_many_is_noted_and_reading_goes_on(peer, monkeypatch,
             return -1
 
         monkeypatch.setattr(mmsg, "_recvmmsg", refused)
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         peer.sendto(b"hello", ("127.0.0.1", server.port))
         assert [got.data for got in await batches.get()] == [b"hello"]
         assert notes.names == ["receive_failed"] * 2
@@ -233,7 +262,7 @@ def test_a_kernel_without_the_calls_is_asked_once(peer, monkeypatch, calls):
             return -1
 
         monkeypatch.setattr(mmsg, "_recvmmsg", missing)
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         for data in (b"one", b"two"):
             peer.sendto(data, ("127.0.0.1", server.port))
             assert [got.data for got in await batches.get()] == [data]
@@ -246,7 +275,9 @@ def test_a_kernel_without_the_calls_is_asked_once(peer, monkeypatch, calls):
 def answering(server, orders, handled):
     """Return a reader that answers the first batch with these orders."""
 
-    def deliver(batch):
+    def deliver(events):
+        for _ in events:
+            pass
         for order in orders:
             server.send(order)
         handled.set()
@@ -379,7 +410,7 @@ def test_answers_leave_even_if_their_handling_fails(peer):
 
 def test_waits_while_the_socket_buffer_is_full_and_keeps_the_order(peer, monkeypatch):
     async def test(server, batches, notes):
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         real = server._transmit
         blocked = True
 
@@ -436,7 +467,7 @@ def test_every_refusal_to_bind_is_explained(number, words):
 
 def test_after_stop_nothing_is_read_but_sending_works(peer):
     async def test(server, batches, notes):
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         server.stop()
         peer.sendto(b"hello", ("127.0.0.1", server.port))
         server.send(send(b"bye", destination_port=peer.getsockname()[1]))
@@ -452,7 +483,7 @@ def test_after_stop_nothing_is_read_but_sending_works(peer):
 def test_what_finds_no_room_in_the_receive_queue_is_counted_and_told_once(peer):
     async def test(server, batches, notes):
         server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         sent = received = 0
         for _ in range(2):
             for _ in range(300):
@@ -469,7 +500,7 @@ def test_what_finds_no_room_in_the_receive_queue_is_counted_and_told_once(peer):
 
 def test_tunnel_data_that_is_left_to_the_data_plane_is_no_overflow(peer):
     async def test(server, batches, notes):
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         for _ in range(300):
             peer.sendto(b"\x04\x04\0\0", ("127.0.0.1", server.port))
         peer.sendto(b"x", ("127.0.0.1", server.port))
@@ -488,7 +519,7 @@ def test_a_full_send_buffer_neither_blocks_nor_loses_in_silence(monkeypatch):
 
     async def test(server, batches, notes):
         server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        server.start(batches.put_nowait)
+        server.start(batches.take)
         with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as other:
             other.bind(("two", 0x0800))
             other.setblocking(False)

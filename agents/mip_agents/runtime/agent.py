@@ -173,7 +173,7 @@ class Agent:
                 driver.post(store.load())
                 await driver.settle()
             await self._start_links(driver)
-            self._net.start(lambda batch: driver.post(*batch))
+            self._net.start(driver.take)
             sync = TimeSync(self.clock, self.options.ntp_servers, self.notes)
             driver.spawn("time", sync.run)
             if self.role == MOBILE_NODE:

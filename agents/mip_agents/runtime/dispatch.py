@@ -7,7 +7,6 @@ that a simulation runs the real mapping.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -78,31 +77,39 @@ class Dispatcher:
     def turn(self, events: Iterable[Event], now: Instant) -> bool:
         """Handle a batch of events with all that follows from them at once.
 
+        :param events: may grow while it is worked on, as datagrams arrive.
         :return: whether the engine got through it without an exception.
         """
         self._crashed = False
-        queue = deque(events)
         sends: list[Send | SendDiscovery] = []
         journals: list[Journal] = []
-        handle = self._engine.handle
+        handle, note = self._engine.handle, self._ports.notes.note
         while True:
-            while queue:
-                event = queue.popleft()
+            following: list[Event] = []
+            for event in events:
                 try:
                     effects = handle(event, now)
                 except Exception as error:  # noqa: BLE001 - the daemon lives
                     effects = self._crash(event, error)
                 for effect in effects:
-                    if isinstance(effect, Journal):
-                        journals.append(effect)
-                    elif isinstance(effect, (Send, SendDiscovery)):
-                        sends.append(effect)
-                    else:
-                        self._carry_out(effect, queue)
-            if not journals:
+                    try:
+                        if type(effect) is Noted:
+                            note(effect)
+                        elif type(effect) is Journal:
+                            journals.append(effect)
+                        elif isinstance(effect, (Send, SendDiscovery)):
+                            sends.append(effect)
+                        else:
+                            self._carry_out(effect)
+                    except Exception as error:  # noqa: BLE001 - the daemon lives
+                        following += self._not_done(effect, error)
+            if following:
+                events = following
+            elif journals:
+                events = self._commit(journals)
+                journals.clear()
+            else:
                 break
-            queue.extend(self._commit(journals))
-            journals.clear()
         net = self._ports.net
         for send in sends:
             try:
@@ -124,27 +131,27 @@ class Dispatcher:
             return [Finished(token=event.token, error=_internal(error))]
         return []
 
-    def _carry_out(self, effect: Order | Noted | Finished, queue: deque[Event]) -> None:
-        try:
-            match effect:
-                case Noted():
-                    self._ports.notes.note(effect)
-                case (
-                    InstallTunnel()
-                    | RemoveTunnel()
-                    | AnnounceAddress()
-                    | GiveBackAddress()
-                    | HoldAddress()
-                ):
-                    self._ports.worker.submit(effect)
-                case Finished():
-                    self._ports.answers.finish(effect)
-                case _:
-                    assert_never(effect)
-        except Exception as error:  # noqa: BLE001 - the daemon lives
-            self._ports.notes.crash(f"effect: {type(effect).__name__}", error)
-            if isinstance(effect, InstallTunnel | RemoveTunnel):
-                queue.append(TunnelFailed(effect.token, _internal(error)))
+    def _carry_out(self, effect: Order | Finished) -> None:
+        match effect:
+            case (
+                InstallTunnel()
+                | RemoveTunnel()
+                | AnnounceAddress()
+                | GiveBackAddress()
+                | HoldAddress()
+            ):
+                self._ports.worker.submit(effect)
+            case Finished():
+                self._ports.answers.finish(effect)
+            case _:
+                assert_never(effect)
+
+    def _not_done(self, effect: Effect, error: Exception) -> list[Event]:
+        """Take in that an effect failed; return what the engine is told of it."""
+        self._ports.notes.crash(f"effect: {type(effect).__name__}", error)
+        if isinstance(effect, InstallTunnel | RemoveTunnel):
+            return [TunnelFailed(effect.token, _internal(error))]
+        return []
 
     def _commit(self, journals: list[Journal]) -> list[Event]:
         """Write the journals in one transaction; return the answers."""

@@ -121,14 +121,15 @@ class Driver:
 
     def post(self, *events: Event) -> None:
         """Handle a batch of events now, with one `now`, and re-arm the timer."""
-        self._turn(events, self.clock.now())
+        self.take(events)
 
-    def _turn(self, events: tuple[Event, ...], now: Instant) -> None:
+    def take(self, events: Iterable[Event]) -> None:
+        """Do the same with a batch that may grow while it is worked on."""
         if not self._closed:
-            self._dispatch(events, now)
+            self._dispatch(events, self.clock.now())
             self._arm()
 
-    def _dispatch(self, events: tuple[Event, ...], now: Instant) -> None:
+    def _dispatch(self, events: Iterable[Event], now: Instant) -> None:
         if not self._dispatcher.turn(events, now):
             self._rest_until = now.mono + _CRASH_PAUSE
 

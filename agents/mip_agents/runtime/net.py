@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from mip_agents.protocol.effects import Send, SendDiscovery
 from mip_agents.protocol.events import Event, Received
@@ -80,13 +80,11 @@ class AgentNet:
         self._udp.open()
         self._links.open(self._udp.port)
 
-    def start(self, deliver: Callable[[Sequence[Event]], None]) -> None:
-        """Begin to read; `deliver` gets the events of each wake-up at once."""
+    def start(self, deliver: Callable[[Iterable[Event]], None]) -> None:
+        """Begin to read; `deliver` gets the events of each wake-up as they come."""
 
-        def deliver_once(batch: Sequence[Event]) -> None:
-            left = [event for event in batch if not self._comes_twice(event)]
-            if left:
-                deliver(left)
+        def deliver_once(batch: Iterable[Event]) -> None:
+            deliver(event for event in batch if not self._comes_twice(event))
 
         # Most agents are home agents, and hear nothing twice.
         taking = deliver_once if self._needs.control_messages else deliver

@@ -17,7 +17,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mip_agents.dataplane import mmsg
 from mip_agents.dataplane.api import DropCounters
@@ -103,7 +103,7 @@ class UdpServer:
         self._errors = errors
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deliver: Callable[[Sequence[Event]], None] | None = None
+        self._deliver: Callable[[Iterable[Event]], None] | None = None
         self._arrivals: dict[bytes, tuple[str, str]] = {}
         """Destination and interface by the kernel's note, nearly always one of few."""
         self._backlog: deque[Send] = deque()
@@ -158,8 +158,11 @@ class UdpServer:
             return f"{where}: no interface has this address (ip -4 address shows them)"
         return f"{where}: {os.strerror(error.errno or 0)}"
 
-    def start(self, deliver: Callable[[Sequence[Event]], None]) -> None:
-        """Begin to read; `deliver` gets the datagrams of each wake-up at once."""
+    def start(self, deliver: Callable[[Iterable[Event]], None]) -> None:
+        """Begin to read; `deliver` gets the datagrams of each wake-up.
+
+        Those that arrive while it works on the first belong to them: `DRAIN` at most.
+        """
         assert self._socket is not None, "open() comes first"
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
@@ -187,27 +190,33 @@ class UdpServer:
     def _readable(self) -> None:
         if self._socket is not None:
             self._incoming.look(self._socket)
-        batch = self._drain()
-        if self._errors:
-            batch += self._undelivered()
-        if not batch or self._deliver is None:
+        if self._deliver is None:
             return
         answers: list[Send] = []
         self._answers = answers
         try:
-            self._deliver(batch)
+            self._deliver(self._arriving())
         finally:
             self._answers = None
             self._send_all(answers)
 
-    def _drain(self) -> list[Event]:
+    def _arriving(self) -> Iterator[Event]:
+        """Yield what has arrived, and then what has arrived meanwhile."""
+        left = DRAIN
+        while left and (batch := self._drain(left)):
+            yield from batch
+            left -= len(batch)
+        if self._errors:
+            yield from self._undelivered()
+
+    def _drain(self, most: int) -> list[Event]:
         sock = self._socket
         if sock is None:
             return []
         if self._reader is None:
-            return self._drain_singly(sock)
+            return self._drain_singly(sock, most)
         try:
-            datagrams = self._reader.read(sock.fileno())
+            datagrams = self._reader.read(sock.fileno(), most)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -218,7 +227,7 @@ class UdpServer:
                 return []
             # The library has the call, this kernel, or a filter in it, has not.
             self._reader = self._writer = None
-            return self._drain_singly(sock)
+            return self._drain_singly(sock, most)
         port = self._port
         batch: list[Event] = []
         arrivals = self._arrivals
@@ -232,10 +241,10 @@ class UdpServer:
             )
         return batch
 
-    def _drain_singly(self, sock: socket.socket) -> list[Event]:
+    def _drain_singly(self, sock: socket.socket, most: int) -> list[Event]:
         port = self._port
         batch: list[Event] = []
-        for _ in range(DRAIN):
+        for _ in range(most):
             try:
                 data, ancillary, flags, (source, source_port) = sock.recvmsg(
                     _LARGEST, _PKTINFO_SPACE
