@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mip_agents.protocol.agents_heard import MAX_AGENTS, AgentsHeard, News
 from mip_agents.protocol.discovery import AgentAdvertisement, parse_discovery
@@ -194,13 +194,9 @@ advertised = st.builds(
 hostile = st.one_of(
     advertised,
     st.tuples(advertised, st.integers(0, 60), st.binary(max_size=40)).map(
-        lambda made: dataclasses.replace(
-            made[0], data=made[0].data[: made[1]] + made[2]
-        )
+        lambda made: replace(made[0], data=made[0].data[: made[1]] + made[2])
     ),
-    st.binary(max_size=80).map(
-        lambda data: dataclasses.replace(advertises(), data=data)
-    ),
+    st.binary(max_size=80).map(lambda data: replace(advertises(), data=data)),
 )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from msgspec.structs import replace
 
 from mip_agents.protocol.attempts import State
 from mip_agents.protocol.effects import (
@@ -374,9 +375,7 @@ def test_a_reply_from_another_address_is_accepted():
     """Matched by authentication and Identification, not by its source."""
 
     def elsewhere(running: Scenario) -> object:
-        import dataclasses
-
-        return dataclasses.replace(answers()(running), source="10.9.9.9")
+        return replace(answers()(running), source="10.9.9.9")
 
     assert asking() >> elsewhere << like(InstallTunnel)
 

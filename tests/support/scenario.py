@@ -122,7 +122,7 @@ class Sends(Like):
         return f"Send({', '.join(f'{k}={v!r}' for k, v in inside.items())}, ...)"
 
 
-_IP = {field.name for field in dataclasses.fields(Send)}
+_IP = set(Send.__struct_fields__)
 
 
 def like(kind: type, **fields: Any) -> Like:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
+
+from msgspec.structs import replace
 
 from mip_agents.protocol.discovery import build_advertisement
 from mip_agents.protocol.events import DiscoveryReceived, InterfacesChanged, Received
@@ -102,6 +103,6 @@ def relays(
 
     def make(running: Scenario) -> Received:
         answer = answers(code, tail, **changes)(running)
-        return dataclasses.replace(answer, source=source or answer.source)
+        return replace(answer, source=source or answer.source)
 
     return make

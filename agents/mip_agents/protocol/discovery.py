@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from mip_agents.protocol.values import value
+from mip_agents.protocol.values import Value
 from mip_agents.protocol.view import MAX_EXTENSIONS, Malformed
 from scapy_mip.const import (
     AGENT_ADVERTISEMENT_CODES,
@@ -51,8 +51,7 @@ _LEAST_ENTRY_WORDS = 2
 _MAX_PREFIX = 32
 
 
-@value
-class AgentAdvertisement:
+class AgentAdvertisement(Value, frozen=True):
     """What a mobility agent offers on a link. RFC 5944 section 2.1."""
 
     code: int

@@ -11,12 +11,13 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from mip_agents.protocol.tunnel import Tunnel
-from mip_agents.protocol.values import value
+from mip_agents.protocol.values import Value
 
 
-@value
-class Send:
+class Send(Value, frozen=True):
     """Send a datagram once the journal entries before it are durable."""
 
     data: bytes
@@ -33,8 +34,7 @@ class Send:
     routing or ARP; None: the system decides."""
 
 
-@value
-class SendDiscovery:
+class SendDiscovery(Value, frozen=True):
     """Send a router discovery message, always with TTL 1 (AG-02, MN-01)."""
 
     data: bytes
@@ -46,8 +46,7 @@ class SendDiscovery:
     """Link-layer destination; None: that of the multicast or broadcast address."""
 
 
-@value
-class BindingRecord:
+class BindingRecord(Value, frozen=True):
     """A mobility binding as the journal keeps it (HA-02)."""
 
     home_address: str
@@ -72,8 +71,7 @@ class BindingRecord:
     not known, as after a reboot, or where there is no end."""
 
 
-@value
-class IdentificationRecord:
+class IdentificationRecord(Value, frozen=True):
     """The newest Identification accepted from a node: nothing older is taken (HA-30).
 
     It outlives the binding, so that a replay finds it after deregistration, too.
@@ -119,8 +117,7 @@ Change = (
 )
 
 
-@value
-class Journal:
+class Journal(Value, frozen=True):
     """Make the changes durable, all or none; answered by `JournalWritten`."""
 
     token: int
@@ -187,8 +184,7 @@ class Severity(enum.IntEnum):
     ERROR = 40
 
 
-@value
-class Noted:
+class Noted(Value, frozen=True):
     """Something worth a log line, a counter and a control event, all three from here.
 
     Keys and authenticators never enter `fields`.
@@ -199,7 +195,7 @@ class Noted:
     severity: Severity = Severity.INFO
     rule: str | None = None
     """The rule of the checklist behind it, such as `HA-09`, with its RFC section."""
-    fields: Mapping[str, str | int | None] = field(default_factory=dict)
+    fields: Mapping[str, str | int | None] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

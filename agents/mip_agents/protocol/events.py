@@ -17,11 +17,10 @@ from mip_agents.protocol.effects import (
     NonceRecord,
 )
 from mip_agents.protocol.links import InterfaceState
-from mip_agents.protocol.values import value
+from mip_agents.protocol.values import Value
 
 
-@value
-class Received:
+class Received(Value, frozen=True):
     """A datagram arrived on UDP port 434."""
 
     data: bytes
@@ -39,8 +38,7 @@ class Received:
     a foreign agent answers there (FA-28)."""
 
 
-@value
-class DiscoveryReceived:
+class DiscoveryReceived(Value, frozen=True):
     """A router discovery message arrived: ICMP type 9 or 10, with a good checksum."""
 
     data: bytes
@@ -53,8 +51,7 @@ class DiscoveryReceived:
     """Link-layer address that it came from."""
 
 
-@value
-class Undelivered:
+class Undelivered(Value, frozen=True):
     """An ICMP error came for a datagram that we sent (FA-20)."""
 
     data: bytes
@@ -69,8 +66,7 @@ class TimerFired:
     """The moment that `next_timer()` named has come."""
 
 
-@value
-class JournalWritten:
+class JournalWritten(Value, frozen=True):
     """The changes of a `Journal` effect are durable."""
 
     token: int

@@ -7,8 +7,9 @@ node that is known by its address has that one.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from mip_agents.protocol.bindings import Bindings
 from mip_agents.protocol.effects import LeaseRecord
@@ -125,9 +126,9 @@ def _with_address(asked: Asked, home_address: str) -> Asked:
     if care_of_address == request.home_address:
         # A node at home without its address means itself by both (HA-19).
         care_of_address = home_address
-    return dataclasses.replace(
+    return replace(
         asked,
-        request=dataclasses.replace(
+        request=replace(
             request, home_address=home_address, care_of_address=care_of_address
         ),
     )

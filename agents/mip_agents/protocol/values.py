@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Values that are made by the thousand: frozen for the type checker alone.
+"""Values that are made by the thousand.
 
-A dataclass that is frozen at run time sets each field through a call, so that making it
-takes three times as long; for a home agent that is a tenth of all its work. mypy holds
-these as frozen as the others.
+A home agent makes a dozen for each registration. A frozen dataclass sets each field
+through a call of its own; one of these takes a fifth of the time, and the garbage
+collector does not look at it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform
-
-_T = TypeVar("_T")
+import msgspec
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def value(cls: type[_T]) -> type[_T]:
-    """Make a slotted dataclass that nobody changes."""
-    return dataclass(slots=True, unsafe_hash=True)(cls)
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """Fields that nobody changes, and that lead to nothing which leads back here."""

@@ -18,7 +18,7 @@ from mip_agents.protocol.events import Received
 from mip_agents.protocol.names import canonical
 from mip_agents.protocol.policy import ForeignAgentPolicy
 from mip_agents.protocol.tunnel import Tunnel
-from mip_agents.protocol.values import value
+from mip_agents.protocol.values import Value
 from mip_agents.protocol.view import Reply, Request
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import LIFETIME_DEREGISTER
@@ -44,8 +44,7 @@ class Asker(NamedTuple):
     """The NAI of a node without home address (NAI-02), else the home address."""
 
 
-@value
-class Visit:
+class Visit(Value, frozen=True):
     """A request of a node on one of our links, with what it takes to answer (FA-02)."""
 
     received: Received
@@ -94,8 +93,7 @@ class Pending:
         return self.visit.request.identification & LOW_MASK
 
 
-@value
-class Visitor:
+class Visitor(Value, frozen=True):
     """A node that is registered through us."""
 
     nai: str | None

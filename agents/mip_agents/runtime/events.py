@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from mip_agents.protocol.effects import Noted, Severity
-from mip_agents.protocol.values import value
+from mip_agents.protocol.values import Value
 
 _RING = 256
 """Events kept for watchers that come later."""
@@ -22,8 +22,7 @@ _QUEUE = 1024
 """Events that a slow watcher may be behind; then its oldest are lost."""
 
 
-@value
-class Stamped:
+class Stamped(Value, frozen=True):
     """Something noted, with its number and its time of day."""
 
     number: int

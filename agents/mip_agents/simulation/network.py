@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+
+from msgspec.structs import replace
 
 from mip_agents.protocol.effects import Send, SendDiscovery
 from mip_agents.protocol.events import DiscoveryReceived, Received
