@@ -544,6 +544,17 @@ def test_what_has_expired_meanwhile_is_dropped_from_the_journal():
     assert running.engine.next_timer() is None
 
 
+@pytest.mark.parametrize("care_of_address", [HOME, HA, "10.1.1.255", "224.0.0.11"])
+def test_what_is_unfit_for_a_tunnel_now_is_dropped_from_the_journal(care_of_address):
+    """HA-17: such as the broadcast address of a home network that is smaller now."""
+    old = stored(care_of_address=care_of_address)
+    running = scenario(home_agent()) >> Restored((old,), ())
+    running << like(Journal, changes=(DroppedBinding(HOME, care_of_address),))
+    running << noted("bindings_restored", bindings=0, dropped=1)
+    assert running >> JOURNAL_WRITTEN
+    assert bindings(running) == []
+
+
 def test_what_could_not_be_dropped_is_dropped_later_unless_it_is_good_again():
     """HA-23: a full disk at the start, and a registration meanwhile."""
     old = [stored(care_of_address=one, expires=instant(0).ntp) for one in (A, B)]

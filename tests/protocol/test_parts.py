@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mip_agents.protocol.attempts import STATES, refresh_after
+from mip_agents.protocol.attempts import STATES, State, refresh_after
 from mip_agents.protocol.backoff import Backoff, for_denials, for_replies
 from mip_agents.protocol.bindings import NEVER, TICKS, Binding, BindingTable, expiry
-from mip_agents.protocol.changes import PHASES, Ledger, Phase
+from mip_agents.protocol.changes import Ledger
 from mip_agents.protocol.effects import IdentificationRecord
 from mip_agents.protocol.errors import MipError
 from mip_agents.protocol.freshness import ReplayGuard
@@ -33,15 +33,16 @@ NOW = instant(100.0).ntp
 
 
 def test_an_undeclared_transition_raises():
-    machine = Machine(PHASES)
-    machine.state = Phase.DONE
-    with pytest.raises(MipError, match="DONE -> APPLYING"):
-        machine.state = Phase.APPLYING
+    machine = Machine(STATES)
+    assert machine.state is State.DETACHED
+    with pytest.raises(MipError, match="DETACHED -> REGISTERED"):
+        machine.state = State.REGISTERED
 
 
 def test_a_table_without_a_row_raises():
-    with pytest.raises(MipError, match="TAKING_BACK, DONE"):
-        Transitions(Phase.APPLYING, {Phase.APPLYING: {}})
+    rows = {state: {} for state in State if state is not State.AT_HOME}
+    with pytest.raises(MipError, match="no transitions declared for AT_HOME"):
+        Transitions(State.DETACHED, rows)
 
 
 def test_a_table_can_be_drawn():

@@ -101,30 +101,31 @@ class Answers:
         gre_key: int | None = None,
     ) -> Send:
         """Make a reply and address it (HA-25 to HA-27, NAI-03)."""
-        received, request = asked.received, asked.request
+        received, request, policy = asked.received, asked.request, self._policy
         data = build_reply(
             code,
             lifetime,
             request.home_address,
-            self._policy.address,
+            policy.address,
             identification,
             asked.mobile_home,
             asked.foreign_home,
             request.nai,
             gre_key,
         )
-        own = received.destination
-        if not is_unicast(own) or own in self._policy.broadcast_addresses:
-            own = self._policy.address
-        at_home = received.source == request.home_address
+        own, source = received.destination, received.source
+        if own != policy.address and (
+            not is_unicast(own) or own in policy.broadcast_addresses
+        ):
+            own = policy.address
         return Send(
             data,
             own,
             received.destination_port,
-            received.source,
+            source,
             received.source_port,
             # To a node at home, past a tunnel that may still be in place (HA-26).
-            received.interface if at_home else None,
+            received.interface if source == request.home_address else None,
             TTL_DIRECT,
         )
 
@@ -140,7 +141,9 @@ def describe(received: Received, request: Request) -> dict[str, str | int | None
         "identification": request.identification.to_bytes(8, "big").hex(),
         "source": received.source,
     }
-    name = None if request.nai is None else canonical(request.nai)
+    if request.nai is None:
+        return fields
+    name = canonical(request.nai)
     return fields if name is None else {"nai": name, **fields}
 
 

@@ -66,12 +66,10 @@ new_binding: Callable[[tuple[Any, ...]], Binding] = partial(tuple.__new__, Bindi
 
 def expiry(lifetime: int, now: Instant) -> float:
     """Return the monotonic second at which a binding granted now ends."""
-    return NEVER if lifetime == LIFETIME_INFINITE else _ticked(now.mono + lifetime)
-
-
-def _ticked(moment: float) -> float:
-    """Round down to a tick, so that ends can be ordered as whole numbers."""
-    return math.floor(moment * TICKS) / TICKS
+    if lifetime == LIFETIME_INFINITE:
+        return NEVER
+    # Rounded down to a tick, so that ends can be ordered as whole numbers.
+    return math.floor((now.mono + lifetime) * TICKS) / TICKS
 
 
 def record(
@@ -120,7 +118,8 @@ def restore(kept: BindingRecord, now: Instant) -> Binding | None:
         end = kept.ends
         if end is None:
             end = now.mono + difference(kept.expires, now.ntp) / _NTP_SECOND
-        expires = _ticked(min(end, now.mono + kept.lifetime))
+        end = math.floor(end * TICKS) / TICKS
+        expires = min(end, expiry(kept.lifetime, now))
         if expires <= now.mono:
             return None
     return Binding(
@@ -310,15 +309,18 @@ class BindingTable:
         old = nodes.get(home_address, b"")
         self._latest = home_address, bindings
         if len(bindings) == 1:  # as nearly always
-            nodes[home_address] = _pack(*bindings[0])
+            nodes[home_address] = packed = _pack(*bindings[0])
             end = bindings[0].expires
         elif bindings:
-            nodes[home_address] = b"".join([_pack(*binding) for binding in bindings])
+            packed = b"".join([_pack(*binding) for binding in bindings])
+            nodes[home_address] = packed
             end = min([binding.expires for binding in bindings])
         else:
             nodes.pop(home_address, None)
+            packed = b""
             end = NEVER
-        self._count += len(bindings) - len(old) // _SIZE
+        if len(packed) != len(old):
+            self._count += (len(packed) - len(old)) // _SIZE
         covered = _first_end(old)
         if self._reported and home_address in self._reported:
             covered = NEVER

@@ -7,7 +7,6 @@ both have answered well does it enter the table. If one fails, the other is take
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,34 +30,12 @@ from mip_agents.protocol.effects import (
     RemoveTunnel,
 )
 from mip_agents.protocol.freshness import Proof, ReplayGuard
-from mip_agents.protocol.fsm import Transitions
 from mip_agents.protocol.policy import HomeAgentPolicy
 
 _T = TypeVar("_T")
 
 RETRY_S = 10.0
 """Seconds until a journal or data plane that failed is asked again."""
-
-
-class Phase(enum.StrEnum):
-    """Where a change stands."""
-
-    APPLYING = "applying"
-    TAKING_BACK = "taking back"
-    DONE = "done"
-
-
-PHASES = Transitions(
-    Phase.APPLYING,
-    {
-        Phase.APPLYING: {
-            Phase.TAKING_BACK: "journal or data plane failed, the other did not",
-            Phase.DONE: "all answered",
-        },
-        Phase.TAKING_BACK: {Phase.DONE: "all answered"},
-        Phase.DONE: {},
-    },
-)
 
 
 @dataclass(slots=True)
@@ -83,26 +60,8 @@ class BindingChange:
     journal_token: int | None = None
     error: str | None = None
     """The first failure."""
-    _phase: Phase = Phase.APPLYING
-
-    @property
-    def phase(self) -> Phase:
-        """Where it stands; setting it raises MipError if `PHASES` does not allow it."""
-        return self._phase
-
-    @phase.setter
-    def phase(self, new: Phase) -> None:
-        self._phase = PHASES.step(self._phase, new)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether the node was at home before (ARP-02)."""
-        return not self.before and bool(self.after)
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the node is at home, or nowhere, from now on (ARP-05)."""
-        return bool(self.before) and not self.after
+    taking_back: bool = False
+    """Whether a part of it failed, and the rest is undone."""
 
 
 class Ledger:
@@ -196,11 +155,10 @@ class Ledger:
             self._recorded.get(home_address, before) if self._recorded else before,
             self._carried.get(home_address, before) if self._carried else before,
         )
-        if not change.reversible:
+        if proof is None:
             self.table.replace(home_address, after)
             self._retries.pop(home_address, None)
-        asked = self._journal(change, after, now)
-        asked += self._tunnel(change, after)
+        asked = self._ask(change, after, now)
         if asked:
             self._changes[home_address] = change
         return asked
@@ -221,46 +179,42 @@ class Ledger:
                     self._leftovers_due = now.mono + RETRY_S
             return None, []
         change.outstanding -= 1
-        taking_back = change.phase is Phase.TAKING_BACK
         if error is not None:
             change.error = change.error or error
         elif token == change.journal_token:
-            change.recorded = change.before if taking_back else change.after
+            change.recorded = change.before if change.taking_back else change.after
             if change.proof is not None:
                 # What is durable is used up, even if the change is taken back: a
                 # restart must not make a difference, nor an older request overtake.
                 self._guard.accept(change.proof)
         else:
-            change.carried = change.before if taking_back else change.after
+            change.carried = change.before if change.taking_back else change.after
         if change.outstanding:
             return None, []
-        if change.error is not None and change.reversible and not taking_back:
+        if change.error is not None and change.reversible and not change.taking_back:
+            change.taking_back = True
             undo = self._take_back(change, now)
             if undo:
-                change.phase = Phase.TAKING_BACK
                 return None, undo
         self._finish(change, now)
         return change, []
 
     def _take_back(self, change: BindingChange, now: Instant) -> list[Effect]:
         change.proof = change.lease = None
-        undo = self._journal(change, change.before, now)
-        return undo + self._tunnel(change, change.before)
+        return self._ask(change, change.before, now)
 
     def _finish(self, change: BindingChange, now: Instant) -> None:
         home_address = change.home_address
-        change.phase = Phase.DONE
         del self._changes[home_address]
         if change.error is None and change.reversible:
             bindings = change.after
             self.table.replace(home_address, bindings)
         else:
             bindings = self.table.get(home_address)
-        if change.recorded is bindings is change.carried:  # as nearly always
-            for held in (self._recorded, self._carried, self._retries):
-                if held:
-                    held.pop(home_address, None)
-            return
+        if change.recorded is bindings is change.carried and not (
+            self._recorded or self._carried or self._retries
+        ):
+            return  # as nearly always
         as_recorded = change.recorded == bindings
         as_carried = self._same(change.carried, bindings)
         _hold(self._recorded, home_address, None if as_recorded else change.recorded)
@@ -289,52 +243,61 @@ class Ledger:
             found[home_address] = None
         return list(found)
 
-    def _ask(self, change: BindingChange) -> int:
+    def _ask(
+        self, change: BindingChange, wanted: Bindings, now: Instant
+    ) -> list[Effect]:
+        """Ask for what is missing; no effects mean that nothing is."""
+        asked: list[Effect] = []
+        records = self._records(change, wanted, now)
+        if records:
+            change.journal_token = token = self._token(change)
+            asked.append(Journal(token, tuple(records)))
+        # A refresh ends here: same addresses, same form, no call of the kernel.
+        if same_tunnel(change.carried, wanted, self._counting):
+            change.carried = wanted
+        else:
+            asked.append(self._tunnel(change.home_address, wanted, self._token(change)))
+        return asked
+
+    def _token(self, change: BindingChange) -> int:
         self._last_token = token = self._last_token + 1
         self._tokens[token] = change
         change.outstanding += 1
         return token
 
-    def _journal(
+    def _records(
         self, change: BindingChange, wanted: Bindings, now: Instant
-    ) -> list[Effect]:
-        home_address, home_agent = change.home_address, self._policy.address
-        changes: list[effects.Change] = [
+    ) -> list[effects.Change]:
+        """Return what the journal lacks."""
+        home_address, recorded = change.home_address, change.recorded
+        records: list[effects.Change] = [
             DroppedBinding(home_address, binding.care_of_address)
-            for binding in change.recorded
+            for binding in recorded
             if not has_care_of_address(wanted, binding.care_of_address)
         ]
-        changes += [
-            record(home_address, home_agent, binding, now)
+        records += [
+            record(home_address, self._policy.address, binding, now)
             for binding in wanted
-            if binding not in change.recorded
+            if binding not in recorded
         ]
         if change.proof is not None:
-            changes.append(change.proof)
+            records.append(change.proof)
         if change.lease is not None:
-            changes.append(change.lease)
-        if not changes:
-            return []
-        change.journal_token = token = self._ask(change)
-        return [Journal(token, tuple(changes))]
+            records.append(change.lease)
+        return records
 
-    def _tunnel(self, change: BindingChange, wanted: Bindings) -> list[Effect]:
-        # A refresh ends here: same addresses, same form, no call of the kernel.
-        if same_tunnel(change.carried, wanted, self._counting):
-            change.carried = wanted
-            return []
-        token = self._ask(change)
+    def _tunnel(self, home_address: str, wanted: Bindings, token: int) -> Effect:
         if not wanted:
-            return [RemoveTunnel(token, change.home_address)]
+            return RemoveTunnel(token, home_address)
         policy = self._policy
         tunnel = tunnel_of(
-            change.home_address,
+            home_address,
             policy.address,
             wanted,
             policy.encapsulations,
             policy.broadcasts,
         )
-        return [InstallTunnel(token, tunnel)]
+        return InstallTunnel(token, tunnel)
 
     def _same(self, one: Bindings, other: Bindings) -> bool:
         return same_tunnel(one, other, self._counting)

@@ -71,6 +71,7 @@ from mip_agents.protocol.request_checks import (
     check_service,
     is_unicast,
     serves,
+    unfit_care_of_address,
 )
 from mip_agents.protocol.security import ReplayStyle, replay_style
 from mip_agents.protocol.view import Malformed, Request, parse
@@ -246,7 +247,9 @@ class HomeAgentEngine:
         if denied is not None:
             self._strangers.allow(source, now.mono)
             return self._answers.deny(asked, denied, now)
-        return self._submit(node, asked, now)
+        if node in self._in_work:
+            return self._wait(node, asked)
+        return self._decide(asked, now)
 
     def _has_bound(self, node: str, request: Request, source: str) -> bool:
         """Return whether the node has a binding that was registered from there."""
@@ -262,14 +265,19 @@ class HomeAgentEngine:
 
     def _submit(self, node: str, job: Job, now: Instant) -> list[Effect]:
         """Run a job now, or behind the change under way for its node."""
-        current = self._in_work.get(node)
-        if current is None:
-            return self._run(node, job, now)
+        if node in self._in_work:
+            return self._wait(node, job)
+        return self._run(node, job, now)
+
+    def _wait(self, node: str, job: Job) -> list[Effect]:
+        """Have a job wait behind the change under way for its node."""
         waiting = self._waiting.setdefault(node, deque())
         if isinstance(job, Asked):
             data = job.request.data
             others = [
-                other for other in (current, *waiting) if isinstance(other, Asked)
+                other
+                for other in (self._in_work[node], *waiting)
+                if isinstance(other, Asked)
             ]
             if any(other.request.data == data for other in others):
                 return [repeated(job, "still in work")]
@@ -320,7 +328,7 @@ class HomeAgentEngine:
             case Reconciled():
                 if change.error is not None:
                     effects.append(_failure(home_address, change.error))
-        queue = self._waiting.get(node)
+        queue = self._waiting.get(node) if self._waiting else None
         if queue is None:
             return effects
         while queue and node not in self._in_work:
@@ -388,9 +396,10 @@ class HomeAgentEngine:
         granting = self._answers.accepting_code(asked)
         reply = self._answers.accept(asked, granting, lifetime, bindings)
         effects: list[Effect] = [reply]
-        if change.is_first:
-            effects.append(AnnounceAddress(home_address))
-        elif change.is_last and asked.received.source == home_address:
+        if not change.before:
+            if change.after:
+                effects.append(AnnounceAddress(home_address))  # ARP-02
+        elif not change.after and asked.received.source == home_address:
             # Proxy ARP ended with the tunnel, and the node is on this link (ARP-05).
             effects.append(GiveBackAddress(home_address, asked.received.interface))
         severity = Severity.INFO
@@ -468,6 +477,7 @@ class HomeAgentEngine:
         return (
             entry.home_agent == policy.address
             and serves(policy, home_address)
+            and not unfit_care_of_address(policy, home_address, entry.care_of_address)
             and form_of(binding, policy.encapsulations) is not None
         )
 

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 from scapy.utils import inet_aton
 
-from mip_agents.protocol.bindings import Bindings, choose_encapsulation
+from mip_agents.protocol.bindings import (
+    Bindings,
+    choose_encapsulation,
+    has_care_of_address,
+)
 from mip_agents.protocol.events import Received
 from mip_agents.protocol.policy import HomeAgentPolicy, ReverseTunnel
 from mip_agents.protocol.security import NodeAssociation, unusual
-from mip_agents.protocol.values import value
-from mip_agents.protocol.view import AUTHORIZING, Request
+from mip_agents.protocol.values import Value
+from mip_agents.protocol.view import AUTHORIZING, Authentication, Request
 from scapy_mip.auth import SecurityAssociation, verify
 from scapy_mip.const import (
     LIFETIME_DEREGISTER,
@@ -49,8 +53,7 @@ class Denied:
     reason: str
 
 
-@value
-class Asked:
+class Asked(Value, frozen=True):
     """A request whose sender is known, with what it takes to answer it."""
 
     received: Received
@@ -96,18 +99,24 @@ def authenticate(
 
     :param node: whose associations to try, an NAI or a home address.
     """
-    authorizing = [a for a in request.authentications if a.type in AUTHORIZING]
-    if not authorizing:
+    first: Authentication | None = None
+    for extension in request.authentications:
+        if extension.type in AUTHORIZING:
+            first = extension
+            break
+    if first is None:
         return Dropped("HA-06", "no authorization-enabling extension")
-    association = policy.association(node, authorizing[0].spi)
+    association = policy.association(node, first.spi)
     mobile_home = association or policy.any_association(node)
     if mobile_home is None:
         return Dropped("HA-06", "no security association with the mobile node")
-    if request.authentications[0] is not authorizing[0]:
+    if request.authentications[0] is not first:
         return Dropped("COM-15", "another authentication extension comes first")
     asked = _asked(policy, received, request, node, mobile_home)
-    for extension in authorizing:
-        if extension is not authorizing[0]:
+    for extension in request.authentications:
+        if extension.type not in AUTHORIZING:
+            continue
+        if extension is not first:
             association = policy.association(node, extension.spi)
         if association and verify(association, request.data, extension.offset):
             continue
@@ -205,9 +214,14 @@ def check_service(
     """
     if request.lifetime == LIFETIME_DEREGISTER:
         return None
-    if (reason := _unfit_care_of_address(policy, request)) is not None:
-        # No code names this. The request contradicts itself: 134.
-        return Denied(ReplyCode.HA_POORLY_FORMED_REQUEST, "HA-17", reason)
+    care_of_address = request.care_of_address
+    known = bindings and has_care_of_address(bindings, care_of_address)
+    # What has a binding was found to be fit, at the start as well.
+    if not known:
+        unfit = unfit_care_of_address(policy, request.home_address, care_of_address)
+        if unfit is not None:
+            # No code names this. The request contradicts itself: 134.
+            return Denied(ReplyCode.HA_POORLY_FORMED_REQUEST, "HA-17", unfit)
     keyed = request.gre_key is not None
     flags = request.flags
     if choose_encapsulation(flags, policy.encapsulations, with_key=keyed) is None:
@@ -237,10 +251,11 @@ def kept_bindings(
     return tuple(b for b in bindings if b.care_of_address != request.care_of_address)
 
 
-def _unfit_care_of_address(policy: HomeAgentPolicy, request: Request) -> str | None:
+def unfit_care_of_address(
+    policy: HomeAgentPolicy, home_address: str, care_of_address: str
+) -> str | None:
     """Return why a tunnel to the care-of address would make no sense."""
-    care_of_address = request.care_of_address
-    if care_of_address == request.home_address:
+    if care_of_address == home_address:
         return "care-of address is the home address"
     if care_of_address == policy.address:
         return "care-of address is the home agent's"

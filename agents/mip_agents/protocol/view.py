@@ -8,11 +8,10 @@ the engines: a view says what a message is, not whether it is welcome.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mip_agents.protocol.values import value
+from mip_agents.protocol.values import Value
 from scapy_mip.auth import SecurityAssociation
 from scapy_mip.const import ExtensionType, MessageType
 from scapy_mip.extensions.auth import (
@@ -132,8 +131,7 @@ class Malformed:
     """One phrase for the log."""
 
 
-@value
-class Authentication:
+class Authentication(Value, frozen=True):
     """One authentication extension of a received message."""
 
     type: int
@@ -143,8 +141,7 @@ class Authentication:
     """Where the extension starts in the message: its coverage follows from it."""
 
 
-@value
-class Request:
+class Request(Value, frozen=True):
     """A Registration Request. RFC 5944 section 3.3."""
 
     data: bytes
@@ -165,8 +162,7 @@ class Request:
     """That the foreign agent wants in the packets to it; 0: we assign one (TUN-08)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Value, frozen=True):
     """A Registration Reply. RFC 5944 section 3.4."""
 
     data: bytes
@@ -207,14 +203,38 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     if len(data) > _LEAST_WITH_TOO_MANY and _has_too_many_extensions(data):
         return Malformed("COM-03", f"more than {MAX_EXTENSIONS} extensions")
     try:
-        *fixed, places = (_read_request if kind == _REQUEST else _read_reply)(data)
+        return _request(data) if kind == _REQUEST else _reply(data)
     except struct.error:
         return _not_for_us(data)
+
+
+def _request(data: bytes) -> Request | Malformed:
+    flags, lifetime, home, home_agent, care_of, number, places = _read_request(data)
     known = _judge(data, places)
     if isinstance(known, Malformed):
         return known
-    make: Callable[..., Request | Reply] = Request if kind == _REQUEST else Reply
-    return make(data, *fixed, *known)
+    types, authentications, nai, gre_key = known
+    return Request(
+        data,
+        flags,
+        lifetime,
+        home,
+        home_agent,
+        care_of,
+        number,
+        types,
+        authentications,
+        nai,
+        gre_key,
+    )
+
+
+def _reply(data: bytes) -> Reply | Malformed:
+    code, lifetime, home, home_agent, number, places = _read_reply(data)
+    known = _judge(data, places)
+    if isinstance(known, Malformed):
+        return known
+    return Reply(data, code, lifetime, home, home_agent, number, *known)
 
 
 _Known = tuple[tuple[int, ...], tuple[Authentication, ...], str | None, int | None]
