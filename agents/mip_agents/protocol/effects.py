@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import final
 
 import msgspec
 
@@ -117,6 +118,7 @@ Change = (
 )
 
 
+@final
 class Journal(Value, frozen=True):
     """Make the changes durable, all or none; answered by `JournalWritten`."""
 
@@ -184,6 +186,7 @@ class Severity(enum.IntEnum):
     ERROR = 40
 
 
+@final
 class Noted(Value, frozen=True):
     """Something worth a log line, a counter and a control event, all three from here.
 
