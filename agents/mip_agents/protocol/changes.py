@@ -248,14 +248,17 @@ class Ledger:
     ) -> list[Effect]:
         """Ask for what is missing; no effects mean that nothing is."""
         asked: list[Effect] = []
-        records = self._records(change, wanted, now)
+        carried = change.carried
+        # A refresh ends here: same addresses, same form, no call of the kernel.
+        same = same_tunnel(carried, wanted, self._counting)
+        if same:
+            change.carried = wanted
+        gone = () if same and carried is change.recorded else change.recorded
+        records = self._records(change, gone, wanted, now)
         if records:
             change.journal_token = token = self._token(change)
             asked.append(Journal(token, tuple(records)))
-        # A refresh ends here: same addresses, same form, no call of the kernel.
-        if same_tunnel(change.carried, wanted, self._counting):
-            change.carried = wanted
-        else:
+        if not same:
             asked.append(self._tunnel(change.home_address, wanted, self._token(change)))
         return asked
 
@@ -266,13 +269,16 @@ class Ledger:
         return token
 
     def _records(
-        self, change: BindingChange, wanted: Bindings, now: Instant
+        self, change: BindingChange, gone: Bindings, wanted: Bindings, now: Instant
     ) -> list[effects.Change]:
-        """Return what the journal lacks."""
+        """Return what the journal lacks.
+
+        :param gone: of what it holds all that may not be wanted any more.
+        """
         home_address, recorded = change.home_address, change.recorded
         records: list[effects.Change] = [
             DroppedBinding(home_address, binding.care_of_address)
-            for binding in recorded
+            for binding in gone
             if not has_care_of_address(wanted, binding.care_of_address)
         ]
         records += [
