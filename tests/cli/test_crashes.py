@@ -13,14 +13,12 @@ import time
 
 import pytest
 
-from mip_agents.dataplane.select import DRIVERS
-from mip_agents.protocol.tunnel import Role
 from scapy_mip.const import ReplyCode
 from scapy_mip.ident import from_unix_ns
 from support import crashing
 from support.crashing import World, bound, homes
 from support.daemons import kernel_state
-from support.netns import isolated, sh
+from support.netns import isolated, need_driver, sh
 
 LESS = "-dac_override,-dac_read_search"
 """What lets root write what others own."""
@@ -43,9 +41,7 @@ def check_kernel(place, bindings):
 @isolated
 def test_kill_9_amid_moves_loses_nothing(tmp_path, dataplane, seed, rounds):
     """HA-02, HA-30: in the journal, in the kernel, and against replays."""
-    problem = DRIVERS[dataplane].problem(Role.HOME_AGENT)
-    if problem is not None:
-        pytest.skip(f"{dataplane} data plane: {problem}")
+    need_driver(dataplane)
     rng = random.Random(seed)
     place = World(tmp_path, dataplane)
     clean = kernel_state()

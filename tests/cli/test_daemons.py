@@ -11,8 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from mip_agents.dataplane.select import DRIVERS
-from mip_agents.protocol.tunnel import Role
 from scapy_mip.const import ReplyCode
 from support.daemons import (
     COMMAND,
@@ -22,7 +20,7 @@ from support.daemons import (
     kernel_state,
     mip,
 )
-from support.netns import Node, connect, isolated, sh
+from support.netns import Node, connect, isolated, need_driver, sh
 from support.requests import HandNode, request
 
 HOME_ADDRESS, HOME_AGENT, CARE_OF, OTHER = (
@@ -226,9 +224,7 @@ def test_after_kill_9_bindings_are_back_and_replays_are_refused(tmp_path):
 )
 @isolated
 def test_nothing_is_left_in_the_kernel(tmp_path, how, dataplane):
-    problem = DRIVERS[dataplane].problem(Role.HOME_AGENT)
-    if problem is not None:
-        pytest.skip(f"{dataplane} data plane: {problem}")
+    need_driver(dataplane)
     place = world(tmp_path, dataplane)
     clean = kernel_state(), kernel_state(place.away.sh)
     ha, mn = start(place, "ha", "mn")

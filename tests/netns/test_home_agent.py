@@ -5,18 +5,15 @@ import asyncio
 import socket
 import time
 
-import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
-from mip_agents.dataplane.probe import tun_driver_problem
-from mip_agents.protocol.tunnel import Role
 from mip_agents.protocol.view import build_request, parse
 from scapy_mip.const import MIP_PORT, RequestFlag
 from scapy_mip.ident import from_unix_ns
 from support.daemons import KEY_HEX, Daemon
-from support.netns import Node, connect, isolated
+from support.netns import Node, connect, isolated, need_driver
 from support.requests import ASSOCIATION, HOME_ADDRESS
 
 HOME_AGENT, NEIGHBOUR = "10.1.1.20", "10.1.1.30"
@@ -107,9 +104,7 @@ def begin(node, function, *arguments):
 @isolated
 def test_what_the_wires_see_of_a_home_agent(tmp_path):
     """ARP-01, ARP-02, HA-33, RT-07: announced, copied, reverse, and nothing forged."""
-    problem = tun_driver_problem(Role.HOME_AGENT)
-    if problem is not None:
-        pytest.skip(f"tun data plane: {problem}")
+    need_driver("tun")
     here, lan, away = Node("here"), Node("lan"), Node("away")
     connect(here, "home0", lan, "eth0")
     connect(here, "eth9", away, "eth0")

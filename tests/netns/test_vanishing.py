@@ -6,13 +6,12 @@ import time
 import pytest
 
 from mip_agents.dataplane.port import NEXT_HOP
-from mip_agents.dataplane.select import DRIVERS
 from mip_agents.protocol.tunnel import Role
 from scapy_mip.const import ReplyCode
 from support import crashing
 from support.crashing import CARE_OFS, HOME_AGENT, World, bound, homes
 from support.daemons import KEY_HEX, Daemon, kernel_state
-from support.netns import isolated, sh
+from support.netns import isolated, need_driver, sh
 
 HOME_ADDRESS = homes(1)[0]
 
@@ -60,9 +59,7 @@ def test_a_home_agent_serves_on_when_an_interface_is_there_again(
     tmp_path, dataplane, what
 ):
     """HA-33, ARP-01: old bindings and new ones, and nothing is left at the end."""
-    problem = DRIVERS[dataplane].problem(Role.HOME_AGENT)
-    if problem is not None:
-        pytest.skip(f"{dataplane} data plane: {problem}")
+    need_driver(dataplane)
     place = World(tmp_path, dataplane)
     ha = place.start()
     first, second = homes(2)
@@ -96,9 +93,7 @@ def test_a_home_agent_serves_on_when_an_interface_is_there_again(
 @isolated
 def test_what_is_refused_while_all_is_made_anew_is_tried_again(tmp_path):
     """HA-33: nodes that are registered register no tunnel again by themselves."""
-    problem = DRIVERS["tun"].problem(Role.HOME_AGENT)
-    if problem is not None:
-        pytest.skip(f"tun data plane: {problem}")
+    need_driver("tun")
     place = World(tmp_path, "tun")
     ha = place.start()
     first, second = homes(2)
@@ -120,9 +115,7 @@ def test_what_is_refused_while_all_is_made_anew_is_tried_again(tmp_path):
 @isolated
 def test_a_kernel_that_refuses_a_tunnel_denies_it_and_serves_on(tmp_path):
     """HA-17: with 130, once in the log, and nothing is left of what was begun."""
-    problem = DRIVERS["tun"].problem(Role.HOME_AGENT)
-    if problem is not None:
-        pytest.skip(f"tun data plane: {problem}")
+    need_driver("tun")
     place = World(tmp_path, "tun")
     clean = kernel_state()
     ha = place.start()
@@ -150,9 +143,7 @@ def test_a_kernel_that_refuses_a_tunnel_denies_it_and_serves_on(tmp_path):
 @isolated
 def test_a_mobile_node_goes_on_when_its_interface_is_there_again(tmp_path):
     """It registers again by itself, and packets find it."""
-    problem = DRIVERS["tun"].problem(Role.MOBILE_NODE)
-    if problem is not None:
-        pytest.skip(f"tun data plane: {problem}")
+    need_driver("tun", Role.MOBILE_NODE)
     place = World(tmp_path, "tun")
     ha = place.start()
     config = tmp_path / "mn.toml"

@@ -30,6 +30,8 @@ from typing import Any
 import pytest
 
 from mip_agents.dataplane.port import settle_link
+from mip_agents.dataplane.select import DRIVERS
+from mip_agents.protocol.tunnel import Role
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _FLAGS = struct.Struct("16sH14x")
@@ -123,6 +125,13 @@ def _child(writer: int, test: Callable[[], None]) -> None:
     with os.fdopen(writer, "wb") as pipe:
         pipe.write(pickle.dumps(outcome))
     os._exit(0)
+
+
+def need_driver(dataplane: str, role: Role = Role.HOME_AGENT) -> None:
+    """Skip the test, and say why, where a driver of the data plane cannot work."""
+    problem = DRIVERS[dataplane].problem(role)
+    if problem is not None:
+        pytest.skip(f"{dataplane} data plane: {problem}")
 
 
 def sh(command: str) -> str:
