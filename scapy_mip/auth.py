@@ -76,7 +76,8 @@ class SecurityAssociation:
     :raises ValueError: an SPI out of range, an empty key or an unknown algorithm.
     """
 
-    # There may be one for each of very many nodes: so nothing here is a closure.
+    # There may be one for each of very many nodes: so an HMAC, as nearly all of them
+    # have, is two hashes and no closure.
     __slots__ = ("_compute", "_inner", "_key", "_outer", "algorithm", "size", "spi")
 
     spi: int

@@ -114,13 +114,13 @@ class DatagramReader:
         self._no_control = bytes(len(buffers.control))
         self._view = memoryview(self._data)
 
-    def read(self, descriptor: int, most: int | None = None) -> Iterator[Datagram]:
+    def read(self, descriptor: int, most: int) -> Iterator[Datagram]:
         """Return what waits, without waiting; it has to be used up before the next.
 
-        :param most: of datagrams; None: as many as there is room for.
+        :param most: of datagrams; never more than there is room for.
         :raises BlockingIOError: nothing waits. :raises OSError: as recvmmsg(2) says.
         """
-        count = self._count if most is None else min(most, self._count)
+        count = min(most, self._count)
         buffers = self._buffers
         buffers.headers[:] = self._template  # sizes and flags of the last time
         buffers.control[:] = self._no_control

@@ -66,10 +66,12 @@ new_binding: Callable[[tuple[Any, ...]], Binding] = partial(tuple.__new__, Bindi
 
 def expiry(lifetime: int, now: Instant) -> float:
     """Return the monotonic second at which a binding granted now ends."""
-    if lifetime == LIFETIME_INFINITE:
-        return NEVER
-    # Rounded down to a tick, so that ends can be ordered as whole numbers.
-    return math.floor((now.mono + lifetime) * TICKS) / TICKS
+    return NEVER if lifetime == LIFETIME_INFINITE else _ticked(now.mono + lifetime)
+
+
+def _ticked(moment: float) -> float:
+    """Round down to a tick, so that ends can be ordered as whole numbers."""
+    return math.floor(moment * TICKS) / TICKS
 
 
 def record(
@@ -118,8 +120,7 @@ def restore(kept: BindingRecord, now: Instant) -> Binding | None:
         end = kept.ends
         if end is None:
             end = now.mono + difference(kept.expires, now.ntp) / _NTP_SECOND
-        end = math.floor(end * TICKS) / TICKS
-        expires = min(end, expiry(kept.lifetime, now))
+        expires = _ticked(min(end, now.mono + kept.lifetime))
         if expires <= now.mono:
             return None
     return Binding(
@@ -309,18 +310,15 @@ class BindingTable:
         old = nodes.get(home_address, b"")
         self._latest = home_address, bindings
         if len(bindings) == 1:  # as nearly always
-            nodes[home_address] = packed = _pack(*bindings[0])
+            nodes[home_address] = _pack(*bindings[0])
             end = bindings[0].expires
         elif bindings:
-            packed = b"".join([_pack(*binding) for binding in bindings])
-            nodes[home_address] = packed
+            nodes[home_address] = b"".join([_pack(*binding) for binding in bindings])
             end = min([binding.expires for binding in bindings])
         else:
             nodes.pop(home_address, None)
-            packed = b""
             end = NEVER
-        if len(packed) != len(old):
-            self._count += (len(packed) - len(old)) // _SIZE
+        self._count += len(bindings) - len(old) // _SIZE
         covered = _first_end(old)
         if self._reported and home_address in self._reported:
             covered = NEVER

@@ -216,7 +216,7 @@ class Ledger:
         ):
             return  # as nearly always
         as_recorded = change.recorded == bindings
-        as_carried = self._same(change.carried, bindings)
+        as_carried = same_tunnel(change.carried, bindings, self._counting)
         _hold(self._recorded, home_address, None if as_recorded else change.recorded)
         _hold(self._carried, home_address, None if as_carried else change.carried)
         self._retries.pop(home_address, None)
@@ -304,9 +304,6 @@ class Ledger:
             policy.broadcasts,
         )
         return InstallTunnel(token, tunnel)
-
-    def _same(self, one: Bindings, other: Bindings) -> bool:
-        return same_tunnel(one, other, self._counting)
 
 
 def _hold(held: dict[str, _T], home_address: str, content: _T | None) -> None:

@@ -21,7 +21,7 @@ from mip_agents.protocol.events import Received
 from mip_agents.protocol.policy import HomeAgentPolicy, ReverseTunnel
 from mip_agents.protocol.security import NodeAssociation, unusual
 from mip_agents.protocol.values import Value
-from mip_agents.protocol.view import AUTHORIZING, Authentication, Request
+from mip_agents.protocol.view import AUTHORIZING, Request
 from scapy_mip.auth import SecurityAssociation, verify
 from scapy_mip.const import (
     LIFETIME_DEREGISTER,
@@ -99,13 +99,10 @@ def authenticate(
 
     :param node: whose associations to try, an NAI or a home address.
     """
-    first: Authentication | None = None
-    for extension in request.authentications:
-        if extension.type in AUTHORIZING:
-            first = extension
-            break
-    if first is None:
+    authorizing = [a for a in request.authentications if a.type in AUTHORIZING]
+    if not authorizing:
         return Dropped("HA-06", "no authorization-enabling extension")
+    first = authorizing[0]
     association = policy.association(node, first.spi)
     mobile_home = association or policy.any_association(node)
     if mobile_home is None:
@@ -113,9 +110,7 @@ def authenticate(
     if request.authentications[0] is not first:
         return Dropped("COM-15", "another authentication extension comes first")
     asked = _asked(policy, received, request, node, mobile_home)
-    for extension in request.authentications:
-        if extension.type not in AUTHORIZING:
-            continue
+    for extension in authorizing:
         if extension is not first:
             association = policy.association(node, extension.spi)
         if association and verify(association, request.data, extension.offset):
@@ -215,9 +210,8 @@ def check_service(
     if request.lifetime == LIFETIME_DEREGISTER:
         return None
     care_of_address = request.care_of_address
-    known = bindings and has_care_of_address(bindings, care_of_address)
     # What has a binding was found to be fit, at the start as well.
-    if not known:
+    if not has_care_of_address(bindings, care_of_address):
         unfit = unfit_care_of_address(policy, request.home_address, care_of_address)
         if unfit is not None:
             # No code names this. The request contradicts itself: 134.

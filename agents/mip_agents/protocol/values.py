@@ -12,4 +12,7 @@ import msgspec
 
 
 class Value(msgspec.Struct, frozen=True, gc=False):
-    """Fields that nobody changes, and that lead to nothing which leads back here."""
+    """Fields that nobody changes, and that lead to nothing which leads back here.
+
+    Subclasses say `frozen=True` again, which mypy does not inherit.
+    """

@@ -93,6 +93,7 @@ class Dispatcher:
                     effects = self._crash(event, error)
                 for effect in effects:
                     try:
+                        # `isinstance` takes three times as long to say no.
                         if type(effect) is Noted:
                             note(effect)
                         elif type(effect) is Journal:
