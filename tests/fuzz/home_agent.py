@@ -12,10 +12,10 @@ from fuzz.choices import Choices
 from fuzz.session import ADDRESSES, LIFETIMES, Session, is_authentic, play
 from mip_agents.protocol.effects import (
     Effect,
-    IdentificationRecord,
     Journal,
     Noted,
     Send,
+    accepted_by,
 )
 from mip_agents.protocol.events import DiscoveryReceived, JournalWritten, Received
 from mip_agents.protocol.home_agent import MAX_WAITING
@@ -180,11 +180,11 @@ class _Session(Session):
     def _commit(self, journal: Journal) -> None:
         self._store.commit(journal.changes)
         for change in journal.changes:
-            if isinstance(change, IdentificationRecord):
-                known = self._accepted.get(change.node)
-                fresh = known is None or difference(change.identification, known) > 0
+            if (newest := accepted_by(change)) is not None:
+                known = self._accepted.get(newest.node)
+                fresh = known is None or difference(newest.identification, known) > 0
                 assert fresh, "an Identification was accepted twice"
-                self._accepted[change.node] = change.identification
+                self._accepted[newest.node] = newest.identification
 
     def _check(self) -> None:
         entries = self.home_agent.bindings(self.now)

@@ -158,9 +158,21 @@ def test_the_reply_takes_the_way_of_the_request_back():
 
 
 def test_a_refresh_writes_the_journal_only():
-    """HA-21; no gratuitous ARP either, ARP-02."""
-    running = registered() >> Wait(400) >> asks(lifetime=300) << like(Journal)
+    """HA-21, HA-30: one record of it; no gratuitous ARP either, ARP-02."""
+    now = instant(400)
+    renewed = like(
+        BindingRecord,
+        home_address=HOME,
+        care_of_address=A,
+        lifetime=300,
+        expires=now.ntp + (300 << 32),
+        identification=now.ntp,
+        renewal=True,
+    )
+    running = registered() >> Wait(400) >> asks(lifetime=300)
+    running << like(Journal, changes=(renewed,))
     assert bindings(running) == [(A, 201)]
+    assert running.engine.status(running.now)["pending"] == 1
     assert (
         running
         >> JOURNAL_WRITTEN
@@ -168,6 +180,50 @@ def test_a_refresh_writes_the_journal_only():
         << noted("registration_refreshed")
     )
     assert bindings(running) == [(A, 300)]
+
+
+def test_a_refresh_that_is_not_durable_changes_nothing():
+    """HA-17, HA-30: 130; neither its lifetime counts nor its Identification."""
+    running = registered() >> Wait(400) >> asks(lifetime=300) << like(Journal)
+    running >> JOURNAL_FAILED << sends(code=130)
+    running << noted("binding_change_failed", home_address=HOME)
+    assert bindings(running) == [(A, 201)]
+    assert running.engine.status(running.now)["pending"] == 0
+    running >> asks(lifetime=300) << like(Journal) >> JOURNAL_WRITTEN << sends(code=0)
+    assert bindings(running) == [(A, 300)]
+    older = asks(identification=instant(399.9).ntp)
+    assert running >> older << sends(code=133)
+
+
+def test_what_comes_during_a_refresh_waits_for_it():
+    """HA-17, HA-30: the next request, an expiry and a clearing alike."""
+    running = registered() >> Wait(600) >> asks(lifetime=300) << like(Journal)
+    running >> Wait(600.5) >> asks(care_of_address=B) >> ClearRequested(7, HOME)
+    running >> Wait(602) >> TimerFired()
+    running >> JOURNAL_WRITTEN << sends(code=0, lifetime=300, destination=A)
+    running << like(Journal) << like(InstallTunnel, tunnel=like(Tunnel, peers=(B,)))
+    running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends(code=0, destination=B)
+    running << like(Journal) << like(RemoveTunnel) >> JOURNAL_WRITTEN >> TUNNEL_READY
+    assert running << like(Finished, token=7, error=None)
+    assert bindings(running) == []
+
+
+def test_a_refresh_waits_for_nothing_of_another_node():
+    """HA-17."""
+    other = "10.1.1.11"
+    running = scenario(home_agent())
+    for home in (HOME, other):
+        running >> asks(home_address=home) << like(Journal) << like(InstallTunnel)
+        running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends() << AnnounceAddress(home)
+    running >> Wait(300)
+    running >> asks(home_address=HOME) << like(Journal)
+    running >> asks(home_address=other) << like(Journal)
+    first, second = running.orders[-2:]
+    running >> JournalWritten(second.token) << sends(code=0, home_address=other)
+    running >> JournalFailed(first.token, "full") << sends(code=130, home_address=HOME)
+    assert running
+    remaining = [entry["remaining"] for entry in running.engine.bindings(running.now)]
+    assert remaining == [301, 600]
 
 
 def test_a_move_replaces_the_tunnel_in_one_step():
@@ -246,7 +302,8 @@ def test_s_keeps_the_other_bindings():
     running = with_two_bindings()
     assert bindings(running) == [(A, 599), (B, 300)]
     # A refresh of one keeps the other, and the tunnel.
-    running >> Wait(100) >> asks(flags=0xA2) << like(Journal)
+    renewed = like(BindingRecord, care_of_address=A, renewal=True)
+    running >> Wait(100) >> asks(flags=0xA2) << like(Journal, changes=(renewed,))
     assert running >> JOURNAL_WRITTEN << sends(code=0)
     assert bindings(running) == [(A, 600), (B, 202)]
 

@@ -8,7 +8,6 @@ import pytest
 from mip_agents.protocol.effects import (
     AnnounceAddress,
     BindingRecord,
-    IdentificationRecord,
     InstallTunnel,
     Journal,
     NonceRecord,
@@ -211,7 +210,7 @@ def test_the_identification_of_a_restored_binding_is_taken_for_no_timestamp():
     assert (
         running
         >> asks(mobile_home=other)
-        << like(Journal, changes=(like(BindingRecord), like(IdentificationRecord)))
+        << like(Journal, changes=(like(BindingRecord, renewal=True),))
     )
 
 

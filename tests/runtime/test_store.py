@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from mip_agents.protocol.effects import (
     BindingRecord,
@@ -570,6 +571,100 @@ def test_a_renewal_is_one_row_that_counts_for_both(reopen, tmp_path):
 
 
 GONE = DroppedBinding("10.1.1.10", "10.1.2.5")
+
+
+def renewed(identification=6, **more):
+    """Return the same binding renewed, with all that a renewal may change changed."""
+    fields = {
+        "flags": 0x2A,
+        "lifetime": 60,
+        "expires": BIGGEST - 1,
+        "spi": 256,
+        "source": "10.1.9.9",
+        "ends": 7.5,
+    }
+    return binding(identification=identification, renewal=True, **(fields | more))
+
+
+def as_stored(record):
+    return replace(record, renewal=False)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_an_update_renews_binding_and_identification(kind, reopen, tmp_path):
+    """HA-02, HA-30: whatever else the row says stays."""
+    store = MemoryStore() if kind == "memory" else reopen()
+    keys = {"send_key": 5, "receive_key": 6}
+    other = binding(care_of="10.1.3.5", identification=4)
+    store.commit([*renewal(5), binding(**keys), other])
+    store.commit([renewed(**keys)])
+    if kind == "sqlite":
+        assert rows(tmp_path, "identification") == [("10.1.1.10", f"{5:016x}")]
+        store = reopen()
+    newest = IdentificationRecord("10.1.1.10", 6)
+    assert contents(store.load()) == ({as_stored(renewed(**keys)), other}, {newest})
+
+
+def test_an_update_writes_what_has_no_row(reopen, tmp_path):
+    """HA-02: someone has edited the file of a running agent."""
+    store = reopen()
+    both = [binding(identification=5), binding(home="10.1.1.11")]
+    store.commit(both)
+    change(
+        tmp_path / "state" / "home-agent.sqlite",
+        "DELETE FROM binding WHERE home_address = '10.1.1.10'",
+    )
+    again = [renewed(), renewed(home="10.1.1.11")]
+    store.commit(again)
+    newest = {IdentificationRecord(one.home_address, 6) for one in again}
+    assert contents(reopen().load()) == (set(map(as_stored, again)), newest)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("before", [[], [binding(identification=5, send_key=9)]])
+def test_an_update_may_follow_any_change(kind, together, before, reopen):
+    """HA-02: in the same batch or another, with what was before gone and made anew."""
+    store = MemoryStore() if kind == "memory" else reopen()
+    store.commit(before)
+    anew = binding(identification=5, send_key=1)
+    batches = [*([GONE] if before else []), anew], [renewed(send_key=1)]
+    for batch in [[*batches[0], *batches[1]]] if together else batches:
+        store.commit(batch)
+    if kind == "sqlite":
+        store = reopen()
+    kept = {as_stored(renewed(send_key=1))}
+    assert contents(store.load()) == (kept, {IdentificationRecord("10.1.1.10", 6)})
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        ([renewed(7, lifetime=90)], {as_stored(renewed(7, lifetime=90))}),
+        (renewal(7), {binding(identification=7)}),
+        (
+            [renewed(7, care_of="10.1.3.5")],
+            {as_stored(renewed()), as_stored(renewed(7, care_of="10.1.3.5"))},
+        ),
+        ([GONE, IdentificationRecord("10.1.1.10", 7)], set()),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_any_change_may_follow_an_update(kind, together, after, kept, reopen):
+    """HA-30: the newest Identification is what counts in the end."""
+    store = MemoryStore() if kind == "memory" else reopen()
+    other = binding(care_of="10.1.3.5", identification=4)
+    store.commit([*renewal(5), other])
+    for batch in [[renewed(), *after]] if together else ([renewed()], after):
+        store.commit(batch)
+    if kind == "sqlite":
+        store = reopen()
+    if len(kept) < 2:
+        kept = kept | {other}
+    assert contents(store.load()) == (kept, {IdentificationRecord("10.1.1.10", 7)})
+
+
 OLDER = binding(identification=4)
 
 

@@ -25,6 +25,7 @@ from mip_agents.protocol.effects import (
     Noted,
     RemoveTunnel,
     Send,
+    accepted_by,
 )
 from mip_agents.protocol.events import (
     Event,
@@ -57,6 +58,13 @@ class Store:
 
     def commit(self, journal: Journal) -> None:
         for change in journal.changes:
+            if (newest := accepted_by(change)) is not None:
+                node, identification = newest.node, newest.identification
+                known = self.identifications.get(node)
+                fresh = known is None or difference(identification, known) > 0
+                assert fresh, "an Identification was taken twice"
+                self.identifications[node] = identification
+                self.accepted.append(identification)
             match change:
                 case BindingRecord():
                     key = (change.home_address, change.care_of_address)
@@ -70,12 +78,6 @@ class Store:
                 case DroppedBinding():
                     key = (change.home_address, change.care_of_address)
                     self.bindings.pop(key, None)
-                case IdentificationRecord(home_address, identification):
-                    known = self.identifications.get(home_address)
-                    fresh = known is None or difference(identification, known) > 0
-                    assert fresh, "an Identification was taken twice"
-                    self.identifications[home_address] = identification
-                    self.accepted.append(identification)
 
     def restored(self) -> Restored:
         known = self.identifications.items()

@@ -75,9 +75,17 @@ def _ticked(moment: float) -> float:
 
 
 def record(
-    home_address: str, home_agent: str, binding: Binding, now: Instant
+    home_address: str,
+    home_agent: str,
+    binding: Binding,
+    now: Instant,
+    *,
+    renewal: bool = False,
 ) -> BindingRecord:
-    """Turn a binding into what the journal keeps of it."""
+    """Turn a binding into what the journal keeps of it.
+
+    :param renewal: see `BindingRecord`.
+    """
     expires, ends = now.ntp, None
     if binding.expires != NEVER:
         ends = binding.expires
@@ -106,6 +114,7 @@ def record(
         send_key,
         receive_key,
         ends,
+        renewal,
     )
 
 

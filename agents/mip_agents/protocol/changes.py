@@ -129,6 +129,36 @@ class Ledger:
             )
         )
 
+    def renew(
+        self, home_address: str, before: Bindings, after: Bindings, now: Instant
+    ) -> Journal | None:
+        """Return what renews a binding where that concerns the journal alone.
+
+        Nothing is under way then: what counts is up to whoever gets the answer. None
+        where it takes a change.
+
+        :param before: what the table holds.
+        :param after: the same with one binding renewed, or others.
+        """
+        if not same_tunnel(before, after, self._counting):
+            return None
+        if self._carried and home_address in self._carried:
+            return None
+        if self._recorded and home_address in self._recorded:
+            return None
+        self._last_token = token = self._last_token + 1
+        own = self._policy.address
+        return Journal(
+            token,
+            tuple(
+                [
+                    record(home_address, own, binding, now, renewal=True)
+                    for binding in after
+                    if binding not in before
+                ]
+            ),
+        )
+
     def begin(
         self,
         home_address: str,

@@ -70,6 +70,9 @@ class BindingRecord(Value, frozen=True):
     ends: float | None = None
     """End as monotonic second, which no setting of a clock changes; None where that is
     not known, as after a reboot, or where there is no end."""
+    renewal: bool = False
+    """The journal has this binding, and renews it by the newest request of the node
+    that is known by its home address: no `IdentificationRecord` comes with it."""
 
 
 class IdentificationRecord(Value, frozen=True):
@@ -116,6 +119,17 @@ class LeaseRecord:
 Change = (
     BindingRecord | IdentificationRecord | NonceRecord | LeaseRecord | DroppedBinding
 )
+
+
+def accepted_by(change: Change) -> IdentificationRecord | None:
+    """Return the Identification that is accepted once a change is durable."""
+    match change:
+        case IdentificationRecord():
+            return change
+        case BindingRecord(renewal=True):
+            return IdentificationRecord(change.home_address, change.identification)
+        case _:
+            return None
 
 
 @final

@@ -71,6 +71,10 @@ class ReplayGuard:
         else:
             self._nonces.accept(proof)
 
+    def accept_timestamp(self, asked: Asked) -> None:
+        """Count a request as accepted whose node has no nonces: it is durable."""
+        self._identifications[asked.node] = asked.request.identification
+
     def remember(self, *proofs: Proof) -> None:
         """Take note of what a former process accepted.
 

@@ -23,7 +23,7 @@ from mip_agents.protocol.bindings import (
     has_care_of_address,
     restore,
 )
-from mip_agents.protocol.changes import BindingChange, Ledger
+from mip_agents.protocol.changes import Ledger
 from mip_agents.protocol.clock import Instant
 from mip_agents.protocol.effects import (
     AnnounceAddress,
@@ -100,6 +100,9 @@ class Reconciled:
 
 Job = Asked | Cleared | Reconciled
 
+_Renewal = tuple[Asked, Bindings, Bindings]
+"""A request that renews a binding, and what its node has before and after that."""
+
 
 class HomeAgentEngine:
     """A home agent without clock, socket or kernel.
@@ -117,6 +120,8 @@ class HomeAgentEngine:
         self._ledger = Ledger(policy, self._guard)
         self._addresses = HomeAddresses(policy, self._is_busy)
         self._in_work: dict[str, Job] = {}
+        self._renewals: dict[int, _Renewal] = {}
+        """Those in work, by the token of the journal's answer."""
         self._waiting: dict[str, deque[Job]] = {}
         self._answers = Answers(policy, self._guard)
         self._home_link = HomeLink(policy, random_bytes)
@@ -133,12 +138,14 @@ class HomeAgentEngine:
         match event:
             case Received():
                 return self._receive(event, now)
-            case JournalWritten() | TunnelReady():
-                return self._settle(event.token, None, now)
+            case JournalWritten(token):
+                return self._written(token, None, now)
+            case TunnelReady(token):
+                return self._settle(token, None, now)
             case TimerFired():
                 return self._attend(now)
             case JournalFailed(token, reason):
-                return self._settle(token, f"journal: {reason}", now)
+                return self._written(token, f"journal: {reason}", now)
             case TunnelFailed(token, reason):
                 return self._settle(token, f"data plane: {reason}", now)
             case Restored():
@@ -175,7 +182,7 @@ class HomeAgentEngine:
             "home_network": str(policy.home_network),
             "bindings": len(table),
             "mobile_nodes": table.nodes,
-            "pending": self._ledger.under_way,
+            "pending": len(self._in_work),
             "leases": self._addresses.leased,
             "max_lifetime": policy.max_lifetime,
             "max_bindings_per_node": policy.max_bindings_per_node,
@@ -307,6 +314,21 @@ class HomeAgentEngine:
             self._in_work[node] = job
         return effects
 
+    def _written(self, token: int, error: str | None, now: Instant) -> list[Effect]:
+        """Take in what became of a request to the journal."""
+        renewal = self._renewals.pop(token, None)
+        if renewal is None:
+            return self._settle(token, error, now)
+        asked, before, after = renewal
+        del self._in_work[asked.node]
+        if error is None:
+            self._guard.accept_timestamp(asked)
+            self._ledger.table.replace(asked.request.home_address, after)
+            effects = self._granted(asked, before, after)
+        else:
+            effects = self._failed(asked, error, now)
+        return self._go_on(asked.node, effects, now) if self._waiting else effects
+
     def _settle(self, token: int, error: str | None, now: Instant) -> list[Effect]:
         change, effects = self._ledger.settle(token, error, now)
         if change is None:
@@ -316,7 +338,11 @@ class HomeAgentEngine:
         job = self._in_work.pop(node)
         match job:
             case Asked():
-                effects += self._answer(job, change, now)
+                effects += (
+                    self._granted(job, change.before, change.after)
+                    if change.error is None
+                    else self._failed(job, change.error, now)
+                )
             case Cleared(waiting_token):
                 effects += [
                     Finished(token=waiting_token, error=change.error),
@@ -328,7 +354,11 @@ class HomeAgentEngine:
             case Reconciled():
                 if change.error is not None:
                     effects.append(_failure(home_address, change.error))
-        queue = self._waiting.get(node) if self._waiting else None
+        return self._go_on(node, effects, now)
+
+    def _go_on(self, node: str, effects: list[Effect], now: Instant) -> list[Effect]:
+        """Run what waits for a node that is not in work any more."""
+        queue = self._waiting.get(node)
         if queue is None:
             return effects
         while queue and node not in self._in_work:
@@ -371,41 +401,53 @@ class HomeAgentEngine:
     def _begin(self, asked: Asked, before: Bindings, now: Instant) -> list[Effect]:
         """Begin the change that a request asks for."""
         after = granted_bindings(self.policy, asked, before, now, self._random_bytes)
+        request = asked.request
+        home_address = request.home_address
+        if (
+            before
+            and asked.node == home_address
+            and asked.unusual is None
+            and request.lifetime != LIFETIME_DEREGISTER
+        ):
+            journal = self._ledger.renew(home_address, before, after, now)
+            if journal is not None:
+                self._in_work[home_address] = asked
+                self._renewals[journal.token] = asked, before, after
+                return [journal]
         first = bool(after) and not before
         lease = self._addresses.grant(asked, now.ntp, again=first)
         proof = self._guard.proof(asked)
         self._in_work[asked.node] = asked
-        home_address = asked.request.home_address
         return self._ledger.begin(home_address, before, after, now, proof, lease)
 
-    def _answer(
-        self, asked: Asked, change: BindingChange, now: Instant
-    ) -> list[Effect]:
-        """Answer a request whose change has come to its end."""
-        request, home_address = asked.request, change.home_address
-        if change.error is not None:
-            code = ReplyCode.HA_INSUFFICIENT_RESOURCES
-            return [
-                _failure(home_address, change.error),
-                *self._answers.deny(asked, Denied(code, "HA-17", change.error), now),
-            ]
+    def _failed(self, asked: Asked, error: str, now: Instant) -> list[Effect]:
+        """Answer a request that did not come to its end."""
+        code = ReplyCode.HA_INSUFFICIENT_RESOURCES
+        return [
+            _failure(asked.request.home_address, error),
+            *self._answers.deny(asked, Denied(code, "HA-17", error), now),
+        ]
+
+    def _granted(self, asked: Asked, before: Bindings, after: Bindings) -> list[Effect]:
+        """Answer a request that has made of its node's bindings what they are now."""
+        request = asked.request
+        home_address = request.home_address
         lifetime, longest = request.lifetime, self.policy.max_lifetime
         if lifetime > longest:
             lifetime = longest
-        bindings = change.after or change.before
         granting = self._answers.accepting_code(asked)
-        reply = self._answers.accept(asked, granting, lifetime, bindings)
+        reply = self._answers.accept(asked, granting, lifetime, after or before)
         effects: list[Effect] = [reply]
-        if not change.before:
-            if change.after:
+        if not before:
+            if after:
                 effects.append(AnnounceAddress(home_address))  # ARP-02
-        elif not change.after and asked.received.source == home_address:
+        elif not after and asked.received.source == home_address:
             # Proxy ARP ended with the tunnel, and the node is on this link (ARP-05).
             effects.append(GiveBackAddress(home_address, asked.received.interface))
         severity = Severity.INFO
         if request.lifetime == LIFETIME_DEREGISTER:
             event, rule = "deregistration_accepted", "HA-19"
-        elif has_care_of_address(change.before, request.care_of_address):
+        elif has_care_of_address(before, request.care_of_address):
             event, rule = "registration_refreshed", "HA-21"
             # Nothing changes, and most registrations are of this kind.
             severity = _DEBUG

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from mip_agents.protocol.effects import (
     BindingRecord,
     Change,
@@ -36,6 +38,7 @@ from mip_agents.protocol.effects import (
     NonceRecord,
     Noted,
     Severity,
+    accepted_by,
 )
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime import tables
@@ -86,7 +89,7 @@ class MemoryStore:
     def load(self) -> Restored:
         """Return everything."""
         return Restored(
-            tuple(self.bindings.values()),
+            tuple([replace(one, renewal=False) for one in self.bindings.values()]),
             tuple(self.identifications.values()),
             tuple(self.nonces.values()),
             tuple(self.leases.values()),
@@ -95,6 +98,8 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change]) -> None:
         """Take the changes in."""
         for change in changes:
+            if (newest := accepted_by(change)) is not None:
+                self.identifications[newest.node] = newest
             match change:
                 case BindingRecord():
                     key = (change.home_address, change.care_of_address)
@@ -102,8 +107,6 @@ class MemoryStore:
                 case DroppedBinding():
                     key = (change.home_address, change.care_of_address)
                     self.bindings.pop(key, None)
-                case IdentificationRecord():
-                    self.identifications[change.node] = change
                 case NonceRecord():
                     self.nonces[change.node] = change
                 case LeaseRecord():

@@ -107,6 +107,16 @@ TABLES = {
     "lease": ("nai", "home_address", "granted"),
     "boot": ("id",),
 }
+RENEWED = (
+    "flags",
+    "lifetime",
+    "expires",
+    "identification",
+    "spi",
+    "source",
+    "ends",
+)
+"""The columns of a binding that a renewal may change, besides `newest`."""
 _HEX = frozenset("0123456789abcdef")
 
 Row = tuple[str | float | None, ...]
@@ -195,6 +205,24 @@ def binding_row(record: BindingRecord, *, newest: bool) -> Row:
         record.receive_key,
         1 if newest else 0,
         record.ends,
+    )
+
+
+def renewed_row(record: BindingRecord) -> Row:
+    """Return what a renewal changes of a row, and then the key of that row.
+
+    :raises OverflowError: a 64-bit value is none.
+    """
+    return (
+        record.flags,
+        record.lifetime,
+        record.expires.to_bytes(8, "big").hex(),
+        record.identification.to_bytes(8, "big").hex(),
+        record.spi,
+        record.source,
+        record.ends,
+        record.home_address,
+        record.care_of_address,
     )
 
 
