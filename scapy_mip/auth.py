@@ -11,8 +11,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
+import importlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from scapy_mip.const import LONG_FORM_EXTENSIONS, SPI_CHAP, SPI_HMAC, SPI_MD5
 from scapy_mip.keys import chap_authenticator
@@ -38,6 +39,10 @@ class Algorithm(enum.StrEnum):
 
 
 class _Hash(Protocol):
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def digest_size(self) -> int: ...
     def copy(self) -> _Hash: ...
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
@@ -108,9 +113,7 @@ class SecurityAssociation:
         self.algorithm = Algorithm(algorithm)
         self._key = key.encode() if isinstance(key, str) else bytes(key)
         name = _HASHES[self.algorithm]
-        # MD5 and SHA-1 are what the RFCs prescribe; a host that bars them from new
-        # designs must still be able to speak the protocol.
-        empty = hashlib.new(name, usedforsecurity=False)
+        empty = _hash(name)
         self.size = empty.digest_size
         self._compute = None
         if self.algorithm in _PREFIX_SUFFIX:
@@ -159,17 +162,42 @@ class SecurityAssociation:
         return SecurityAssociation, (self.spi, self._key, self.algorithm)
 
 
+def _python_md5() -> Callable[..., _Hash] | None:
+    """Return the MD5 that Python brings along; None where it was built without.
+
+    `hashlib` has it, too, but prefers that of OpenSSL, whose objects take over twice
+    as long to copy and twice the memory. The digest of a short message is little else.
+    """
+    try:
+        made: Any = importlib.import_module("_md5").md5
+    except (ImportError, AttributeError):
+        return None
+    return made  # type: ignore[no-any-return]
+
+
+_md5 = _python_md5()
+
+
+def _hash(name: str, data: bytes = b"") -> _Hash:
+    """Return a hash with data in it.
+
+    MD5 and SHA-1 are what the RFCs prescribe; a host that bars them from new designs
+    must still be able to speak the protocol.
+    """
+    if name == "md5" and _md5 is not None:
+        return _md5(data, usedforsecurity=False)
+    return hashlib.new(name, data, usedforsecurity=False)
+
+
 def _hmac(name: str, block_size: int, key: bytes) -> tuple[_Hash, _Hash]:
     """Return the inner and the outer hash of an HMAC with the padded key in them.
 
-    Copies of them take half the time of `hmac.digest`.
+    Copies of them take a third of the time of `hmac.digest`.
     """
     if len(key) > block_size:
-        key = hashlib.new(name, key, usedforsecurity=False).digest()
+        key = _hash(name, key).digest()
     key = key.ljust(block_size, b"\0")
-    inner: _Hash = hashlib.new(name, key.translate(_IPAD), usedforsecurity=False)
-    outer: _Hash = hashlib.new(name, key.translate(_OPAD), usedforsecurity=False)
-    return inner, outer
+    return _hash(name, key.translate(_IPAD)), _hash(name, key.translate(_OPAD))
 
 
 def _prefix_suffix(empty: _Hash, key: bytes) -> Callable[[bytes], bytes]:

@@ -4,14 +4,16 @@
 import hashlib
 import hmac
 import pickle
+import sys
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scapy.config import conf
 from scapy.layers.inet import IP, UDP
 
+from scapy_mip import auth
 from scapy_mip.all import (
     MIP,
     MIPFHAE,
@@ -208,7 +210,17 @@ def test_rfc_2202_hmac_sha1(key, data, digest):
     assert SecurityAssociation(256, key, "hmac-sha1").digest(data).hex() == digest
 
 
-@quick
+@pytest.fixture(params=["as here", "without a module of its own"])
+def python_md5(request, monkeypatch):
+    """Whether Python was built with an MD5 besides that of OpenSSL."""
+    if request.param != "as here":
+        monkeypatch.setitem(sys.modules, "_md5", None)
+        monkeypatch.setattr(auth, "_md5", auth._python_md5())
+        assert auth._md5 is None
+
+
+@pytest.mark.usefixtures("python_md5")
+@settings(quick, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=200))
 def test_digests_are_those_of_the_standard_library(key, data):
     """COM-10, COM-12: keys of any length, and the way of legacy peers."""
