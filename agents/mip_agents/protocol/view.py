@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mip_agents.protocol.values import Value
-from scapy_mip.auth import SecurityAssociation
+from scapy_mip.auth import SPI_BYTES, SecurityAssociation, header_size
 from scapy_mip.const import ExtensionType, MessageType
 from scapy_mip.extensions.auth import (
     MIPAuthentication,
@@ -35,18 +35,7 @@ from scapy_mip.registration import MIPRegistrationReply, MIPRegistrationRequest
 from scapy_mip.signed import Part, signed, with_parts
 from scapy_mip.values import Place, Reader, field_reader, field_writer
 
-_read_request = field_reader(
-    MIPRegistrationRequest,
-    "flags",
-    "lifetime",
-    "home_address",
-    "home_agent",
-    "care_of_address",
-    "identification",
-    "extensions",
-)
-_write_request = field_writer(
-    MIPRegistrationRequest,
+_REQUEST_FIELDS = (
     "flags",
     "lifetime",
     "home_address",
@@ -54,6 +43,10 @@ _write_request = field_writer(
     "care_of_address",
     "identification",
 )
+_read_request = field_reader(MIPRegistrationRequest, *_REQUEST_FIELDS, "extensions")
+_read_fixed_request = field_reader(MIPRegistrationRequest, *_REQUEST_FIELDS)
+_write_request = field_writer(MIPRegistrationRequest, *_REQUEST_FIELDS)
+_read_mobile_home = field_reader(MIPMobileHomeAuthentication, "type", "length", "spi")
 _read_reply = field_reader(
     MIPRegistrationReply,
     "code",
@@ -102,10 +95,16 @@ AUTHORIZING = (
 and without AAA they are verified with the node's own associations (HA-08)."""
 
 _GRE_KEY_SIZE = 8
+_MOBILE_HOME = ExtensionType.MOBILE_HOME_AUTHENTICATION.value
+_MOBILE_HOME_ALONE = (_MOBILE_HOME,)
+_HEADER_SIZE = header_size(_MOBILE_HOME)
+_HEAD_SIZE = _HEADER_SIZE + SPI_BYTES
+"""Bytes of the extension in front of its authenticator."""
 
-_LEAST_FIXED = 20
-"""Bytes in front of the extensions of a reply; a request has four more."""
-_LEAST_WITH_TOO_MANY = _LEAST_FIXED + MAX_EXTENSIONS
+_REQUEST_SIZE = MIPRegistrationRequest.fixed_size
+_REPLY_SIZE = MIPRegistrationReply.fixed_size
+"""Bytes in front of the extensions."""
+_LEAST_WITH_TOO_MANY = min(_REQUEST_SIZE, _REPLY_SIZE) + MAX_EXTENSIONS
 """Bytes that a message with too many extensions has more than."""
 
 
@@ -180,9 +179,8 @@ class Reply(Value, frozen=True):
 
 def _has_too_many_extensions(data: bytes) -> bool:
     """Count by headers alone."""
-    start, stop = _LEAST_FIXED, len(data)
-    if data[0] == MessageType.REGISTRATION_REQUEST:
-        start += 4
+    start = _REQUEST_SIZE if data[0] == _REQUEST else _REPLY_SIZE
+    stop = len(data)
     count = 0
     while start < stop and count <= MAX_EXTENSIONS:
         start = frame(data, start, stop)[1]
@@ -203,9 +201,36 @@ def parse(data: bytes) -> Request | Reply | Malformed:
     if len(data) > _LEAST_WITH_TOO_MANY and _has_too_many_extensions(data):
         return Malformed("COM-03", f"more than {MAX_EXTENSIONS} extensions")
     try:
-        return _request(data) if kind == _REQUEST else _reply(data)
+        if kind == _REPLY:
+            return _reply(data)
+        return _usual_request(data) or _request(data)
     except struct.error:
         return _not_for_us(data)
+
+
+def _usual_request(data: bytes) -> Request | None:
+    """Return a request with a mobile-home authentication extension and no other.
+
+    Nearly all are like that, and this takes half the time.
+    """
+    size = len(data)
+    if size < _REQUEST_SIZE + _HEAD_SIZE:
+        return None
+    kind, length, spi = _read_mobile_home(data, _REQUEST_SIZE)
+    if kind != _MOBILE_HOME or _REQUEST_SIZE + _HEADER_SIZE + length != size:
+        return None
+    flags, lifetime, home, home_agent, care_of, number = _read_fixed_request(data)
+    return Request(
+        data,
+        flags,
+        lifetime,
+        home,
+        home_agent,
+        care_of,
+        number,
+        _MOBILE_HOME_ALONE,
+        (Authentication(kind, spi, _REQUEST_SIZE),),
+    )
 
 
 def _request(data: bytes) -> Request | Malformed:
