@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import operator
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -59,6 +60,10 @@ class Binding(NamedTuple):
 
 
 Bindings = tuple[Binding, ...]
+
+_place_and_keys = operator.itemgetter(
+    *map(Binding._fields.index, ("care_of_address", "send_key", "receive_key"))
+)
 
 new_binding: Callable[[tuple[Any, ...]], Binding] = partial(tuple.__new__, Binding)
 """Makes a binding of all its fields in order, in half the time that its class takes."""
@@ -198,11 +203,7 @@ def same_tunnel(one: Bindings, other: Bindings, counting: int) -> bool:
     if len(one) != len(other):
         return False
     for a, b in zip(one, other):  # noqa: B905 - of one length, and it takes a third
-        if a.care_of_address != b.care_of_address:
-            return False
-        if (a.flags ^ b.flags) & counting:
-            return False
-        if a.send_key != b.send_key or a.receive_key != b.receive_key:
+        if _place_and_keys(a) != _place_and_keys(b) or (a.flags ^ b.flags) & counting:
             return False
     return True
 
@@ -319,15 +320,18 @@ class BindingTable:
         old = nodes.get(home_address, b"")
         self._latest = home_address, bindings
         if len(bindings) == 1:  # as nearly always
-            nodes[home_address] = _pack(*bindings[0])
+            packed = _pack(*bindings[0])
             end = bindings[0].expires
-        elif bindings:
-            nodes[home_address] = b"".join([_pack(*binding) for binding in bindings])
-            end = min([binding.expires for binding in bindings])
         else:
-            nodes.pop(home_address, None)
-            end = NEVER
-        self._count += len(bindings) - len(old) // _SIZE
+            packed = b"".join([_pack(*binding) for binding in bindings])
+            end = _first_end(packed)
+        if packed:
+            nodes[home_address] = packed
+        elif old:
+            del nodes[home_address]
+            self._bound_heap()
+        if len(packed) != len(old):
+            self._count += (len(packed) - len(old)) // _SIZE
         covered = _first_end(old)
         if self._reported and home_address in self._reported:
             covered = NEVER
@@ -336,14 +340,15 @@ class BindingTable:
         # would let a binding outlive its lifetime.
         if end < covered:
             self._push(home_address, end)
-        if len(self._heap) > 2 * len(nodes) + 64:
-            self._rebuild()
+            self._bound_heap()
 
     def _push(self, home_address: str, end: float) -> None:
         heapq.heappush(self._heap, _entry(home_address, end))
 
-    def _rebuild(self) -> None:
+    def _bound_heap(self) -> None:
         # Lifetimes that shrink leave entries behind; this bounds their number.
+        if len(self._heap) <= 2 * len(self._nodes) + 64:
+            return
         ends = (
             (home_address, _first_end(packed))
             for home_address, packed in self._nodes.items()

@@ -146,18 +146,13 @@ class Ledger:
             return None
         if self._recorded and home_address in self._recorded:
             return None
-        self._last_token = token = self._last_token + 1
         own = self._policy.address
-        return Journal(
-            token,
-            tuple(
-                [
-                    record(home_address, own, binding, now, renewal=True)
-                    for binding in after
-                    if binding not in before
-                ]
-            ),
-        )
+        renewed = []
+        for old, new in zip(before, after):  # noqa: B905 - of one length
+            if new is not old:
+                renewed.append(record(home_address, own, new, now, renewal=True))
+        self._last_token = token = self._last_token + 1
+        return Journal(token, tuple(renewed))
 
     def begin(
         self,

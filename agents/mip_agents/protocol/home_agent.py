@@ -100,8 +100,8 @@ class Reconciled:
 
 Job = Asked | Cleared | Reconciled
 
-_Renewal = tuple[Asked, Bindings, Bindings]
-"""A request that renews a binding, and what its node has before and after that."""
+_Renewal = tuple[Asked, Bindings]
+"""A request that renews a binding, and the bindings of its node after that."""
 
 
 class HomeAgentEngine:
@@ -319,12 +319,12 @@ class HomeAgentEngine:
         renewal = self._renewals.pop(token, None)
         if renewal is None:
             return self._settle(token, error, now)
-        asked, before, after = renewal
+        asked, after = renewal
         del self._in_work[asked.node]
         if error is None:
             self._guard.accept_timestamp(asked)
             self._ledger.table.replace(asked.request.home_address, after)
-            effects = self._granted(asked, before, after)
+            effects = self._refreshed(asked, after)
         else:
             effects = self._failed(asked, error, now)
         return self._go_on(asked.node, effects, now) if self._waiting else effects
@@ -412,7 +412,7 @@ class HomeAgentEngine:
             journal = self._ledger.renew(home_address, before, after, now)
             if journal is not None:
                 self._in_work[home_address] = asked
-                self._renewals[journal.token] = asked, before, after
+                self._renewals[journal.token] = asked, after
                 return [journal]
         first = bool(after) and not before
         lease = self._addresses.grant(asked, now.ntp, again=first)
@@ -431,33 +431,54 @@ class HomeAgentEngine:
     def _granted(self, asked: Asked, before: Bindings, after: Bindings) -> list[Effect]:
         """Answer a request that has made of its node's bindings what they are now."""
         request = asked.request
+        if request.lifetime == LIFETIME_DEREGISTER:
+            effects = self._accept(
+                asked, after or before, "deregistration_accepted", "HA-19"
+            )
+        elif has_care_of_address(before, request.care_of_address):
+            effects = self._refreshed(asked, after)
+        else:
+            effects = self._accept(asked, after, "registration_accepted", "HA-18")
         home_address = request.home_address
-        lifetime, longest = request.lifetime, self.policy.max_lifetime
-        if lifetime > longest:
-            lifetime = longest
-        granting = self._answers.accepting_code(asked)
-        reply = self._answers.accept(asked, granting, lifetime, after or before)
-        effects: list[Effect] = [reply]
         if not before:
             if after:
                 effects.append(AnnounceAddress(home_address))  # ARP-02
         elif not after and asked.received.source == home_address:
             # Proxy ARP ended with the tunnel, and the node is on this link (ARP-05).
             effects.append(GiveBackAddress(home_address, asked.received.interface))
-        severity = Severity.INFO
-        if request.lifetime == LIFETIME_DEREGISTER:
-            event, rule = "deregistration_accepted", "HA-19"
-        elif has_care_of_address(before, request.care_of_address):
-            event, rule = "registration_refreshed", "HA-21"
-            # Nothing changes, and most registrations are of this kind.
-            severity = _DEBUG
-        else:
-            event, rule = "registration_accepted", "HA-18"
-        fields = describe(asked.received, request)
-        fields["lifetime"] = lifetime
-        fields["code"] = int(granting)
-        effects.append(Noted(event, severity, rule, fields))
         return effects
+
+    def _refreshed(self, asked: Asked, bindings: Bindings) -> list[Effect]:
+        """Answer a request for a binding that there was before.
+
+        Nothing else changes, and most registrations are of this kind: the log leaves
+        them out unless it is told otherwise.
+        """
+        return self._accept(asked, bindings, "registration_refreshed", "HA-21", _DEBUG)
+
+    def _accept(
+        self,
+        asked: Asked,
+        bindings: Bindings,
+        event: str,
+        rule: str,
+        severity: Severity = Severity.INFO,
+    ) -> list[Effect]:
+        """Send the reply that grants a request, and note it.
+
+        :param bindings: where the key of its GRE tunnel is, if it has one.
+        """
+        lifetime, longest = asked.request.lifetime, self.policy.max_lifetime
+        if lifetime > longest:
+            lifetime = longest
+        code = self._answers.accepting_code(asked)
+        fields = describe(asked.received, asked.request)
+        fields["lifetime"] = lifetime
+        fields["code"] = code.value
+        return [
+            self._answers.accept(asked, code, lifetime, bindings),
+            Noted(event, severity, rule, fields),
+        ]
 
     def _attend(self, now: Instant) -> list[Effect]:
         """Advertise; drop expired bindings; nothing is sent for them (HA-03, HA-23)."""
