@@ -10,7 +10,7 @@ import tracemalloc
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mip_agents.protocol.attempts import STATES, State, refresh_after
@@ -23,6 +23,7 @@ from mip_agents.protocol.freshness import ReplayGuard
 from mip_agents.protocol.fsm import Machine, Transitions
 from mip_agents.protocol.limits import RateLimiter, TokenBucket
 from mip_agents.protocol.replay import Freshness, Timestamps, judge, resynchronisation
+from scapy_mip.ident import difference
 from support.agents import FA, HOME, A, B, counting_bytes, home_agent
 from support.scenario import instant
 
@@ -83,6 +84,25 @@ def test_freshness_across_the_era_change():
     late = (1 << 64) - (2 << 32)
     assert judge(1 << 32, late, 1 << 32, 7) is Freshness.FRESH
     assert judge(late, None, 1 << 32, 7) is Freshness.FRESH
+
+
+_TIMES = st.integers(0, (1 << 64) - 1)
+
+
+@given(_TIMES, st.none() | _TIMES, _TIMES, st.none() | st.integers(1, 3600))
+@example(7 << 32, None, 0, 7)
+@example((7 << 32) + 1, None, 0, 7)
+@example(1 << 63, 0, 0, None)
+@example(5, 5, 5, 7)
+def test_freshness_is_a_matter_of_differences(identification, last, clock, tolerance):
+    """HA-30."""
+    apart = abs(difference(identification, clock)) / 2**32
+    expected = Freshness.FRESH
+    if last is not None and difference(identification, last) <= 0:
+        expected = Freshness.NOT_INCREASING
+    if tolerance is not None and apart > tolerance:
+        expected = Freshness.TOO_FAR
+    assert judge(identification, last, clock, tolerance) is expected
 
 
 def test_resynchronisation_joins_our_time_and_their_low_half():

@@ -138,10 +138,10 @@ class HomeAgentEngine:
         match event:
             case Received():
                 return self._receive(event, now)
-            case JournalWritten(token):
-                return self._written(token, None, now)
-            case TunnelReady(token):
-                return self._settle(token, None, now)
+            case JournalWritten():
+                return self._written(event.token, None, now)
+            case TunnelReady():
+                return self._settle(event.token, None, now)
             case TimerFired():
                 return self._attend(now)
             case JournalFailed(token, reason):

@@ -18,6 +18,7 @@ COARSE_BITS = 11
 """Bits that a peer loses which keeps the Identification in a double."""
 
 _MASK = 0xFFFFFFFFFFFFFFFF
+_HALF = 1 << 63
 
 
 class Freshness(enum.Enum):
@@ -42,12 +43,15 @@ def judge(
     :param clock: the home agent's own 64-bit NTP time.
     :param tolerance: seconds that the two clocks may be apart; None: any number.
     """
+    # As with `ident.difference`, the nearer way around the circle counts.
     if tolerance is not None:
         limit = tolerance << 32
-        if not -limit <= difference(identification, clock) <= limit:
+        if (identification - clock + limit) & _MASK > 2 * limit:
             return Freshness.TOO_FAR
-    if last_accepted is not None and difference(identification, last_accepted) <= 0:
-        return Freshness.NOT_INCREASING
+    if last_accepted is not None:
+        ahead = (identification - last_accepted) & _MASK
+        if not 0 < ahead < _HALF:
+            return Freshness.NOT_INCREASING
     return _FRESH
 
 
