@@ -39,12 +39,10 @@ def granted_bindings(
     lifetime = request.lifetime
     if lifetime > policy.max_lifetime:
         lifetime = policy.max_lifetime
-    source = asked.received.source
     new = new_binding(
         (
             care_of_address,
-            # Mostly the same text: one copy of it for each of many bindings.
-            care_of_address if source == care_of_address else source,
+            asked.received.source,
             request.flags,
             lifetime,
             expiry(lifetime, now),

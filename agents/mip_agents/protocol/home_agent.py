@@ -474,7 +474,7 @@ class HomeAgentEngine:
         code = self._answers.accepting_code(asked)
         fields = describe(asked.received, asked.request)
         fields["lifetime"] = lifetime
-        fields["code"] = code.value
+        fields["code"] = int(code)
         return [
             self._answers.accept(asked, code, lifetime, bindings),
             Noted(event, severity, rule, fields),
