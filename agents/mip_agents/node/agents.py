@@ -9,6 +9,7 @@ and `bindings()` answer at once, and `stop()` asks; everything else needs a thre
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -51,7 +52,7 @@ OnEvent = Callable[[dict[str, Any]], object]
 Facade = TypeVar("Facade", AsyncHomeAgent, AsyncForeignAgent, AsyncMobileNode)
 
 
-class Node(Generic[Facade]):
+class Node(abc.ABC, Generic[Facade]):
     """What all agents have in common: life and thread."""
 
     _facade: type[Facade]
@@ -66,8 +67,9 @@ class Node(Generic[Facade]):
         self._stack = AsyncExitStack()
         self._lock = threading.Lock()
 
+    @abc.abstractmethod
     async def _policy(self) -> AgentPolicy:
-        raise NotImplementedError
+        """Return what the agent is to do; it may take a look at the system first."""
 
     async def _make(self) -> Agent:
         return Agent(await self._policy(), self._options, sinks=self._sinks)
