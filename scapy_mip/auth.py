@@ -170,7 +170,8 @@ def _python_md5() -> Callable[..., _Hash] | None:
     """
     try:
         made: Any = importlib.import_module("_md5").md5
-    except (ImportError, AttributeError):
+        made(b"", usedforsecurity=False)
+    except (ImportError, AttributeError, TypeError, ValueError):
         return None
     return made  # type: ignore[no-any-return]
 

@@ -605,6 +605,34 @@ def test_an_update_renews_binding_and_identification(kind, reopen, tmp_path):
     assert contents(store.load()) == ({as_stored(renewed(**keys)), other}, {newest})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "home_agent = '10.1.1.020'",
+        "flags = 'x'",
+        "lifetime = -1",
+        "expires = ''",
+        "identification = ''",
+        "spi = -1",
+        "source = 'x'",
+        "send_key = 'x'",
+        "receive_key = 5",
+        "newest = 0",
+        "ends = 'x'",
+    ],
+)
+def test_an_update_mends_its_row(wrong, reopen, tmp_path, notes):
+    """HA-02, HA-30: what someone has edited is not left for the next start."""
+    store = reopen()
+    store.commit(renewal(5))
+    path = tmp_path / "state" / "home-agent.sqlite"
+    change(path, f"UPDATE binding SET {wrong}")
+    store.commit([renewed()])
+    newest = IdentificationRecord("10.1.1.10", 6)
+    assert contents(reopen().load()) == ({as_stored(renewed())}, {newest})
+    assert notes.noted == []
+
+
 def test_an_update_writes_what_has_no_row(reopen, tmp_path):
     """HA-02: someone has edited the file of a running agent."""
     store = reopen()

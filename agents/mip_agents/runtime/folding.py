@@ -6,8 +6,10 @@ the binding that came with it. Then that one row is all that a renewal writes; t
 says by its column `newest` that it counts for both. Before such a row goes, or becomes
 one that says less, its Identification moves to the table of its own.
 
-Most rows are there already and are renewed. To update what a renewal changes takes
-three quarters of the time that it takes to put a whole row in its place.
+Most rows are there already and are renewed. To update one takes three quarters of the
+time that it takes to put another in its place, provided that no column is given as
+None, which Python's binding is slow with. All columns are written, so that a renewal
+mends whatever was wrong with its row.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _INSERT = {
 }
 _RENEW = (
     f"UPDATE binding SET {', '.join(f'{column} = ?' for column in tables.RENEWED)},"
-    " newest = 1 WHERE home_address = ? AND care_of_address = ?"
+    " send_key = NULL, receive_key = NULL, newest = 1"
+    " WHERE home_address = ? AND care_of_address = ?"
 )
 _DELETE = "DELETE FROM binding WHERE home_address = ? AND care_of_address = ?"
 _NEWEST_OF_BINDING = (
@@ -94,7 +97,9 @@ class Folded:
         own = dict(newest)
         renewed = []
         for key, record in self._renewed.items():
-            if newest[record.home_address] == record.identification:
+            if newest[record.home_address] == record.identification and (
+                record.send_key is None and record.receive_key is None
+            ):
                 own.pop(record.home_address, None)
                 renewed.append(record)
             else:

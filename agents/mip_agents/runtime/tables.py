@@ -108,6 +108,7 @@ TABLES = {
     "boot": ("id",),
 }
 RENEWED = (
+    "home_agent",
     "flags",
     "lifetime",
     "expires",
@@ -116,7 +117,8 @@ RENEWED = (
     "source",
     "ends",
 )
-"""The columns of a binding that a renewal may change, besides `newest`."""
+"""The columns of a binding that `renewed_row` has; of the others, besides its key, it
+is known what they are."""
 _HEX = frozenset("0123456789abcdef")
 
 Row = tuple[str | float | None, ...]
@@ -209,11 +211,12 @@ def binding_row(record: BindingRecord, *, newest: bool) -> Row:
 
 
 def renewed_row(record: BindingRecord) -> Row:
-    """Return what a renewal changes of a row, and then the key of that row.
+    """Return what is written of a renewed binding without GRE keys, and then its key.
 
     :raises OverflowError: a 64-bit value is none.
     """
     return (
+        record.home_agent,
         record.flags,
         record.lifetime,
         record.expires.to_bytes(8, "big").hex(),
