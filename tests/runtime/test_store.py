@@ -265,16 +265,22 @@ def change(path, *orders):
         "identification = 5",
         "identification = '00000000000000001'",
         "ends = 'x'",
+        "newest = 2",
+        "newest = 'x'",
     ],
 )
 def test_one_bad_row_costs_no_other_binding(value, reopen, tmp_path, notes):
+    """HA-30: nor the knowledge of what was accepted, where the row still tells it."""
     path = tmp_path / "state" / "home-agent.sqlite"
     store = reopen()
-    store.commit([binding(home="10.1.1.10"), binding(home="10.1.1.11")])
+    newest = IdentificationRecord("10.1.1.11", IDENTIFICATION)
+    store.commit([binding(home="10.1.1.10"), binding(home="10.1.1.11"), newest])
     store.close()
     change(path, f"UPDATE binding SET {value} WHERE home_address = '10.1.1.11'")
-    store = reopen()
-    assert store.load().bindings == (binding(home="10.1.1.10"),)
+    restored = reopen().load()
+    assert restored.bindings == (binding(home="10.1.1.10"),)
+    known = not value.startswith(("home_address", "identification"))
+    assert restored.identifications == ((newest,) if known else ())
     assert notes.names == ["journal_row_bad"]
     assert notes.noted[0].severity.name == "ERROR"
     assert value.split()[0] in notes.noted[0].fields["reason"]

@@ -5,11 +5,12 @@
 transaction per turn of the driver. What its tables look like is in `tables.py`.
 
 A row that cannot be is left out with an error in the log and stays in the file until
-its node registers again; all others count. Nothing else is ever left out: with a
-damaged file the agent does not start, since it could not tell replays from requests
-(of nodes with any clock, any old request would do) and would give leased addresses
-away. That takes a person, and one line says what to do. Other trouble, such as a full
-disk or missing permission, stops the start, too, but may pass by itself.
+its node registers again; all others count, and so does the newest Identification where
+a bad row still tells it. Nothing else is ever left out: with a damaged file the agent
+does not start, since it could not tell replays from requests (of nodes with any clock,
+any old request would do) and would give leased addresses away. That takes a person, and
+one line says what to do. Other trouble, such as a full disk or missing permission,
+stops the start, too, but may pass by itself.
 
 While the agent lives, whatever is wrong with the file makes registrations fail
 (`JournalFailed`): none is acknowledged that is not on the disk, and the next commit
@@ -173,18 +174,23 @@ class SqliteStore:
             raise _explained(self._path, error) from None
 
     def _load(self) -> Restored:
-        found = self._records("binding", tables.binding)
         newest = {
             known.node: known
             for known in self._records("identification", tables.identification)
         }
-        for _record, known in found:
-            if known is not None and (
-                known.node not in newest or is_later(known, newest[known.node])
-            ):
-                newest[known.node] = known
+
+        def binding(row: Sequence[Any]) -> BindingRecord:
+            # Also of a row that is left out: nothing is to be accepted twice (HA-30).
+            with contextlib.suppress(ValueError):
+                known = tables.newest(row)
+                if known is not None and (
+                    known.node not in newest or is_later(known, newest[known.node])
+                ):
+                    newest[known.node] = known
+            return tables.binding(row)
+
         return Restored(
-            tuple([record for record, _known in found]),
+            self._records("binding", binding),
             tuple(newest.values()),
             self._records("nonce", tables.nonce),
             self._records("lease", tables.lease),

@@ -244,13 +244,14 @@ def lease_row(record: LeaseRecord) -> Row:
     return record.nai, record.home_address, f"{record.granted:016x}"
 
 
-def binding(row: Sequence[Any]) -> tuple[BindingRecord, IdentificationRecord | None]:
-    """Return the binding of a row, and the newest Identification if it stands there.
+def binding(row: Sequence[Any]) -> BindingRecord:
+    """Return the binding of a row.
 
     :raises ValueError: names the column that cannot be.
     """
     value = dict(zip(TABLES["binding"], row, strict=True))
-    record = BindingRecord(
+    _number(value, "newest", 0, 1)
+    return BindingRecord(
         home_address=_address(value, "home_address"),
         care_of_address=_address(value, "care_of_address"),
         home_agent=_address(value, "home_agent"),
@@ -264,9 +265,21 @@ def binding(row: Sequence[Any]) -> tuple[BindingRecord, IdentificationRecord | N
         receive_key=_key(value, "receive_key"),
         ends=_second(value, "ends"),
     )
-    if not _number(value, "newest", 0, 1):
-        return record, None
-    return record, IdentificationRecord(record.home_address, record.identification)
+
+
+def newest(row: Sequence[Any]) -> IdentificationRecord | None:
+    """Return the newest Identification of a node if it stands in the row of a binding.
+
+    Nothing else in the row has to make sense.
+
+    :raises ValueError: names the column that cannot be.
+    """
+    value = dict(zip(TABLES["binding"], row, strict=True))
+    if value["newest"] == 0:
+        return None
+    return IdentificationRecord(
+        _address(value, "home_address"), _ntp(value, "identification")
+    )
 
 
 def identification(row: Sequence[Any]) -> IdentificationRecord:
