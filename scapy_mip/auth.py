@@ -156,9 +156,7 @@ class SecurityAssociation:
     def __hash__(self) -> int:
         return hash((self.spi, self.algorithm, self._key))
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[SecurityAssociation], tuple[int, bytes, Algorithm]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return SecurityAssociation, (self.spi, self._key, self.algorithm)
 
 

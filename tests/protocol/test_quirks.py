@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
+import pytest
+
 from mip_agents.protocol.effects import AnnounceAddress, InstallTunnel, Journal
 from mip_agents.protocol.names import NamedNode, NamedNodes
 from mip_agents.protocol.pools import AddressPool
 from mip_agents.protocol.quirks import NodeQuirk
-from mip_agents.protocol.security import NodeAssociation, SecurityTable
+from mip_agents.protocol.security import NodeAssociation, ReplayStyle, SecurityTable
 from support.agents import HOME, KEY, NETWORK, B, asks, home_agent
 from support.scenario import (
     JOURNAL_WRITTEN,
@@ -68,3 +73,16 @@ def test_the_status_says_for_whom_exceptions_are_made():
         "@example.org: code_0_only",
     ]
     assert home_agent().status(instant(1.0))["quirks"] == []
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
+)
+def test_a_copied_association_treats_its_node_alike(copied):
+    """HA-28: neither the style of replay protection nor a quirk is lost."""
+    quirks = [NodeQuirk.ANY_CLOCK]
+    one = NodeAssociation(256, "secret", "hmac-sha1", ReplayStyle.NONCE, quirks)
+    again = copied(one)
+    assert type(again) is NodeAssociation
+    assert again == one
+    assert again.digest(b"data") == one.digest(b"data")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scapy.utils import inet_aton, inet_ntoa
 
@@ -61,6 +61,10 @@ class NodeAssociation(SecurityAssociation):
         return treated == (ReplayStyle.TIMESTAMP, frozenset())
 
     __hash__ = SecurityAssociation.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _plain, arguments = super().__reduce__()
+        return type(self), (*arguments, self.replay, self.quirks)
 
 
 def replay_style(association: SecurityAssociation) -> ReplayStyle:
