@@ -15,7 +15,7 @@ from mip_agents.protocol.effects import (
     Journal,
     Noted,
     Send,
-    accepted_by,
+    accepted_timestamp,
 )
 from mip_agents.protocol.events import DiscoveryReceived, JournalWritten, Received
 from mip_agents.protocol.home_agent import MAX_WAITING
@@ -180,7 +180,7 @@ class _Session(Session):
     def _commit(self, journal: Journal) -> None:
         self._store.commit(journal.changes)
         for change in journal.changes:
-            if (newest := accepted_by(change)) is not None:
+            if (newest := accepted_timestamp(change)) is not None:
                 known = self._accepted.get(newest.node)
                 fresh = known is None or difference(newest.identification, known) > 0
                 assert fresh, "an Identification was accepted twice"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from fuzz.choices import Choices
 from fuzz.home_agent import named_nodes
 from fuzz.session import Session
+from mip_agents.protocol.effects import BindingRecord, IdentificationRecord
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime import tables
 from support.agents import HA, HOME, KEY, A, B, home_agent, interfaces
@@ -61,10 +63,18 @@ def journal_rows(data: bytes) -> None:
     choices = Choices(data)
     named = choices.pick((False, True))
     engine = home_agent(**({"named_nodes": named_nodes()} if named else {}))
-    found = [record for record, _known in _records(choices, "binding", tables.binding)]
+    newest: list[IdentificationRecord | None] = []
+
+    def binding(row: Sequence[Any]) -> BindingRecord:
+        with contextlib.suppress(ValueError):
+            newest.append(tables.newest(row))
+        return tables.binding(row)
+
+    bindings = _records(choices, "binding", binding)
+    known = _records(choices, "identification", tables.identification)
     restored = Restored(
-        tuple(found),
-        tuple(_records(choices, "identification", tables.identification)),
+        tuple(bindings),
+        (*known, *[one for one in newest if one is not None]),
         tuple(_records(choices, "nonce", tables.nonce)),
         tuple(_records(choices, "lease", tables.lease)),
     )

@@ -15,6 +15,7 @@ from mip_agents.protocol.effects import (
     InstallTunnel,
     Journal,
     RemoveTunnel,
+    RenewedBinding,
 )
 from mip_agents.protocol.events import (
     CancelRequested,
@@ -160,15 +161,15 @@ def test_the_reply_takes_the_way_of_the_request_back():
 def test_a_refresh_writes_the_journal_only():
     """HA-21, HA-30: one record of it; no gratuitous ARP either, ARP-02."""
     now = instant(400)
-    renewed = like(
+    record = like(
         BindingRecord,
         home_address=HOME,
         care_of_address=A,
         lifetime=300,
         expires=now.ntp + (300 << 32),
         identification=now.ntp,
-        renewal=True,
     )
+    renewed = like(RenewedBinding, binding=record)
     running = registered() >> Wait(400) >> asks(lifetime=300)
     running << like(Journal, changes=(renewed,))
     assert bindings(running) == [(A, 201)]
@@ -302,7 +303,7 @@ def test_s_keeps_the_other_bindings():
     running = with_two_bindings()
     assert bindings(running) == [(A, 599), (B, 300)]
     # A refresh of one keeps the other, and the tunnel.
-    renewed = like(BindingRecord, care_of_address=A, renewal=True)
+    renewed = like(RenewedBinding, binding=like(BindingRecord, care_of_address=A))
     running >> Wait(100) >> asks(flags=0xA2) << like(Journal, changes=(renewed,))
     assert running >> JOURNAL_WRITTEN << sends(code=0)
     assert bindings(running) == [(A, 600), (B, 202)]

@@ -11,6 +11,7 @@ from mip_agents.protocol.effects import (
     InstallTunnel,
     Journal,
     NonceRecord,
+    RenewedBinding,
 )
 from mip_agents.protocol.events import Restored
 from mip_agents.protocol.nonces import MAX_OFFERED
@@ -210,7 +211,7 @@ def test_the_identification_of_a_restored_binding_is_taken_for_no_timestamp():
     assert (
         running
         >> asks(mobile_home=other)
-        << like(Journal, changes=(like(BindingRecord, renewal=True),))
+        << like(Journal, changes=(like(RenewedBinding),))
     )
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 
 import pytest
-from msgspec.structs import replace
 
 from mip_agents.protocol.effects import (
     BindingRecord,
@@ -19,6 +18,7 @@ from mip_agents.protocol.effects import (
     IdentificationRecord,
     LeaseRecord,
     NonceRecord,
+    RenewedBinding,
 )
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime import store as store_module
@@ -559,28 +559,28 @@ def rows(tmp_path, table):
     return found
 
 
-def renewal(identification, care_of="10.1.2.5"):
+def registration(identification, care_of="10.1.2.5"):
     return [
         binding(care_of=care_of, identification=identification),
         IdentificationRecord("10.1.1.10", identification),
     ]
 
 
-def test_a_renewal_is_one_row_that_counts_for_both(reopen, tmp_path):
+def test_binding_and_identification_are_one_row(reopen, tmp_path):
     store = reopen()
     for identification in (5, 6):
-        store.commit(renewal(identification))
+        store.commit(registration(identification))
     assert len(rows(tmp_path, "binding")) == 1
     assert rows(tmp_path, "identification") == []
     newest = IdentificationRecord("10.1.1.10", 6)
-    assert contents(reopen().load()) == ({renewal(6)[0]}, {newest})
+    assert contents(reopen().load()) == ({registration(6)[0]}, {newest})
 
 
-GONE = DroppedBinding("10.1.1.10", "10.1.2.5")
+KEYS = {"send_key": 5, "receive_key": 6}
 
 
 def renewed(identification=6, **more):
-    """Return the same binding renewed, with all that a renewal may change changed."""
+    """Return the binding with all changed that a renewal may change."""
     fields = {
         "flags": 0x2A,
         "lifetime": 60,
@@ -589,26 +589,25 @@ def renewed(identification=6, **more):
         "source": "10.1.9.9",
         "ends": 7.5,
     }
-    return binding(identification=identification, renewal=True, **(fields | more))
+    return RenewedBinding(binding(identification=identification, **(fields | more)))
 
 
-def as_stored(record):
-    return replace(record, renewal=False)
+OTHER = binding(care_of="10.1.3.5", identification=4)
 
 
+@pytest.mark.parametrize("keys", [{}, KEYS])
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_an_update_renews_binding_and_identification(kind, reopen, tmp_path):
-    """HA-02, HA-30: whatever else the row says stays."""
+def test_a_renewal_counts_for_binding_and_identification(kind, keys, reopen, tmp_path):
+    """HA-02, HA-30: and is one row still."""
     store = MemoryStore() if kind == "memory" else reopen()
-    keys = {"send_key": 5, "receive_key": 6}
-    other = binding(care_of="10.1.3.5", identification=4)
-    store.commit([*renewal(5), binding(**keys), other])
+    newest = IdentificationRecord("10.1.1.10", 5)
+    store.commit([binding(identification=5, **keys), OTHER, newest])
     store.commit([renewed(**keys)])
     if kind == "sqlite":
-        assert rows(tmp_path, "identification") == [("10.1.1.10", f"{5:016x}")]
+        assert rows(tmp_path, "identification") == []
         store = reopen()
     newest = IdentificationRecord("10.1.1.10", 6)
-    assert contents(store.load()) == ({as_stored(renewed(**keys)), other}, {newest})
+    assert contents(store.load()) == ({renewed(**keys).binding, OTHER}, {newest})
 
 
 @pytest.mark.parametrize(
@@ -627,79 +626,98 @@ def test_an_update_renews_binding_and_identification(kind, reopen, tmp_path):
         "ends = 'x'",
     ],
 )
-def test_an_update_mends_its_row(wrong, reopen, tmp_path, notes):
+def test_a_renewal_mends_its_row(wrong, reopen, tmp_path, notes):
     """HA-02, HA-30: what someone has edited is not left for the next start."""
     store = reopen()
-    store.commit(renewal(5))
+    store.commit(registration(5))
     path = tmp_path / "state" / "home-agent.sqlite"
     change(path, f"UPDATE binding SET {wrong}")
     store.commit([renewed()])
     newest = IdentificationRecord("10.1.1.10", 6)
-    assert contents(reopen().load()) == ({as_stored(renewed())}, {newest})
+    assert contents(reopen().load()) == ({renewed().binding}, {newest})
     assert notes.noted == []
 
 
-def test_an_update_writes_what_has_no_row(reopen, tmp_path):
+def test_a_renewal_that_has_no_row_gets_one(reopen, tmp_path):
     """HA-02: someone has edited the file of a running agent."""
     store = reopen()
-    both = [binding(identification=5), binding(home="10.1.1.11")]
-    store.commit(both)
+    store.commit([binding(identification=5), binding(home="10.1.1.11")])
     change(
         tmp_path / "state" / "home-agent.sqlite",
         "DELETE FROM binding WHERE home_address = '10.1.1.10'",
     )
     again = [renewed(), renewed(home="10.1.1.11")]
     store.commit(again)
-    newest = {IdentificationRecord(one.home_address, 6) for one in again}
-    assert contents(reopen().load()) == (set(map(as_stored, again)), newest)
+    kept = {one.binding for one in again}
+    newest = {IdentificationRecord(one.home_address, 6) for one in kept}
+    assert contents(reopen().load()) == (kept, newest)
 
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@pytest.mark.parametrize("before", [[], [binding(identification=5, send_key=9)]])
-def test_an_update_may_follow_any_change(kind, together, before, reopen):
-    """HA-02: in the same batch or another, with what was before gone and made anew."""
+@pytest.mark.parametrize("keys", [{}, KEYS])
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_renewal_may_follow_any_change(anew, keys, kind, together, reopen):
+    """HA-02: in the same batch or another, also where the binding was made anew."""
     store = MemoryStore() if kind == "memory" else reopen()
-    store.commit(before)
-    anew = binding(identification=5, send_key=1)
-    batches = [*([GONE] if before else []), anew], [renewed(send_key=1)]
-    for batch in [[*batches[0], *batches[1]]] if together else batches:
+    if anew:
+        store.commit([binding(identification=4, send_key=9)])
+    first = [*([GONE] if anew else []), binding(identification=5, **keys)]
+    second = [renewed(**keys)]
+    for batch in [[*first, *second]] if together else (first, second):
         store.commit(batch)
     if kind == "sqlite":
         store = reopen()
-    kept = {as_stored(renewed(send_key=1))}
+    kept = {renewed(**keys).binding}
     assert contents(store.load()) == (kept, {IdentificationRecord("10.1.1.10", 6)})
 
 
+GONE = DroppedBinding("10.1.1.10", "10.1.2.5")
+OLDER = binding(identification=4)
+RENEWED = renewed().binding
+
+
 @pytest.mark.parametrize(
-    ("after", "kept"),
+    ("after", "kept", "newest"),
     [
-        ([renewed(7, lifetime=90)], {as_stored(renewed(7, lifetime=90))}),
-        (renewal(7), {binding(identification=7)}),
+        ([renewed(7, lifetime=90)], {renewed(7, lifetime=90).binding, OTHER}, 7),
+        (registration(7), {binding(identification=7), OTHER}, 7),
         (
             [renewed(7, care_of="10.1.3.5")],
-            {as_stored(renewed()), as_stored(renewed(7, care_of="10.1.3.5"))},
+            {RENEWED, renewed(7, care_of="10.1.3.5").binding},
+            7,
         ),
-        ([GONE, IdentificationRecord("10.1.1.10", 7)], set()),
+        (
+            [renewed(7, care_of="10.1.3.5", **KEYS)],
+            {RENEWED, renewed(7, care_of="10.1.3.5", **KEYS).binding},
+            7,
+        ),
+        ([GONE, IdentificationRecord("10.1.1.10", 7)], {OTHER}, 7),
+        (
+            [
+                DroppedBinding("10.1.1.10", "10.1.3.5"),
+                IdentificationRecord("10.1.1.10", 7),
+            ],
+            {RENEWED},
+            7,
+        ),
+        ([GONE], {OTHER}, 6),
+        ([OLDER], {OLDER, OTHER}, 6),
+        ([GONE, OLDER], {OLDER, OTHER}, 6),
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_any_change_may_follow_an_update(kind, together, after, kept, reopen):
+def test_any_change_may_follow_a_renewal(kind, together, after, kept, newest, reopen):
     """HA-30: the newest Identification is what counts in the end."""
     store = MemoryStore() if kind == "memory" else reopen()
-    other = binding(care_of="10.1.3.5", identification=4)
-    store.commit([*renewal(5), other])
+    store.commit([*registration(5), OTHER])
     for batch in [[renewed(), *after]] if together else ([renewed()], after):
         store.commit(batch)
     if kind == "sqlite":
         store = reopen()
-    if len(kept) < 2:
-        kept = kept | {other}
-    assert contents(store.load()) == (kept, {IdentificationRecord("10.1.1.10", 7)})
-
-
-OLDER = binding(identification=4)
+    known = {IdentificationRecord("10.1.1.10", newest)}
+    assert contents(store.load()) == (kept, known)
 
 
 @pytest.mark.parametrize("last", [[GONE], [OLDER], [GONE, OLDER], [OLDER, GONE]])
@@ -711,9 +729,9 @@ def test_the_newest_identification_outlives_the_row_it_stood_in(
     """HA-30: also where an older binding is put back, as after a failed change."""
     store = MemoryStore() if kind == "memory" else reopen()
     if together:
-        store.commit([*renewal(6), *last])
+        store.commit([*registration(6), *last])
     else:
-        store.commit(renewal(6))
+        store.commit(registration(6))
         store.commit(last)
     if kind == "sqlite":
         store = reopen()
@@ -725,8 +743,8 @@ def test_the_newest_identification_outlives_the_row_it_stood_in(
 def test_a_binding_that_goes_takes_nothing_newer_back(reopen):
     """HA-30: of several bindings, the one with the older Identification goes last."""
     store = reopen()
-    store.commit(renewal(5))
-    store.commit(renewal(6, care_of="10.1.3.5"))
+    store.commit(registration(5))
+    store.commit(registration(6, care_of="10.1.3.5"))
     store.commit([DroppedBinding("10.1.1.10", "10.1.3.5")])
     newest = IdentificationRecord("10.1.1.10", 6)
     assert reopen().load().identifications == (newest,)
@@ -738,7 +756,7 @@ def test_the_later_identification_counts_across_the_era_change(reopen):
     """HA-30: in 2036 it is the smaller number."""
     store = reopen()
     store.commit([IdentificationRecord("10.1.1.10", BIGGEST)])
-    store.commit(renewal(3))
+    store.commit(registration(3))
     later = IdentificationRecord("10.1.1.10", 3)
     assert store.load().identifications == (later,)
     store.commit([GONE])
@@ -804,7 +822,7 @@ def test_an_older_file_becomes_one_of_this_version(older, reopen, tmp_path, note
     for _ in range(2):
         known = IdentificationRecord("10.1.1.10", IDENTIFICATION)
         assert contents(reopen().load()) == ({kept}, {known})
-    reopen().commit(renewal(IDENTIFICATION + 1))
+    reopen().commit(registration(IDENTIFICATION + 1))
     reopen().commit([GONE])
     newest = IdentificationRecord("10.1.1.10", IDENTIFICATION + 1)
     assert contents(reopen().load()) == (set(), {newest})

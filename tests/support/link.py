@@ -24,8 +24,9 @@ from mip_agents.protocol.effects import (
     Journal,
     Noted,
     RemoveTunnel,
+    RenewedBinding,
     Send,
-    accepted_by,
+    accepted_timestamp,
 )
 from mip_agents.protocol.events import (
     Event,
@@ -58,7 +59,7 @@ class Store:
 
     def commit(self, journal: Journal) -> None:
         for change in journal.changes:
-            if (newest := accepted_by(change)) is not None:
+            if (newest := accepted_timestamp(change)) is not None:
                 node, identification = newest.node, newest.identification
                 known = self.identifications.get(node)
                 fresh = known is None or difference(identification, known) > 0
@@ -66,15 +67,15 @@ class Store:
                 self.identifications[node] = identification
                 self.accepted.append(identification)
             match change:
-                case BindingRecord():
-                    key = (change.home_address, change.care_of_address)
-                    self.bindings[key] = change
-                    infinite = change.lifetime == 65535
-                    known = self.ends.get(key, change.expires)
+                case (BindingRecord() as record) | RenewedBinding(record):
+                    key = (record.home_address, record.care_of_address)
+                    self.bindings[key] = record
+                    infinite = record.lifetime == 65535
+                    known = self.ends.get(key, record.expires)
                     if infinite or known is None:
                         self.ends[key] = None
-                    elif difference(change.expires, known) >= 0:
-                        self.ends[key] = change.expires
+                    elif difference(record.expires, known) >= 0:
+                        self.ends[key] = record.expires
                 case DroppedBinding():
                     key = (change.home_address, change.care_of_address)
                     self.bindings.pop(key, None)

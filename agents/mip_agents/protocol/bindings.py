@@ -74,17 +74,9 @@ def _ticked(moment: float) -> float:
 
 
 def record(
-    home_address: str,
-    home_agent: str,
-    binding: Binding,
-    now: Instant,
-    *,
-    renewal: bool = False,
+    home_address: str, home_agent: str, binding: Binding, now: Instant
 ) -> BindingRecord:
-    """Turn a binding into what the journal keeps of it.
-
-    :param renewal: see `BindingRecord`.
-    """
+    """Turn a binding into what the journal keeps of it."""
     expires, ends = now.ntp, None
     if binding.expires != NEVER:
         ends = binding.expires
@@ -113,7 +105,6 @@ def record(
         send_key,
         receive_key,
         ends,
-        renewal,
     )
 
 
@@ -257,11 +248,12 @@ def _deliveries(
             yield Delivery(binding.care_of_address, nested, wanted)
 
 
-_PACKED = struct.Struct("!16p16pBHdQIBII")
+_BEFORE_END = "!16p16pBH"
+_PACKED = struct.Struct(f"{_BEFORE_END}dQIBII")
 """A `Binding`, its fields in their order; before the keys, which of them there are.
 Its addresses are text: to spell them at each look would take longer than the rest."""
 _SIZE = _PACKED.size
-_END = struct.calcsize("!16p16pBH")
+_END = struct.calcsize(_BEFORE_END)
 _DOUBLE = struct.Struct("!d")
 """The field `expires`, and where it is."""
 _HAS_SEND_KEY, _HAS_RECEIVE_KEY = 1, 2
@@ -270,7 +262,7 @@ _HAS_SEND_KEY, _HAS_RECEIVE_KEY = 1, 2
 class BindingTable:
     """Bindings by home address, with one structure for all their ends.
 
-    There may be a hundred thousand, so they are kept packed: a quarter of the memory,
+    There may be a hundred thousand, so they are kept packed: a third of the memory,
     and nothing in it that the garbage collector would walk through.
 
     The heap has a number for each node: when the first of its bindings ends, in ticks,
@@ -327,8 +319,7 @@ class BindingTable:
         elif old:
             del nodes[home_address]
             self._bound_heap()
-        if len(packed) != len(old):
-            self._count += (len(packed) - len(old)) // _SIZE
+        self._count += (len(packed) - len(old)) // _SIZE
         covered = _first_end(old)
         if self._reported and home_address in self._reported:
             covered = NEVER

@@ -3,6 +3,7 @@
 
 A change goes to the journal and, where the tunnel differs, to the data plane. Only when
 both have answered well does it enter the table. If one fails, the other is taken back.
+A renewal goes to the journal alone: there is nothing to take back.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from mip_agents.protocol.effects import (
     Journal,
     LeaseRecord,
     RemoveTunnel,
+    RenewedBinding,
 )
 from mip_agents.protocol.freshness import Proof, ReplayGuard
 from mip_agents.protocol.policy import HomeAgentPolicy
@@ -64,6 +66,10 @@ class BindingChange:
     """Whether a part of it failed, and the rest is undone."""
 
 
+Renewal = tuple[str, int, Bindings]
+"""A home address, the timestamp that it is renewed by, and its bindings after that."""
+
+
 class Ledger:
     """The bindings that count, the changes under way, and what is really in place."""
 
@@ -74,6 +80,8 @@ class Ledger:
         self.table = BindingTable()
         self._changes: dict[str, BindingChange] = {}
         self._tokens: dict[int, BindingChange] = {}
+        self._renewals: dict[int, Renewal] = {}
+        """What is no change, since only the journal can refuse it, by its token."""
         self._last_token = 0
         # What journal and data plane hold where, after a failure, it is not what the
         # table says, and when to try again.
@@ -85,11 +93,6 @@ class Ledger:
         """Of a former process: what the journal is to forget."""
         self._leftovers_token: int | None = None
         self._leftovers_due: float | None = None
-
-    @property
-    def under_way(self) -> int:
-        """How many home addresses have a change under way."""
-        return len(self._changes)
 
     def change_of(self, home_address: str) -> BindingChange | None:
         """Return the change under way for a home address."""
@@ -132,13 +135,13 @@ class Ledger:
     def renew(
         self, home_address: str, before: Bindings, after: Bindings, now: Instant
     ) -> Journal | None:
-        """Return what renews a binding where that concerns the journal alone.
+        """Return the order that renews one binding, which `renewed` takes the end of.
 
-        Nothing is under way then: what counts is up to whoever gets the answer. None
-        where it takes a change.
+        None where it takes a change: the tunnel is to differ, or the journal or the
+        data plane is not as the table says.
 
         :param before: what the table holds.
-        :param after: the same with one binding renewed, or others.
+        :param after: what it is to hold then, with a timestamp in what is new.
         """
         if not same_tunnel(before, after, self._counting):
             return None
@@ -146,13 +149,22 @@ class Ledger:
             return None
         if self._recorded and home_address in self._recorded:
             return None
-        own = self._policy.address
-        renewed = []
-        for old, new in zip(before, after):  # noqa: B905 - of one length
-            if new is not old:
-                renewed.append(record(home_address, own, new, now, renewal=True))
+        new = after[0]
+        if len(after) > 1:
+            (new,) = [binding for binding in after if binding not in before]
+        kept = record(home_address, self._policy.address, new, now)
         self._last_token = token = self._last_token + 1
-        return Journal(token, tuple(renewed))
+        self._renewals[token] = home_address, new.identification, after
+        return Journal(token, (RenewedBinding(kept),))
+
+    def renewed(self, token: int, error: str | None) -> Renewal | None:
+        """Take in what became of a renewal; return it, or None if it is none."""
+        renewal = self._renewals.pop(token, None)
+        if renewal is not None and error is None:
+            home_address, timestamp, after = renewal
+            self._guard.accept_timestamp(home_address, timestamp)
+            self.table.replace(home_address, after)
+        return renewal
 
     def begin(
         self,
@@ -274,12 +286,11 @@ class Ledger:
         """Ask for what is missing; no effects mean that nothing is."""
         asked: list[Effect] = []
         carried = change.carried
-        # A refresh ends here: same addresses, same form, no call of the kernel.
+        # Same addresses, same form: no call of the kernel.
         same = same_tunnel(carried, wanted, self._counting)
         if same:
             change.carried = wanted
-        gone = () if same and carried is change.recorded else change.recorded
-        records = self._records(change, gone, wanted, now)
+        records = self._records(change, wanted, now)
         if records:
             change.journal_token = token = self._token(change)
             asked.append(Journal(token, tuple(records)))
@@ -294,16 +305,13 @@ class Ledger:
         return token
 
     def _records(
-        self, change: BindingChange, gone: Bindings, wanted: Bindings, now: Instant
+        self, change: BindingChange, wanted: Bindings, now: Instant
     ) -> list[effects.Change]:
-        """Return what the journal lacks.
-
-        :param gone: of what it holds all that may not be wanted any more.
-        """
+        """Return what the journal lacks."""
         home_address, recorded = change.home_address, change.recorded
         records: list[effects.Change] = [
             DroppedBinding(home_address, binding.care_of_address)
-            for binding in gone
+            for binding in recorded
             if not has_care_of_address(wanted, binding.care_of_address)
         ]
         records += [

@@ -70,9 +70,16 @@ class BindingRecord(Value, frozen=True):
     ends: float | None = None
     """End as monotonic second, which no setting of a clock changes; None where that is
     not known, as after a reboot, or where there is no end."""
-    renewal: bool = False
-    """The journal has this binding, and renews it by the newest request of the node
-    that is known by its home address: no `IdentificationRecord` comes with it."""
+
+
+class RenewedBinding(Value, frozen=True):
+    """A binding that the journal has, renewed by the newest request of its node.
+
+    Most changes are of this kind, and it says everything: the node is known by its home
+    address and uses timestamps, and no `IdentificationRecord` comes with it (HA-30).
+    """
+
+    binding: BindingRecord
 
 
 class IdentificationRecord(Value, frozen=True):
@@ -117,17 +124,26 @@ class LeaseRecord:
 
 
 Change = (
-    BindingRecord | IdentificationRecord | NonceRecord | LeaseRecord | DroppedBinding
+    BindingRecord
+    | RenewedBinding
+    | IdentificationRecord
+    | NonceRecord
+    | LeaseRecord
+    | DroppedBinding
 )
 
 
-def accepted_by(change: Change) -> IdentificationRecord | None:
-    """Return the Identification that is accepted once a change is durable."""
+def accepted_timestamp(change: Change) -> IdentificationRecord | None:
+    """Return the timestamp that counts as accepted once a change is durable (HA-30).
+
+    None where a change accepts none.
+    """
     match change:
         case IdentificationRecord():
             return change
-        case BindingRecord(renewal=True):
-            return IdentificationRecord(change.home_address, change.identification)
+        case RenewedBinding():
+            binding = change.binding
+            return IdentificationRecord(binding.home_address, binding.identification)
         case _:
             return None
 

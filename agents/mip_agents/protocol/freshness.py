@@ -23,7 +23,8 @@ from scapy_mip.ident import difference, join, split
 _NONCE = ReplayStyle.NONCE
 
 Proof = IdentificationRecord | NonceRecord
-"""What has to be durable so that a request is not accepted again."""
+"""What has to be durable so that a request is not accepted again, where no
+`RenewedBinding` tells it."""
 
 
 class ReplayGuard:
@@ -71,9 +72,13 @@ class ReplayGuard:
         else:
             self._nonces.accept(proof)
 
-    def accept_timestamp(self, asked: Asked) -> None:
-        """Count a request as accepted whose node has no nonces: it is durable."""
-        self._identifications[asked.node] = asked.request.identification
+    def uses_timestamps(self, asked: Asked) -> bool:
+        """Return whether the sender of a request is one of those without nonces."""
+        return not (asked.unusual and _uses_nonces(asked))
+
+    def accept_timestamp(self, node: str, timestamp: int) -> None:
+        """Count a request as accepted: what it renews is durable."""
+        self._identifications[node] = timestamp
 
     def remember(self, *proofs: Proof) -> None:
         """Take note of what a former process accepted.

@@ -100,9 +100,6 @@ class Reconciled:
 
 Job = Asked | Cleared | Reconciled
 
-_Renewal = tuple[Asked, Bindings]
-"""A request that renews a binding, and the bindings of its node after that."""
-
 
 class HomeAgentEngine:
     """A home agent without clock, socket or kernel.
@@ -120,8 +117,6 @@ class HomeAgentEngine:
         self._ledger = Ledger(policy, self._guard)
         self._addresses = HomeAddresses(policy, self._is_busy)
         self._in_work: dict[str, Job] = {}
-        self._renewals: dict[int, _Renewal] = {}
-        """Those in work, by the token of the journal's answer."""
         self._waiting: dict[str, deque[Job]] = {}
         self._answers = Answers(policy, self._guard)
         self._home_link = HomeLink(policy, random_bytes)
@@ -139,13 +134,13 @@ class HomeAgentEngine:
             case Received():
                 return self._receive(event, now)
             case JournalWritten():
-                return self._written(event.token, None, now)
+                return self._journal_answered(event.token, None, now)
             case TunnelReady():
                 return self._settle(event.token, None, now)
             case TimerFired():
                 return self._attend(now)
             case JournalFailed(token, reason):
-                return self._written(token, f"journal: {reason}", now)
+                return self._journal_answered(token, f"journal: {reason}", now)
             case TunnelFailed(token, reason):
                 return self._settle(token, f"data plane: {reason}", now)
             case Restored():
@@ -300,7 +295,6 @@ class HomeAgentEngine:
         if isinstance(job, Asked):
             return self._decide(job, now)
         ledger = self._ledger
-        under_way = ledger.under_way
         match job:
             case Cleared(token, home_address):
                 before = ledger.table.get(home_address)
@@ -310,24 +304,24 @@ class HomeAgentEngine:
                 effects = ledger.begin(home_address, before, (), now)
             case Reconciled(home_address):
                 effects = self._reconcile(home_address, now)
-        if ledger.under_way > under_way:
+        if ledger.change_of(job.home_address) is not None:
             self._in_work[node] = job
         return effects
 
-    def _written(self, token: int, error: str | None, now: Instant) -> list[Effect]:
-        """Take in what became of a request to the journal."""
-        renewal = self._renewals.pop(token, None)
+    def _journal_answered(
+        self, token: int, error: str | None, now: Instant
+    ) -> list[Effect]:
+        renewal = self._ledger.renewed(token, error)
         if renewal is None:
             return self._settle(token, error, now)
-        asked, after = renewal
-        del self._in_work[asked.node]
+        node, _timestamp, bindings = renewal
+        asked = self._in_work.pop(node)
+        assert isinstance(asked, Asked)  # for nothing else a binding is renewed
         if error is None:
-            self._guard.accept_timestamp(asked)
-            self._ledger.table.replace(asked.request.home_address, after)
-            effects = self._refreshed(asked, after)
+            effects = self._refreshed(asked, bindings)
         else:
             effects = self._failed(asked, error, now)
-        return self._go_on(asked.node, effects, now) if self._waiting else effects
+        return self._go_on(node, effects, now)
 
     def _settle(self, token: int, error: str | None, now: Instant) -> list[Effect]:
         change, effects = self._ledger.settle(token, error, now)
@@ -338,11 +332,10 @@ class HomeAgentEngine:
         job = self._in_work.pop(node)
         match job:
             case Asked():
-                effects += (
-                    self._granted(job, change.before, change.after)
-                    if change.error is None
-                    else self._failed(job, change.error, now)
-                )
+                if change.error is None:
+                    effects += self._granted(job, change.before, change.after)
+                else:
+                    effects += self._failed(job, change.error, now)
             case Cleared(waiting_token):
                 effects += [
                     Finished(token=waiting_token, error=change.error),
@@ -403,16 +396,16 @@ class HomeAgentEngine:
         after = granted_bindings(self.policy, asked, before, now, self._random_bytes)
         request = asked.request
         home_address = request.home_address
+        # With a name or nonces, the binding does not tell what is not to be accepted
+        # again, and a deregistration leaves none that could.
         if (
-            before
-            and asked.node == home_address
-            and asked.unusual is None
+            asked.node == home_address
             and request.lifetime != LIFETIME_DEREGISTER
+            and self._guard.uses_timestamps(asked)
         ):
             journal = self._ledger.renew(home_address, before, after, now)
             if journal is not None:
                 self._in_work[home_address] = asked
-                self._renewals[journal.token] = asked, after
                 return [journal]
         first = bool(after) and not before
         lease = self._addresses.grant(asked, now.ntp, again=first)
@@ -421,7 +414,7 @@ class HomeAgentEngine:
         return self._ledger.begin(home_address, before, after, now, proof, lease)
 
     def _failed(self, asked: Asked, error: str, now: Instant) -> list[Effect]:
-        """Answer a request that did not come to its end."""
+        """Deny a request that could not be carried out."""
         code = ReplyCode.HA_INSUFFICIENT_RESOURCES
         return [
             _failure(asked.request.home_address, error),
@@ -429,7 +422,7 @@ class HomeAgentEngine:
         ]
 
     def _granted(self, asked: Asked, before: Bindings, after: Bindings) -> list[Effect]:
-        """Answer a request that has made of its node's bindings what they are now."""
+        """Answer a request that has been carried out."""
         request = asked.request
         if request.lifetime == LIFETIME_DEREGISTER:
             effects = self._accept(

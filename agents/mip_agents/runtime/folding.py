@@ -7,9 +7,9 @@ says by its column `newest` that it counts for both. Before such a row goes, or 
 one that says less, its Identification moves to the table of its own.
 
 Most rows are there already and are renewed. To update one takes three quarters of the
-time that it takes to put another in its place, provided that no column is given as
-None, which Python's binding is slow with. All columns are written, so that a renewal
-mends whatever was wrong with its row.
+time that it takes to put another in its place, provided that columns which are mostly
+NULL, the GRE keys, are not given as None: Python's binding is slow with that. All
+columns are written, so that a renewal mends whatever was wrong with its row.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mip_agents.protocol.effects import (
     IdentificationRecord,
     LeaseRecord,
     NonceRecord,
+    RenewedBinding,
 )
 from mip_agents.runtime import tables
 from scapy_mip.ident import difference
@@ -36,7 +37,7 @@ _INSERT = {
 }
 _RENEW = (
     f"UPDATE binding SET {', '.join(f'{column} = ?' for column in tables.RENEWED)},"
-    " send_key = NULL, receive_key = NULL, newest = 1"
+    " send_key = NULL, receive_key = NULL"
     " WHERE home_address = ? AND care_of_address = ?"
 )
 _DELETE = "DELETE FROM binding WHERE home_address = ? AND care_of_address = ?"
@@ -54,24 +55,25 @@ class Folded:
         self._dropped: dict[_Key, None] = {}
         self._bindings: dict[_Key, BindingRecord] = {}
         self._renewed: dict[_Key, BindingRecord] = {}
-        """Those that only their newest columns are written of."""
+        """What `_RENEW` writes: renewals of rows that are there."""
         self._newest: dict[str, int] = {}
         self._nonces: dict[str, NonceRecord] = {}
         self._leases: dict[str, LeaseRecord] = {}
         for change in changes:
             match change:
+                case RenewedBinding():
+                    record = change.binding
+                    key = record.home_address, record.care_of_address
+                    self._newest[record.home_address] = record.identification
+                    if key in self._bindings or not _is_keyless(record):
+                        self._bindings[key] = record
+                    else:
+                        self._renewed[key] = record
                 case BindingRecord():
                     key = change.home_address, change.care_of_address
-                    if change.renewal:
-                        self._newest[change.home_address] = change.identification
-                        if key not in self._bindings:
-                            self._renewed[key] = change
-                            continue
-                    elif self._renewed:
-                        self._renewed.pop(key, None)
                     self._bindings[key] = change
-                    if self._dropped:
-                        self._dropped.pop(key, None)
+                    self._renewed.pop(key, None)
+                    self._dropped.pop(key, None)
                 case IdentificationRecord():
                     self._newest[change.node] = change.identification
                 case DroppedBinding():
@@ -93,37 +95,33 @@ class Folded:
         :raises sqlite3.Error: as SQLite says.
         :raises OverflowError: a number is too large.
         """
-        newest = self._newest
-        own = dict(newest)
-        renewed = []
-        for key, record in self._renewed.items():
-            if newest[record.home_address] == record.identification and (
-                record.send_key is None and record.receive_key is None
-            ):
-                own.pop(record.home_address, None)
-                renewed.append(record)
-            else:
-                self._bindings[key] = record
-        rows = []
+        own = dict(self._newest)
         losing = list(self._dropped)
+        rows, renewed = [], []
         for key, record in self._bindings.items():
-            home_address = record.home_address
-            is_newest = newest.get(home_address) == record.identification
+            is_newest = self._is_newest(record)
             if is_newest:
-                own.pop(home_address, None)
+                own.pop(record.home_address, None)
             else:
                 losing.append(key)
             rows.append(tables.binding_row(record, newest=is_newest))
+        for record in self._renewed.values():
+            is_newest = self._is_newest(record)
+            if is_newest:
+                own.pop(record.home_address, None)
+            renewed.append(tables.renewed_row(record, newest=is_newest))
         for key in losing:
-            if key[0] not in newest:
+            if key[0] not in self._newest:
                 _keep_newest(database, key)
         if self._dropped:
             database.executemany(_DELETE, list(self._dropped))
         if renewed:
-            changed = database.executemany(_RENEW, map(tables.renewed_row, renewed))
+            changed = database.executemany(_RENEW, renewed)
             if changed.rowcount != len(renewed):
                 # A row is not there, as after someone has edited the file.
-                rows += [tables.binding_row(one, newest=True) for one in renewed]
+                for record in self._renewed.values():
+                    is_newest = self._is_newest(record)
+                    rows.append(tables.binding_row(record, newest=is_newest))
         if rows:
             database.executemany(_INSERT["binding"], rows)
         if own:
@@ -135,6 +133,13 @@ class Folded:
         if self._leases:
             leases = map(tables.lease_row, self._leases.values())
             database.executemany(_INSERT["lease"], leases)
+
+    def _is_newest(self, record: BindingRecord) -> bool:
+        return self._newest.get(record.home_address) == record.identification
+
+
+def _is_keyless(record: BindingRecord) -> bool:
+    return record.send_key is None and record.receive_key is None
 
 
 def _keep_newest(database: sqlite3.Connection, key: _Key) -> None:

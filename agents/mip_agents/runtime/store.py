@@ -28,8 +28,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
-
 from mip_agents.protocol.effects import (
     BindingRecord,
     Change,
@@ -38,8 +36,9 @@ from mip_agents.protocol.effects import (
     LeaseRecord,
     NonceRecord,
     Noted,
+    RenewedBinding,
     Severity,
-    accepted_by,
+    accepted_timestamp,
 )
 from mip_agents.protocol.events import Restored
 from mip_agents.runtime import tables
@@ -90,7 +89,7 @@ class MemoryStore:
     def load(self) -> Restored:
         """Return everything."""
         return Restored(
-            tuple([replace(one, renewal=False) for one in self.bindings.values()]),
+            tuple(self.bindings.values()),
             tuple(self.identifications.values()),
             tuple(self.nonces.values()),
             tuple(self.leases.values()),
@@ -99,12 +98,11 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change]) -> None:
         """Take the changes in."""
         for change in changes:
-            if (newest := accepted_by(change)) is not None:
+            if (newest := accepted_timestamp(change)) is not None:
                 self.identifications[newest.node] = newest
             match change:
-                case BindingRecord():
-                    key = (change.home_address, change.care_of_address)
-                    self.bindings[key] = change
+                case (BindingRecord() as record) | RenewedBinding(record):
+                    self.bindings[record.home_address, record.care_of_address] = record
                 case DroppedBinding():
                     key = (change.home_address, change.care_of_address)
                     self.bindings.pop(key, None)
@@ -179,7 +177,7 @@ class SqliteStore:
             for known in self._records("identification", tables.identification)
         }
 
-        def binding(row: Sequence[Any]) -> BindingRecord:
+        def binding_with_newest(row: Sequence[Any]) -> BindingRecord:
             # Also of a row that is left out: nothing is to be accepted twice (HA-30).
             with contextlib.suppress(ValueError):
                 known = tables.newest(row)
@@ -189,8 +187,9 @@ class SqliteStore:
                     newest[known.node] = known
             return tables.binding(row)
 
+        bindings = self._records("binding", binding_with_newest)
         return Restored(
-            self._records("binding", binding),
+            bindings,
             tuple(newest.values()),
             self._records("nonce", tables.nonce),
             self._records("lease", tables.lease),

@@ -115,10 +115,10 @@ RENEWED = (
     "identification",
     "spi",
     "source",
+    "newest",
     "ends",
 )
-"""The columns of a binding that `renewed_row` has; of the others, besides its key, it
-is known what they are."""
+"""The columns of a binding that `renewed_row` has before its key."""
 _HEX = frozenset("0123456789abcdef")
 
 Row = tuple[str | float | None, ...]
@@ -210,10 +210,11 @@ def binding_row(record: BindingRecord, *, newest: bool) -> Row:
     )
 
 
-def renewed_row(record: BindingRecord) -> Row:
+def renewed_row(record: BindingRecord, *, newest: bool) -> Row:
     """Return what is written of a renewed binding without GRE keys, and then its key.
 
     :raises OverflowError: a 64-bit value is none.
+    :param newest: see `binding_row`.
     """
     return (
         record.home_agent,
@@ -223,6 +224,7 @@ def renewed_row(record: BindingRecord) -> Row:
         record.identification.to_bytes(8, "big").hex(),
         record.spi,
         record.source,
+        1 if newest else 0,
         record.ends,
         record.home_address,
         record.care_of_address,
@@ -270,7 +272,7 @@ def binding(row: Sequence[Any]) -> BindingRecord:
 def newest(row: Sequence[Any]) -> IdentificationRecord | None:
     """Return the newest Identification of a node if it stands in the row of a binding.
 
-    Nothing else in the row has to make sense.
+    Nothing else in the row has to make sense; in doubt, it is the newest.
 
     :raises ValueError: names the column that cannot be.
     """

@@ -16,8 +16,9 @@ from mip_agents.protocol.agents_heard import MAX_AGENTS
 from mip_agents.protocol.effects import (
     BindingRecord,
     Change,
+    RenewedBinding,
     Send,
-    accepted_by,
+    accepted_timestamp,
 )
 from mip_agents.protocol.engine import Engine
 from mip_agents.protocol.events import DiscoveryReceived, Event, Received
@@ -87,20 +88,21 @@ class Invariants:
 
     def _committed(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if (newest := accepted_by(change)) is not None:
+            if (newest := accepted_timestamp(change)) is not None:
                 node, identification = newest.node, newest.identification
                 known = self._accepted.get(node)
                 if known is not None and difference(identification, known) <= 0:
                     self._fail(f"{node}: an Identification was accepted twice")
                 self._accepted[node] = identification
-            if isinstance(change, BindingRecord):
-                key = change.home_address, change.care_of_address
-                if key not in self._asked:
-                    self._fail(f"{key}: bound, and no node has asked for it")
-                end = self._world.agenda.now + change.lifetime
-                if change.lifetime == LIFETIME_INFINITE:
-                    end = math.inf
-                self._ends[key] = max(end, self._ends.get(key, 0.0))
+            match change:
+                case (BindingRecord() as record) | RenewedBinding(record):
+                    key = record.home_address, record.care_of_address
+                    if key not in self._asked:
+                        self._fail(f"{key}: bound, and no node has asked for it")
+                    end = self._world.agenda.now + record.lifetime
+                    if record.lifetime == LIFETIME_INFINITE:
+                        end = math.inf
+                    self._ends[key] = max(end, self._ends.get(key, 0.0))
 
     def _answered(self, shell: Shell, send: Send) -> None:
         self._sent(shell, send)
