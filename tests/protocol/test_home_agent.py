@@ -196,6 +196,42 @@ def test_a_refresh_that_is_not_durable_changes_nothing():
     assert running >> older << sends(code=133)
 
 
+def test_a_refresh_makes_up_for_a_tunnel_that_is_missing():
+    """HA-33: nobody is granted what does not stand, as after a start that failed."""
+    record = BindingRecord(
+        HOME, A, HA, 0x22, 600, instant(300).ntp, instant(0).ntp, 256, A
+    )
+    running = scenario(home_agent()) >> Restored((record,), ())
+    running << like(InstallTunnel) >> TUNNEL_FAILED
+    running >> Wait(3) >> asks() << like(Journal) << like(InstallTunnel)
+    assert running >> JOURNAL_WRITTEN >> TUNNEL_READY << sends(code=0)
+
+
+def test_a_refresh_makes_up_for_a_journal_that_says_something_else():
+    """HA-02: as after a move that failed and could not be taken back."""
+    running = registered() >> Wait(10) >> asks(care_of_address=B)
+    running << like(Journal) << like(InstallTunnel) >> JOURNAL_WRITTEN >> TUNNEL_FAILED
+    running << like(Journal) >> JOURNAL_FAILED << sends(code=130)
+    running >> Wait(11) >> asks()
+    running << like(
+        Journal,
+        changes=(
+            DroppedBinding(HOME, B),
+            like(BindingRecord, care_of_address=A),
+            like(IdentificationRecord),
+        ),
+    )
+    assert running >> JOURNAL_WRITTEN << sends(code=0)
+
+
+def test_deregistering_what_is_not_bound_is_durable_too():
+    """HA-19, HA-30: the Identification counts, and the binding with A stays."""
+    running = registered() >> Wait(3) >> asks(care_of_address=B, lifetime=0)
+    running << like(Journal, changes=(like(IdentificationRecord),))
+    assert running >> JOURNAL_WRITTEN << sends(code=0, lifetime=0)
+    assert bindings(running) == [(A, 598)]
+
+
 def test_what_comes_during_a_refresh_waits_for_it():
     """HA-17, HA-30: the next request, an expiry and a clearing alike."""
     running = registered() >> Wait(600) >> asks(lifetime=300) << like(Journal)

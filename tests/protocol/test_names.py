@@ -169,6 +169,15 @@ def test_the_same_node_gets_the_same_address_again():
     assert granted(running >> Wait(800), asks(), FIRST)
 
 
+def test_a_refresh_by_name_is_remembered_by_name():
+    """HA-30, NAI-03: the binding alone would be that of whoever has the address."""
+    running = granted(scenario(agent()), asks(), FIRST) >> Wait(300) >> asks()
+    now = instant(300).ntp
+    record = like(BindingRecord, home_address=FIRST, identification=now)
+    running << like(Journal, changes=(record, IdentificationRecord(MN, now)))
+    assert running >> JOURNAL_WRITTEN << sends(code=0, home_address=FIRST)
+
+
 def test_the_spelling_of_the_realm_does_not_matter():
     """NAI-03: the reply has the name as it was spelt."""
     running = granted(scenario(agent()), asks("mn@EXAMPLE.Org", NODE_KEY), FIRST)

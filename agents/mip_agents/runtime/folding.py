@@ -37,7 +37,7 @@ _INSERT = {
 }
 _RENEW = (
     f"UPDATE binding SET {', '.join(f'{column} = ?' for column in tables.RENEWED)},"
-    " send_key = NULL, receive_key = NULL"
+    " send_key = NULL, receive_key = NULL, newest = 1"
     " WHERE home_address = ? AND care_of_address = ?"
 )
 _DELETE = "DELETE FROM binding WHERE home_address = ? AND care_of_address = ?"
@@ -106,10 +106,9 @@ class Folded:
                 losing.append(key)
             rows.append(tables.binding_row(record, newest=is_newest))
         for record in self._renewed.values():
-            is_newest = self._is_newest(record)
-            if is_newest:
+            if self._is_newest(record):
                 own.pop(record.home_address, None)
-            renewed.append(tables.renewed_row(record, newest=is_newest))
+            renewed.append(tables.renewed_row(record))
         for key in losing:
             if key[0] not in self._newest:
                 _keep_newest(database, key)
@@ -119,9 +118,8 @@ class Folded:
             changed = database.executemany(_RENEW, renewed)
             if changed.rowcount != len(renewed):
                 # A row is not there, as after someone has edited the file.
-                for record in self._renewed.values():
-                    is_newest = self._is_newest(record)
-                    rows.append(tables.binding_row(record, newest=is_newest))
+                again = self._renewed.values()
+                rows += [tables.binding_row(record, newest=True) for record in again]
         if rows:
             database.executemany(_INSERT["binding"], rows)
         if own:

@@ -115,7 +115,6 @@ RENEWED = (
     "identification",
     "spi",
     "source",
-    "newest",
     "ends",
 )
 """The columns of a binding that `renewed_row` has before its key."""
@@ -210,11 +209,10 @@ def binding_row(record: BindingRecord, *, newest: bool) -> Row:
     )
 
 
-def renewed_row(record: BindingRecord, *, newest: bool) -> Row:
+def renewed_row(record: BindingRecord) -> Row:
     """Return what is written of a renewed binding without GRE keys, and then its key.
 
     :raises OverflowError: a 64-bit value is none.
-    :param newest: see `binding_row`.
     """
     return (
         record.home_agent,
@@ -224,7 +222,6 @@ def renewed_row(record: BindingRecord, *, newest: bool) -> Row:
         record.identification.to_bytes(8, "big").hex(),
         record.spi,
         record.source,
-        1 if newest else 0,
         record.ends,
         record.home_address,
         record.care_of_address,
