@@ -744,11 +744,34 @@ def test_a_tunnel_that_could_not_be_removed_is_removed_later():
         << like(InstallTunnel)
         >> TUNNEL_READY
         << told()
-        >> Timer(at=121.0)
         >> Timer(at=700.0)
         << RemoveTunnel(5, TUNNEL.key)
         >> TUNNEL_READY
     )
+    assert running.engine.next_timer() is None
+
+
+def test_a_tunnel_that_was_removed_meanwhile_is_not_removed_again():
+    """FA-30: the node came back and went, before it was tried again."""
+    running = visited(lifetime=60, at=1.0)
+    running >> Timer(at=61.0) << RemoveTunnel(2, TUNNEL.key) >> TUNNEL_FAILED
+    running >> Wait(70.0) >> visits() << relayed() >> grants()
+    running << like(InstallTunnel) >> TUNNEL_READY << told()
+    running >> Wait(80.0) >> visits(lifetime=0) << relayed() >> grants(lifetime=0)
+    running << told(lifetime=0) << RemoveTunnel(4, TUNNEL.key) >> TUNNEL_READY
+    assert running
+    assert running.engine.next_timer() is None
+
+
+def test_a_removal_that_waits_is_not_for_what_was_removed_meanwhile():
+    """FA-30: its time comes while the node is coming back, and that leaves, too."""
+    running = visited(lifetime=60, at=1.0)
+    running >> Timer(at=61.0) << RemoveTunnel(2, TUNNEL.key) >> TUNNEL_FAILED
+    running >> Wait(90.0) >> visits() << relayed() >> grants() << like(InstallTunnel)
+    running >> Wait(90.5) >> visits(lifetime=0) << relayed() >> grants(lifetime=0)
+    running >> Timer(at=91.0)
+    running >> TUNNEL_READY << told() << told(lifetime=0)
+    assert running << RemoveTunnel(4, TUNNEL.key) >> TUNNEL_READY
     assert running.engine.next_timer() is None
 
 

@@ -138,14 +138,18 @@ class VisitorLedger:
         effects: list[Effect] = []
         if error is not None:
             effects.append(_failure(order.place, error))
-        if not isinstance(order.work, LeftBehind):
+        if isinstance(order.work, LeftBehind):
+            if error is None:
+                self._nothing_left(order.place, order.work.key)
+            else:
+                self._left.set((order.place, order.work), now.mono + RETRY_S)
+        else:
             granted, tunnel = order.work
             if error is None:
+                self._nothing_left(order.place, tunnel.key)
                 effects += self._enter(order.place, granted, tunnel, now)
             else:
                 effects += self._refuse(granted, error, now)
-        elif error is not None:
-            self._left.set((order.place, order.work), now.mono + RETRY_S)
         queue = self._waiting.get(order.place)
         while queue and order.place not in self._in_work:
             effects += self._run(order.place, queue.popleft(), now)
@@ -163,10 +167,9 @@ class VisitorLedger:
         if isinstance(job, Granted):
             ends = self._lifetime(job) == LIFETIME_DEREGISTER
             return self._end(place, job) if ends else self._begin(place, job, now)
-        visitor, lapsed = self._visitors.get(place), isinstance(job, Lapsed)
         if isinstance(job, LeftBehind):
-            replaced = visitor is not None and visitor.tunnel is not None
-            return [] if replaced else [self._removal(place, job)]
+            return [self._removal(place, job)]
+        visitor, lapsed = self._visitors.get(place), isinstance(job, Lapsed)
         if visitor is None or (lapsed and visitor.expires > now.mono):
             return []
         fields: dict[str, str | int | None] = {
@@ -269,6 +272,14 @@ class VisitorLedger:
 
     def _removal(self, place: Place, work: LeftBehind) -> RemoveTunnel:
         return RemoveTunnel(self._begun(_Order(place, work)), work.key)
+
+    def _nothing_left(self, place: Place, key: str) -> None:
+        """Forget what was left behind: it is gone, or another is in its place."""
+        left = LeftBehind(key)
+        self._left.drop((place, left))
+        queue = self._waiting.get(place)
+        if queue is not None and left in queue:
+            queue.remove(left)
 
     def _begun(self, order: _Order) -> int:
         token = next(self._tokens)
