@@ -167,11 +167,12 @@ def _python_md5() -> Callable[..., _Hash] | None:
     as long to copy and twice the memory. The digest of a short message is little else.
     """
     try:
-        made: Any = importlib.import_module("_md5").md5
+        made: Callable[..., _Hash] = importlib.import_module("_md5").md5
         made(b"", usedforsecurity=False)
     except (ImportError, AttributeError, TypeError, ValueError):
+        # Nobody promises this module, nor what it takes.
         return None
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 _md5 = _python_md5()
@@ -191,7 +192,7 @@ def _hash(name: str, data: bytes = b"") -> _Hash:
 def _hmac(name: str, block_size: int, key: bytes) -> tuple[_Hash, _Hash]:
     """Return the inner and the outer hash of an HMAC with the padded key in them.
 
-    Copies of them take a third of the time of `hmac.digest`.
+    Copies of them take a quarter of the time of `hmac.digest`, half with OpenSSL's.
     """
     if len(key) > block_size:
         key = _hash(name, key).digest()

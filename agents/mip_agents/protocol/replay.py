@@ -43,7 +43,7 @@ def judge(
     :param clock: the home agent's own 64-bit NTP time.
     :param tolerance: seconds that the two clocks may be apart; None: any number.
     """
-    # As with `ident.difference`, the nearer way around the circle counts.
+    # What `ident.difference` does, without its calls: they took longer than the rest.
     if tolerance is not None:
         limit = tolerance << 32
         if (identification - clock + limit) & _MASK > 2 * limit:

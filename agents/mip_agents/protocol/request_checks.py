@@ -99,11 +99,9 @@ def authenticate(
 
     :param node: whose associations to try, an NAI or a home address.
     """
-    authorizing = request.authentications
-    if len(authorizing) != 1 or authorizing[0].type not in AUTHORIZING:
-        authorizing = tuple([a for a in authorizing if a.type in AUTHORIZING])
-        if not authorizing:
-            return Dropped("HA-06", "no authorization-enabling extension")
+    authorizing = [a for a in request.authentications if a.type in AUTHORIZING]
+    if not authorizing:
+        return Dropped("HA-06", "no authorization-enabling extension")
     first = authorizing[0]
     association = policy.association(node, first.spi)
     mobile_home = association or policy.any_association(node)

@@ -98,8 +98,8 @@ _GRE_KEY_SIZE = 8
 _MOBILE_HOME = ExtensionType.MOBILE_HOME_AUTHENTICATION.value
 _MOBILE_HOME_ALONE = (_MOBILE_HOME,)
 _HEADER_SIZE = header_size(_MOBILE_HOME)
-_HEAD_SIZE = _HEADER_SIZE + SPI_BYTES
-"""Bytes of the extension in front of its authenticator."""
+_USUAL_LEAST = MIPRegistrationRequest.fixed_size + _HEADER_SIZE + SPI_BYTES
+"""Bytes of a request with an authentication extension that has no authenticator."""
 
 _REQUEST_SIZE = MIPRegistrationRequest.fixed_size
 _REPLY_SIZE = MIPRegistrationReply.fixed_size
@@ -211,10 +211,10 @@ def parse(data: bytes) -> Request | Reply | Malformed:
 def _usual_request(data: bytes) -> Request | None:
     """Return a request with a mobile-home authentication extension and no other.
 
-    Nearly all are like that, and this takes half the time.
+    None where it is not like that. Nearly all are, and this takes half the time.
     """
     size = len(data)
-    if size < _REQUEST_SIZE + _HEAD_SIZE:
+    if size < _USUAL_LEAST:
         return None
     kind, length, spi = _read_mobile_home(data, _REQUEST_SIZE)
     if kind != _MOBILE_HOME or _REQUEST_SIZE + _HEADER_SIZE + length != size:
