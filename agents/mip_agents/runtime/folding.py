@@ -65,10 +65,11 @@ class Folded:
                     record = change.binding
                     key = record.home_address, record.care_of_address
                     self._newest[record.home_address] = record.identification
-                    if key in self._bindings or not _is_keyless(record):
-                        self._bindings[key] = record
-                    else:
+                    keyless = record.send_key is None and record.receive_key is None
+                    if keyless and key not in self._bindings:
                         self._renewed[key] = record
+                    else:
+                        self._bindings[key] = record
                 case BindingRecord():
                     key = change.home_address, change.care_of_address
                     self._bindings[key] = change
@@ -95,22 +96,23 @@ class Folded:
         :raises sqlite3.Error: as SQLite says.
         :raises OverflowError: a number is too large.
         """
-        own = dict(self._newest)
+        newest = self._newest
+        own = dict(newest)
         losing = list(self._dropped)
         rows, renewed = [], []
         for key, record in self._bindings.items():
-            is_newest = self._is_newest(record)
+            is_newest = newest.get(record.home_address) == record.identification
             if is_newest:
                 own.pop(record.home_address, None)
             else:
                 losing.append(key)
             rows.append(tables.binding_row(record, newest=is_newest))
         for record in self._renewed.values():
-            if self._is_newest(record):
+            if newest[record.home_address] == record.identification:
                 own.pop(record.home_address, None)
             renewed.append(tables.renewed_row(record))
         for key in losing:
-            if key[0] not in self._newest:
+            if key[0] not in newest:
                 _keep_newest(database, key)
         if self._dropped:
             database.executemany(_DELETE, list(self._dropped))
@@ -131,13 +133,6 @@ class Folded:
         if self._leases:
             leases = map(tables.lease_row, self._leases.values())
             database.executemany(_INSERT["lease"], leases)
-
-    def _is_newest(self, record: BindingRecord) -> bool:
-        return self._newest.get(record.home_address) == record.identification
-
-
-def _is_keyless(record: BindingRecord) -> bool:
-    return record.send_key is None and record.receive_key is None
 
 
 def _keep_newest(database: sqlite3.Connection, key: _Key) -> None:
