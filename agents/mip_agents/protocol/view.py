@@ -98,12 +98,11 @@ _GRE_KEY_SIZE = 8
 _MOBILE_HOME = ExtensionType.MOBILE_HOME_AUTHENTICATION.value
 _MOBILE_HOME_ALONE = (_MOBILE_HOME,)
 _HEADER_SIZE = header_size(_MOBILE_HOME)
-_USUAL_LEAST = MIPRegistrationRequest.fixed_size + _HEADER_SIZE + SPI_BYTES
-"""Bytes of a request with an authentication extension that has no authenticator."""
-
 _REQUEST_SIZE = MIPRegistrationRequest.fixed_size
 _REPLY_SIZE = MIPRegistrationReply.fixed_size
 """Bytes in front of the extensions."""
+_USUAL_LEAST = _REQUEST_SIZE + _HEADER_SIZE + SPI_BYTES
+"""Bytes of a request with an authentication extension that has no authenticator."""
 _LEAST_WITH_TOO_MANY = min(_REQUEST_SIZE, _REPLY_SIZE) + MAX_EXTENSIONS
 """Bytes that a message with too many extensions has more than."""
 
