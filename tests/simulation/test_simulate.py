@@ -69,6 +69,7 @@ def test_people_get_lines_of_eighty_columns(tmp_path):
         (["--loss", "100%"], "give a share from 0% to less than 100%"),
         (["--nodes", "0"], "--nodes"),
         (["--hours", "inf"], "--hours"),
+        (["--handovers-per-hour", "inf"], "--handovers-per-hour"),
         (["--plot", "life.xyz"], "life.xyz: give a name that ends in .png"),
         (["--plot", "/gone/life.png"], "--plot: no folder /gone"),
         (["--foreign-agents", "9"], "--foreign-agents 9: there are 8 sites"),

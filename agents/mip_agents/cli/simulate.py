@@ -41,7 +41,7 @@ def simulate(
         typer.Option(parser=_share, metavar="SHARE", help="Lost on each link: 2%."),
     ] = 0.0,
     handovers_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of each node, on average.")
+        float, typer.Option(min=0, max=3600, help="Of each node, on average.")
     ] = 6.0,
     sites: Annotated[int, typer.Option(min=1, max=200, help="Visited networks.")] = 8,
     foreign_agents: Annotated[
