@@ -4,6 +4,7 @@
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -727,6 +728,15 @@ def test_junit_report_is_xml_and_tells_captures_apart_whatever_their_names(tmp_p
     for suite in suites:
         assert suite.get("failures") == "1"
         assert {case.get("classname") for case in suite} == {suite.get("name")}
+
+
+def test_each_line_is_one_whatever_the_names_of_captures(tmp_path):
+    captures = [tmp_path / "two\nlines \x1b[31m.pcap", tmp_path / "other.pcap"]
+    for capture in captures:
+        shutil.copy(PCAPS / "recorded/proxymip4-agentadv.pcap", capture)
+    lines = mip_check(*captures).stdout.splitlines()
+    names = {line.partition(".pcap:")[0] for line in lines}
+    assert names == {"two\\nlines \\x1b[31m", "other"}
 
 
 @pytest.mark.parametrize("arguments", [["/gone.pcap"], ["--junit", "/gone/j.xml"]])

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from mip_agents.captures.check import RULES
 from mip_agents.captures.findings import Finding
+from mip_agents.captures.printable import printable
 
 
 def write_report(
@@ -23,7 +24,7 @@ def write_report(
         found.setdefault((finding.file, finding.rule.id), []).append(finding)
     root = ElementTree.Element("testsuites", name="mip check")
     for capture in dict.fromkeys(captures):
-        shown = _printable(capture)
+        shown = printable(capture)
         failed = sum(file == capture for file, _ in found)
         suite = ElementTree.SubElement(
             root,
@@ -41,25 +42,12 @@ def write_report(
                     case,
                     "failure",
                     type=rule.severity,
-                    message=_printable(of_rule[0].text),
+                    message=printable(of_rule[0].text),
                 )
                 failure.text = "\n".join(
-                    f"frame {finding.frame}: {_printable(finding.text)}"
+                    f"frame {finding.frame}: {printable(finding.text)}"
                     for finding in of_rule
                 )
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
     target.write_text(text + "\n", encoding="utf-8")
-
-
-def _printable(name: str) -> str:
-    """Escape what XML cannot hold, or a reader not see, so that names stay distinct.
-
-    File names may have control characters, and bytes that are no UTF-8.
-    """
-    return "".join(
-        one
-        if one.isprintable() and one != "\\"
-        else one.encode("unicode_escape").decode()
-        for one in name
-    )

@@ -17,6 +17,7 @@ from mip_agents.captures.check import judge_files
 from mip_agents.captures.findings import Finding
 from mip_agents.captures.keys import load_keys
 from mip_agents.captures.observation import Observation
+from mip_agents.captures.printable import printable
 from mip_agents.protocol.errors import InputError
 
 
@@ -79,7 +80,7 @@ def check(
 
 
 def _judged(finding: Finding, files: int) -> str:
-    where = f"{Path(finding.file).name}:" if files > 1 else ""
+    where = f"{printable(Path(finding.file).name)}:" if files > 1 else ""
     rule = finding.rule
     return (
         f"{where}{finding.frame:>5} {rule.severity:7} {rule.id:6} {finding.text} "
