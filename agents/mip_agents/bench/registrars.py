@@ -79,14 +79,16 @@ def home_agent(place: Place, ready: Ready, state_dir: Path | None) -> None:
         state_dir=state_dir, dataplane="none", listen=place.address, port=place.port
     )
 
-    def started(stamped: Stamped) -> None:
-        if stamped.noted.event == "agent_started":
-            ready.write(b"!")
-
     async def serve() -> None:
+        def started(stamped: Stamped) -> None:
+            if stamped.noted.event == "agent_started":
+                ready.write(b"!")
+                agent.notes.sinks.remove(started)  # the agent of `mip ha` has no such
+
         with Path(os.devnull).open("w") as log:
             sinks: list[Sink] = [FloodGuard(LogSink(stream=log)), started]
-            await Agent(policy, options, sinks=sinks).run()
+            agent = Agent(policy, options, sinks=sinks)
+            await agent.run()
 
     asyncio.run(serve())
 
