@@ -276,8 +276,6 @@ class BindingTable:
         self._heap: list[int] = []
         self._reported: set[str] = set()
         self._count = 0
-        # One request asks several times.
-        self._latest: tuple[str, Bindings] = ("", ())
 
     def __len__(self) -> int:
         return self._count
@@ -298,16 +296,12 @@ class BindingTable:
 
     def get(self, home_address: str) -> Bindings:
         """Return the bindings of a home address, the oldest first."""
-        if self._latest[0] != home_address:
-            packed = self._nodes.get(home_address, b"")
-            self._latest = home_address, _unpack(packed)
-        return self._latest[1]
+        return _unpack(self._nodes.get(home_address, b""))
 
     def replace(self, home_address: str, bindings: Bindings) -> None:
         """Put `bindings` in place of all that a home address had."""
         nodes = self._nodes
         old = nodes.get(home_address, b"")
-        self._latest = home_address, bindings
         if len(bindings) == 1:  # as nearly always
             packed = _pack(*bindings[0])
             end = bindings[0].expires
