@@ -145,9 +145,7 @@ class Ledger:
         """
         if not same_tunnel(before, after, self._counting):
             return None
-        if self._carried and home_address in self._carried:
-            return None
-        if self._recorded and home_address in self._recorded:
+        if home_address in self._carried or home_address in self._recorded:
             return None
         new = after[0]
         if len(after) > 1:
