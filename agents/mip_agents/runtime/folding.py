@@ -37,7 +37,7 @@ _INSERT = {
 }
 _RENEW = (
     f"UPDATE binding SET {', '.join(f'{column} = ?' for column in tables.RENEWED)},"
-    " send_key = NULL, receive_key = NULL, newest = 1"
+    " send_key = NULL, receive_key = NULL"
     " WHERE home_address = ? AND care_of_address = ?"
 )
 _DELETE = "DELETE FROM binding WHERE home_address = ? AND care_of_address = ?"
@@ -110,18 +110,17 @@ class Folded:
         for record in self._renewed.values():
             if newest[record.home_address] == record.identification:
                 own.pop(record.home_address, None)
-            renewed.append(tables.renewed_row(record))
+            renewed.append(tables.binding_row(record, newest=True))
         for key in losing:
             if key[0] not in newest:
                 _keep_newest(database, key)
         if self._dropped:
             database.executemany(_DELETE, list(self._dropped))
         if renewed:
-            changed = database.executemany(_RENEW, renewed)
+            changed = database.executemany(_RENEW, map(tables.renewed_part, renewed))
             if changed.rowcount != len(renewed):
                 # A row is not there, as after someone has edited the file.
-                again = self._renewed.values()
-                rows += [tables.binding_row(record, newest=True) for record in again]
+                rows += renewed
         if rows:
             database.executemany(_INSERT["binding"], rows)
         if own:

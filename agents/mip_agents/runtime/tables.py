@@ -9,6 +9,7 @@ that logs and JSON show.
 from __future__ import annotations
 
 import math
+import operator
 import socket
 import sqlite3
 from collections.abc import Sequence
@@ -107,17 +108,16 @@ TABLES = {
     "lease": ("nai", "home_address", "granted"),
     "boot": ("id",),
 }
-RENEWED = (
-    "home_agent",
-    "flags",
-    "lifetime",
-    "expires",
-    "identification",
-    "spi",
-    "source",
-    "ends",
+_KEY = ("home_address", "care_of_address")
+RENEWED = tuple(
+    column
+    for column in TABLES["binding"]
+    if column not in (*_KEY, "send_key", "receive_key")
 )
-"""The columns of a binding that `renewed_row` has before its key."""
+"""The columns of a binding without GRE keys, besides its key."""
+_renewed_part = operator.itemgetter(
+    *[TABLES["binding"].index(column) for column in (*RENEWED, *_KEY)]
+)
 _HEX = frozenset("0123456789abcdef")
 
 Row = tuple[str | float | None, ...]
@@ -209,23 +209,10 @@ def binding_row(record: BindingRecord, *, newest: bool) -> Row:
     )
 
 
-def renewed_row(record: BindingRecord) -> Row:
-    """Return what is written of a renewed binding without GRE keys, and then its key.
-
-    :raises OverflowError: a 64-bit value is none.
-    """
-    return (
-        record.home_agent,
-        record.flags,
-        record.lifetime,
-        record.expires.to_bytes(8, "big").hex(),
-        record.identification.to_bytes(8, "big").hex(),
-        record.spi,
-        record.source,
-        record.ends,
-        record.home_address,
-        record.care_of_address,
-    )
+def renewed_part(row: Row) -> Row:
+    """Return `RENEWED` of the row of a binding, and then its key."""
+    part: Row = _renewed_part(row)
+    return part
 
 
 def identification_row(node: str, identification: int) -> Row:
